@@ -1,0 +1,98 @@
+"""Nothing undocumented: every setting, command and mount is in the docs, and what the docs show runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from drivetrain.config import ClientSettings, Settings
+from tests.conftest import Server
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def settings_table() -> str:
+    """The table of docs/reference/settings.md, made from the settings themselves."""
+    lines = ["| setting | default | meaning |", "|---|---|---|"]
+    for kind in (Settings, ClientSettings):
+        for f in fields(kind):
+            default = "" if f.name == "home" else f.default
+            shown = f"`{default}`" if default not in ("", ()) else ""
+            lines.append(f"| `{f.name}` | {shown} | {f.metadata['doc'].replace('|', chr(92) + '|')} |")
+    return "\n".join(lines)
+
+
+def test_every_setting_is_documented() -> None:
+    page = (ROOT / "docs/reference/settings.md").read_text()
+    assert settings_table() in page, "docs/reference/settings.md differs from config.py; write it anew with: python -m tests.test_docs"
+    assert len(fields(Settings)) < 40
+
+
+def commands() -> list[str]:
+    """Every command, as one types it."""
+    from drivetrain.cli.main import app
+
+    def walk(command: object, path: list[str]) -> list[str]:
+        children = getattr(command, "commands", None)
+        if not children:
+            return [" ".join(path)]
+        return [line for name, child in sorted(children.items()) if not child.hidden for line in walk(child, [*path, name])]
+
+    return walk(typer.main.get_command(app), ["drivetrain"])
+
+
+def test_every_command_is_documented() -> None:
+    page = (ROOT / "docs/reference/commands.md").read_text()
+    missing = [command for command in commands() if f"`{command}" not in page]
+    assert not missing, f"docs/reference/commands.md does not mention {missing}"
+
+
+def test_every_mount_is_documented() -> None:
+    from drivetrain.app import mounts
+
+    page = (ROOT / "docs/reference/mounts.md").read_text()
+    missing = [prefix for prefix in mounts() if f"`{prefix}" not in page]
+    assert not missing, f"docs/reference/mounts.md does not mention {missing}"
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}, which does not exist"
+
+
+def examples() -> list[tuple[Path, str, str]]:
+    """The code blocks that are marked to be run: ```python run and ```sh run. Those of one page run in order, in one folder."""
+    return [(page, kind, code) for page in PAGES for kind, code in re.findall(r"```(python|sh) run\n(.*?)```", page.read_text(), re.DOTALL)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", sorted({page for page, _, _ in examples()}), ids=lambda page: page.stem)
+def test_examples_run(page: Path, server: Server, tmp_path: Path) -> None:
+    binaries = Path(sys.executable).parent
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("DRIVETRAIN_")}
+    environ |= {"PATH": f"{binaries}:{environ['PATH']}", "DRIVETRAIN_URL": server.url, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    for line in subprocess.run([binaries / "drivetrain", "env"], env=environ, capture_output=True, text=True, check=True).stdout.splitlines():
+        if found := re.fullmatch(r"export (\w+)='?([^']*)'?", line):
+            environ[found[1]] = found[2]
+    for owner, kind, code in examples():
+        if owner != page:
+            continue
+        command = [sys.executable, "-c", code] if kind == "python" else ["bash", "-euo", "pipefail", "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, f"{code}\n--- printed\n{done.stdout}\n{done.stderr}"
+
+
+if __name__ == "__main__":
+    file = ROOT / "docs/reference/settings.md"
+    text = re.sub(r"(<!-- settings:.*?-->\n).*(<!-- /settings -->)", lambda m: f"{m[1]}{settings_table()}\n{m[2]}", file.read_text(), flags=re.DOTALL)
+    file.write_text(text)
