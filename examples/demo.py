@@ -1,7 +1,7 @@
 """From a training run to a served, traceable answer: real data, real clients, one server, nothing mocked.
 
-    make demo                  about a minute on two cores
-    make demo ARGS=--keep      leave the server running and look around
+make demo                  about a minute on two cores
+make demo ARGS=--keep      leave the server running and look around
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ def ask_and_label(url: str, rows: Any, labels: Any) -> str:
         for request_id, label in progress.track(list(zip(ids, labels.tolist(), strict=True)), description="labelling"):
             http.post(f"/api/v1/requests/{request_id}/feedback", json={"name": "label", "kind": "label", "value": label}).raise_for_status()
         quality = http.get("/api/v1/deployments/digits/quality").raise_for_status().json()
-    console.print(f"  accuracy that the gateway saw: [bold]{quality['accuracy']:.3f}[/] over {quality['labelled']} labelled answers of {quality['requests']}")
+    seen = f"{quality['labelled']} labelled answers of {quality['requests']}"
+    console.print(f"  accuracy that the gateway saw: [bold]{quality['accuracy']:.3f}[/] over {seen}")
     return ids[0]
 
 
@@ -184,7 +185,9 @@ def kill_and_ask_again(url: str, row: Any) -> None:
     os.kill(replica["pid"], signal.SIGKILL)
     began = time.monotonic()
     columns = [f"pixel_{i // 8}_{i % 8}" for i in range(64)]
-    answer = httpx.post(f"{url}/invoke/digits/invocations", json={"dataframe_split": {"columns": columns, "data": [row.tolist()]}}, timeout=60)
+    answer = httpx.post(
+        f"{url}/invoke/digits/invocations", json={"dataframe_split": {"columns": columns, "data": [row.tolist()]}}, timeout=60
+    )
     answer.raise_for_status()
     console.print(f"  killed process {replica['pid']}; answered {answer.json()['predictions']} after {time.monotonic() - began:.1f} s")
 

@@ -81,7 +81,9 @@ def test_examples_run(page: Path, server: Server, tmp_path: Path) -> None:
     binaries = Path(sys.executable).parent
     environ = {k: v for k, v in os.environ.items() if not k.startswith("DRIVETRAIN_")}
     environ |= {"PATH": f"{binaries}:{environ['PATH']}", "DRIVETRAIN_URL": server.url, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    for line in subprocess.run([binaries / "drivetrain", "env"], env=environ, capture_output=True, text=True, check=True).stdout.splitlines():
+    for line in subprocess.run(
+        [binaries / "drivetrain", "env"], env=environ, capture_output=True, text=True, check=True
+    ).stdout.splitlines():
         if found := re.fullmatch(r"export (\w+)='?([^']*)'?", line):
             environ[found[1]] = found[2]
     for owner, kind, code in examples():
@@ -94,5 +96,7 @@ def test_examples_run(page: Path, server: Server, tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     file = ROOT / "docs/reference/settings.md"
-    text = re.sub(r"(<!-- settings:.*?-->\n).*(<!-- /settings -->)", lambda m: f"{m[1]}{settings_table()}\n{m[2]}", file.read_text(), flags=re.DOTALL)
+    text = re.sub(
+        r"(<!-- settings:.*?-->\n).*(<!-- /settings -->)", lambda m: f"{m[1]}{settings_table()}\n{m[2]}", file.read_text(), flags=re.DOTALL
+    )
     file.write_text(text)
