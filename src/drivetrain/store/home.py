@@ -1,13 +1,13 @@
 """The home: one folder that holds everything a server keeps.
 
-    format            number of the layout; a newer one than we know is refused
-    drivetrain.toml   settings (the user's file)
-    drivetrain.db     SQLite, unless `database_url` says otherwise
-    secret.key        32 bytes, mode 0600: signs and encrypts
-    server_id         names this home among several servers on one database
-    runtime           path of a short folder for Unix sockets (their paths may have 107 bytes at most)
-    server.json       address, process id and token of the server that runs here now
-    blobs/ spool/ logs/ cache/ backups/
+format            number of the layout; a newer one than we know is refused
+drivetrain.toml   settings (the user's file)
+drivetrain.db     SQLite, unless `database_url` says otherwise
+secret.key        32 bytes, mode 0600: signs and encrypts
+server_id         names this home among several servers on one database
+runtime           path of a short folder for Unix sockets (their paths may have 107 bytes at most)
+server.json       address, process id and token of the server that runs here now
+blobs/ spool/ logs/ cache/ backups/
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ class Home:
         """
         path = path.expanduser().absolute()
         if not path.is_dir() and not create:
-            raise NotFound(f"There is no drivetrain home at {path}. Name another with --home, or make one with: drivetrain up --home {path}")
+            raise NotFound(
+                f"There is no drivetrain home at {path}. Name another with --home, or make one with: drivetrain up --home {path}"
+            )
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = path.resolve()
@@ -69,7 +71,9 @@ class Home:
         except OSError as error:
             if error.errno in FULL:
                 raise StorageFull(f"The disk of {path} is full: the home cannot be opened. Free some space and try again.") from error
-            raise Invalid(f"The home {path} cannot be used: {error.strerror or error}. Check its owner and permissions, or name another.") from error
+            raise Invalid(
+                f"The home {path} cannot be used: {error.strerror or error}. Check its owner and permissions, or name another."
+            ) from error
 
     @classmethod
     def _open(cls, path: Path, *, create: bool) -> Home:
@@ -146,7 +150,9 @@ def _check_format(path: Path, text: str) -> None:
     try:
         number = int(text)
     except ValueError:
-        raise Invalid(f"{path / 'format'} is damaged: it must hold the number of the home's format (this version writes {FORMAT}).") from None
+        raise Invalid(
+            f"{path / 'format'} is damaged: it must hold the number of the home's format (this version writes {FORMAT})."
+        ) from None
     if number > FORMAT:
         raise Invalid(
             f"The home {path} was written by a newer drivetrain (format {number}; this one knows {FORMAT}). Upgrade drivetrain, or restore a backup "

@@ -1,0 +1,344 @@
+"""Blobs: immutable bytes, named by their sha256, kept once.
+
+A blob is *there* when its row is there and not doomed; its bytes are durable before its row is, and go only after its row is doomed. The sweep
+works in two steps (doom the row, then delete bytes and row under the row's lock), so that a blob which is stored anew at the same moment stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import threading
+import time
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import sqlalchemy as sa
+from msgspec import Struct
+
+from drivetrain.errors import Invalid, NotFound, StorageFull
+from drivetrain.store.files import FULL
+from drivetrain.store.ids import now_ms
+from drivetrain.store.objects import CHUNK, Objects, open_objects
+from drivetrain.store.sql import Database, metadata, upsert
+
+T = TypeVar("T")
+
+blobs_table = sa.Table(
+    "blobs",
+    metadata,
+    sa.Column("sha256", sa.String(64), primary_key=True),
+    sa.Column("git_sha1", sa.String(40), nullable=False, index=True),
+    sa.Column("md5", sa.String(32), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("seen_ms", sa.BigInteger, nullable=False, index=True),
+    sa.Column("doomed", sa.Boolean, nullable=False),
+)
+
+_ROOM_CHECK = 16 << 20
+_TOUCH_MS = 60_000
+_BATCH = 500
+
+
+class Blob(Struct, frozen=True):
+    """The digests are lower-case hex: `sha256` is its name, `git_sha1` and `md5` what other protocols call it. `size` is in bytes."""
+
+    sha256: str
+    git_sha1: str
+    md5: str
+    size: int
+
+
+class Blobs:
+    """All blobs of one database. Thread-safe."""
+
+    def __init__(self, db: Database, url_or_folder: str, *, min_free: int, scratch: Path) -> None:
+        self._db = db
+        self._min_free = min_free
+        self.objects: Objects = open_objects(url_or_folder, scratch)
+
+    def put(self, chunks: Iterable[bytes], *, sha256: str | None = None, size: int | None = None) -> Blob:
+        """Store the bytes. Raises Invalid if they are not what `sha256` and `size` say, StorageFull if there is no room; nothing is changed then."""
+        upload = self.begin(size=size)
+        try:
+            for chunk in chunks:
+                upload.write(chunk)
+            return upload.finish(sha256=sha256, size=size)
+        finally:
+            upload.abort()
+
+    def put_file(self, path: Path) -> Blob:
+        """Store what a file contains."""
+        with path.open("rb", buffering=0) as file:
+            return self.put(iter(lambda: file.read(CHUNK), b""), size=os.fstat(file.fileno()).st_size)
+
+    def begin(self, *, size: int | None = None) -> Upload:
+        """Begin an upload that is written piece by piece. Telling its size, if it is known, saves a second pass."""
+        self.objects.check_room(size or 0, self._min_free)
+        return Upload(self, size, self._min_free)
+
+    def stat(self, sha256: str) -> Blob:
+        """Raises NotFound."""
+        with self._db.read() as connection:
+            row = connection.execute(sa.select(blobs_table).where(blobs_table.c.sha256 == sha256, ~blobs_table.c.doomed)).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no blob {sha256[:64]!r}. Upload it first.")
+        return Blob(row.sha256, row.git_sha1, row.md5, row.size)
+
+    def known(self, digests: Iterable[str]) -> set[str]:
+        """Those of the sha256 `digests` that are there. They count as seen now, so that a sweep leaves them until they are referred to."""
+        found: dict[str, int] = {}
+        for some in _batches(set(digests)):
+            query = sa.select(blobs_table.c.sha256, blobs_table.c.seen_ms).where(blobs_table.c.sha256.in_(some), ~blobs_table.c.doomed)
+            with self._db.read() as connection:
+                found.update({row.sha256: row.seen_ms for row in connection.execute(query)})
+        now = now_ms()
+        stale = [digest for digest, seen in found.items() if seen < now - _TOUCH_MS]
+        for some in _batches(stale):
+            touch = sa.update(blobs_table).where(blobs_table.c.sha256.in_(some), ~blobs_table.c.doomed).values(seen_ms=now)
+            with self._db.write() as connection:
+                touched = set(connection.execute(touch.returning(blobs_table.c.sha256)).scalars())
+            for digest in set(some) - touched:
+                del found[digest]
+        return set(found)
+
+    def read(self, sha256: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The bytes [start, end) in pieces; `end` None means the end. Raises NotFound, and Invalid for a range that is not in the blob."""
+        size = self.stat(sha256).size
+        end = size if end is None else end
+        if not 0 <= start <= end <= size:
+            raise Invalid(f"The range [{start}, {end}) is not within the {size} bytes of blob {sha256}.")
+        return self._read(sha256, start, end)
+
+    def _read(self, sha256: str, start: int, end: int) -> Iterator[bytes]:
+        try:
+            yield from self.objects.read(key_of(sha256), start, end)
+        except FileNotFoundError:
+            raise NotFound(
+                f"The bytes of blob {sha256} are missing from {self.objects.url('')}. Restore them from a backup or upload it again."
+            ) from None
+
+    def read_bytes(self, sha256: str, start: int = 0, end: int | None = None) -> bytes:
+        """As `read`, in one piece: for small blobs."""
+        return b"".join(self.read(sha256, start, end))
+
+    def local_path(self, sha256: str) -> Path | None:
+        """The blob as a file that must not be changed; None if blobs are not kept in local files (or this one is not there)."""
+        return self.objects.path(key_of(sha256))
+
+    def materialise(self, sha256: str, target: Path) -> None:
+        """Make the blob appear as the file `target`: a hard link where possible, else a verified copy. Its folder is made."""
+        self.stat(sha256)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.part")
+        try:
+            local = self.local_path(sha256)
+            if local is None or not _linked(local, part):
+                digest = hashlib.sha256()
+                with part.open("wb") as file:
+                    for chunk in self.read(sha256):
+                        digest.update(chunk)
+                        file.write(chunk)
+                if digest.hexdigest() != sha256:
+                    raise NotFound(f"The stored bytes of blob {sha256} are damaged. Restore them from a backup or upload it again.")
+            part.replace(target)
+        except OSError as error:
+            raise _full(error, target.parent) from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def sweep(self, live: Collection[str], *, older_than_s: float) -> tuple[int, int]:
+        """Delete blobs that are not in `live` and were not stored, stored again or asked for within `older_than_s` seconds; (number, bytes).
+
+        Choose `older_than_s` longer than anything takes from an upload to the row that refers to it: an hour, say.
+        """
+        cutoff = now_ms() - int(older_than_s * 1000)
+        keep = live if isinstance(live, set | frozenset) else frozenset(live)
+        with self._db.read() as connection:
+            old = [row.sha256 for row in connection.execute(sa.select(blobs_table.c.sha256).where(blobs_table.c.seen_ms <= cutoff))]
+        dead = [digest for digest in old if digest not in keep]
+        for some in _batches(dead):
+            doom = sa.update(blobs_table).where(blobs_table.c.sha256.in_(some), blobs_table.c.seen_ms <= cutoff).values(doomed=True)
+            with self._db.write() as connection:
+                connection.execute(doom)
+        count = size = 0
+        for digest in dead:
+            gone = sa.delete(blobs_table).where(blobs_table.c.sha256 == digest, blobs_table.c.doomed, blobs_table.c.seen_ms <= cutoff)
+            with self._db.write() as connection:
+                removed = connection.execute(gone.returning(blobs_table.c.size)).scalar_one_or_none()
+                if removed is not None:
+                    self.objects.delete(key_of(digest))
+                    count, size = count + 1, size + removed
+        self._sweep_leftovers(older_than_s)
+        return count, size
+
+    def _sweep_leftovers(self, older_than_s: float) -> None:
+        # Files that a killed process left: unfinished uploads, and bytes that never got their row.
+        before = time.time() - max(older_than_s, 3600)
+        if self.objects.scratch.is_dir():
+            for path in self.objects.scratch.iterdir():
+                if path.stat().st_mtime < before:
+                    path.unlink(missing_ok=True)
+        stray = [entry.key for entry in self.objects.list("sha256") if entry.modified_s < before]
+        for some in _batches(stray):
+            names = [key.rpartition("/")[2] for key in some]
+            with self._db.read() as connection:
+                rows = set(connection.execute(sa.select(blobs_table.c.sha256).where(blobs_table.c.sha256.in_(names))).scalars())
+            for key, name in zip(some, names, strict=True):
+                if name not in rows:
+                    self._delete_stray(key, name)
+
+    def _delete_stray(self, key: str, sha256: str) -> None:
+        # A row of our own, doomed, is the lock against an upload of the same bytes at this moment.
+        row = {"sha256": sha256, "git_sha1": "", "md5": "", "size": 0, "created_ms": 0, "seen_ms": 0, "doomed": True}
+        with self._db.write() as connection:
+            upsert(connection, blobs_table, [row], key=["sha256"])
+            gone = sa.delete(blobs_table).where(blobs_table.c.sha256 == sha256, blobs_table.c.doomed, blobs_table.c.seen_ms == 0)
+            if connection.execute(gone).rowcount:
+                self.objects.delete(key)
+
+    def _keep(self, blob: Blob, file: Path) -> None:
+        """Put the finished file into the store and its row into the database."""
+        key = key_of(blob.sha256)
+        now = now_ms()
+        row = {**{name: getattr(blob, name) for name in blob.__struct_fields__}, "created_ms": now, "seen_ms": now}
+        mine = blobs_table.c.sha256 == blob.sha256
+        touch = sa.update(blobs_table).where(mine, ~blobs_table.c.doomed).values(seen_ms=now)
+        if self._db.group_write(lambda connection: connection.execute(touch).rowcount) and self.objects.size(key) == blob.size:
+            return
+        while True:
+            # The row that is doomed but fresh keeps the sweep away from bytes that are on their way.
+            claim = [{**row, "doomed": True}]
+            self._db.group_write(lambda connection: upsert(connection, blobs_table, claim, key=["sha256"], update=["seen_ms"]))
+            self.objects.put(key, file)
+            done = [{**row, "seen_ms": now_ms(), "doomed": False}]
+            fields = ["git_sha1", "md5", "size", "seen_ms", "doomed"]
+            self._db.group_write(lambda connection: upsert(connection, blobs_table, done, key=["sha256"], update=fields))
+            # From here on no sweep deletes them; one that did so while we were slower than its `older_than_s` shows now.
+            if self.objects.size(key) == blob.size:
+                return
+
+
+class Upload:
+    """Bytes on their way in: `write`…, then `finish` or `abort`. May be driven from any thread, one call at a time."""
+
+    def __init__(self, blobs: Blobs, size: int | None, min_free: int) -> None:
+        self._blobs = blobs
+        self._declared = size
+        self._min_free = min_free
+        self._path = blobs.objects.new_scratch()
+        self._lock = threading.Lock()
+        self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._git = None if size is None else _git(size)
+        self._unchecked = 0
+        self.size = 0
+        try:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+        except OSError as error:
+            raise _full(error, self._path.parent) from error
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Raises StorageFull when the disk has no room; the upload is aborted then. Raises Invalid beyond the declared size."""
+        with self._lock:
+            if self._fd < 0:
+                raise Invalid("This upload has ended. Begin a new one.")
+            self.size += len(data)
+            self._unchecked += len(data)
+            try:
+                if self._declared is not None and self.size > self._declared:
+                    raise Invalid(f"The upload has more than the {self._declared} bytes that were announced. Nothing was stored.")
+                if self._unchecked >= _ROOM_CHECK:
+                    self._unchecked = 0
+                    self._blobs.objects.check_room(0, self._min_free)
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(self._fd, view) :]
+                self._sha256.update(data)
+                self._md5.update(data)
+                if self._git is not None:
+                    self._git.update(data)
+            except OSError as error:
+                self._drop()
+                raise _full(error, self._path.parent) from error
+            except BaseException:
+                self._drop()
+                raise
+
+    def finish(self, *, sha256: str | None = None, size: int | None = None) -> Blob:
+        """Check, make durable, and store. Raises Invalid if the bytes are not what was said; nothing is stored then."""
+        with self._lock:
+            if self._fd < 0:
+                raise Invalid("This upload has ended. Begin a new one.")
+            try:
+                for expected in (size, self._declared):
+                    if expected is not None and expected != self.size:
+                        raise Invalid(f"The upload has {self.size} bytes; {expected} were announced. Nothing was stored; send it again.")
+                found = self._sha256.hexdigest()
+                if sha256 is not None and sha256.lower() != found:
+                    raise Invalid(f"The upload's sha256 is {found}, not {sha256[:64]} as announced. Nothing was stored; send it again.")
+                blob = Blob(found, self._git_sha1(), self._md5.hexdigest(), self.size)
+                os.fsync(self._fd)
+                self._blobs._keep(blob, self._path)
+                return blob
+            except OSError as error:
+                raise _full(error, self._path.parent) from error
+            finally:
+                self._drop()
+
+    def abort(self) -> None:
+        """Forget it. Does nothing after `finish`."""
+        with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self._path.unlink(missing_ok=True)
+
+    def _git_sha1(self) -> str:
+        if self._git is None:
+            # Git hashes the size before the bytes: without it beforehand, they are read again.
+            self._git = _git(self.size)
+            offset = 0
+            while chunk := os.pread(self._fd, CHUNK, offset):
+                self._git.update(chunk)
+                offset += len(chunk)
+        return self._git.hexdigest()
+
+
+def key_of(sha256: str) -> str:
+    """Where the objects keep the blob `sha256`."""
+    if len(sha256) != 64 or not sha256.isalnum():
+        raise NotFound(f"{sha256[:80]!r} is not the sha256 of a blob.")
+    return f"sha256/{sha256[:2]}/{sha256}"
+
+
+def _git(size: int) -> hashlib._Hash:
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+
+def _linked(source: Path, target: Path) -> bool:
+    try:
+        target.unlink(missing_ok=True)
+        os.link(source, target)
+    except OSError:
+        return False
+    return True
+
+
+def _full(error: OSError, folder: Path) -> Exception:
+    if error.errno in FULL:
+        free = shutil.disk_usage(folder).free >> 20 if folder.exists() else 0
+        return StorageFull(f"The disk of {folder} is full ({free} MiB are free). Nothing was stored. Free some space and try again.")
+    return error
+
+
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    listed = list(items)
+    for start in range(0, len(listed), _BATCH):
+        yield listed[start : start + _BATCH]
