@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
+from tests.chaos.common import alive, ask_digits, deploy_digits, web_processes
 from tests.conftest import Server, wait_for
 
 pytestmark = pytest.mark.slow
@@ -119,25 +119,18 @@ def kill_supervisor(server: Server) -> None:
 
 def kill_web(server: Server) -> None:
     """A web process dies; the supervisor puts another in its place."""
-    web = [p for p in server.family() if "drivetrain.webserver" in " ".join(p.cmdline())]
+    web = web_processes(server)
     assert web
     web[0].send_signal(signal.SIGKILL)
 
     def replaced() -> bool:
-        now = [p.pid for p in server.family() if alive(p) and "drivetrain.webserver" in " ".join(p.cmdline())]
+        now = [p.pid for p in web_processes(server)]
         try:
             return web[0].pid not in now and len(now) == len(web) and httpx.get(f"{server.url}/health").status_code == 200
         except httpx.HTTPError:
             return False
 
     wait_for(replaced, what="another web process")
-
-
-def alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 @pytest.fixture(params=[kill_supervisor, kill_web], ids=["supervisor", "web"])
@@ -200,7 +193,7 @@ def test_while_serving(new_server: Callable[..., Server], kill: Callable[[Server
         with httpx.Client(base_url=server.url, timeout=60) as http:
             while not stop.is_set():
                 try:
-                    answer = http.post("/invoke/digits/invocations", json={"inputs": [[0.0] * 64]})
+                    answer = ask_digits(http)
                 except httpx.HTTPError:
                     continue
                 if answer.status_code == 200:
@@ -221,14 +214,3 @@ def test_while_serving(new_server: Callable[..., Server], kill: Callable[[Server
         for request_id in answered[::7]:
             lineage = http.get(f"/api/v1/requests/{request_id}/lineage")
             assert lineage.status_code == 200, f"an answered request has no event: {lineage.text}"
-
-
-def deploy_digits(server: Server, model: Path) -> None:
-    """Import the folder and deploy it, with the command that people use."""
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("DRIVETRAIN_")} | {
-        "DRIVETRAIN_URL": server.url,
-        "DRIVETRAIN_API_KEY": server.token,
-    }
-    for command in (["pull", str(model), "--name", "digits"], ["deploy", "digits", "digits", "--wait"]):
-        done = subprocess.run([sys.executable, "-m", "drivetrain.cli.main", *command], env=environ, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
