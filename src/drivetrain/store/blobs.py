@@ -1,7 +1,8 @@
 """Blobs: immutable bytes, named by their sha256, kept once.
 
-A blob is *there* when its row is there and not doomed; its bytes are durable before its row is, and go only after its row is doomed. The sweep
-works in two steps (doom the row, then delete bytes and row under the row's lock), so that a blob which is stored anew at the same moment stays.
+A blob is *there* when its row is there and not doomed; its bytes are durable before its row is, and go only after its row is doomed.
+The sweep works in two steps (doom the row, then delete bytes and row under the row's lock), so that a blob which is stored anew at the
+same moment stays.
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ class Blobs:
         self.objects: Objects = open_objects(url_or_folder, scratch)
 
     def put(self, chunks: Iterable[bytes], *, sha256: str | None = None, size: int | None = None) -> Blob:
-        """Store the bytes. Raises Invalid if they are not what `sha256` and `size` say, StorageFull if there is no room; nothing is changed then."""
+        """Store the bytes. Raises Invalid if they are not what `sha256` and `size` say, StorageFull if there is no room for them.
+
+        After an error nothing is changed.
+        """
         upload = self.begin(size=size)
         try:
             for chunk in chunks:
@@ -151,7 +155,7 @@ class Blobs:
             part.unlink(missing_ok=True)
 
     def sweep(self, live: Collection[str], *, older_than_s: float) -> tuple[int, int]:
-        """Delete blobs that are not in `live` and were not stored, stored again or asked for within `older_than_s` seconds; (number, bytes).
+        """Delete blobs that are not in `live` and that nobody stored or asked for within `older_than_s` seconds; (number, bytes).
 
         Choose `older_than_s` longer than anything takes from an upload to the row that refers to it: an hour, say.
         """
@@ -211,15 +215,15 @@ class Blobs:
             return
         while True:
             # The row that is doomed but fresh keeps the sweep away from bytes that are on their way.
-            claim = [{**row, "doomed": True}]
-            self._db.group_write(lambda connection: upsert(connection, blobs_table, claim, key=["sha256"], update=["seen_ms"]))
+            self._upsert({**row, "doomed": True}, ["seen_ms"])
             self.objects.put(key, file)
-            done = [{**row, "seen_ms": now_ms(), "doomed": False}]
-            fields = ["git_sha1", "md5", "size", "seen_ms", "doomed"]
-            self._db.group_write(lambda connection: upsert(connection, blobs_table, done, key=["sha256"], update=fields))
+            self._upsert({**row, "seen_ms": now_ms(), "doomed": False}, ["git_sha1", "md5", "size", "seen_ms", "doomed"])
             # From here on no sweep deletes them; one that did so while we were slower than its `older_than_s` shows now.
             if self.objects.size(key) == blob.size:
                 return
+
+    def _upsert(self, row: dict[str, str | int | bool], update: list[str]) -> None:
+        self._db.group_write(lambda connection: upsert(connection, blobs_table, [row], key=["sha256"], update=update))
 
 
 class Upload:

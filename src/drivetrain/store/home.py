@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import stat
 import tempfile
@@ -30,8 +31,9 @@ RUNTIME_LENGTH = 40
 """Longest path of the runtime folder: leaves 67 bytes for the names of sockets."""
 
 _FOREIGN_ENTRIES = frozenset({"drivetrain.toml", "lost+found", "server.json"})
-_NETWORK = ("nfs", "cifs", "smb", "afp", "webdav", "ceph", "glusterfs", "lustre", "gpfs", "beegfs", "afs", "9p", "fuse.sshfs", "fuse.rclone",
-            "fuse.s3fs", "fuse.gcsfuse", "fuse.goofys", "fuse.ceph", "fuse.glusterfs")  # fmt: skip
+_NETWORK = re.compile(
+    "nfs|cifs|smb|afp|webdav|ceph|glusterfs|lustre|gpfs|beegfs|afs|9p|fuse.(sshfs|rclone|s3fs|gcsfuse|goofys|ceph|glusterfs)"
+)
 
 
 class Home:
@@ -113,8 +115,8 @@ class Home:
             except BlockingIOError:
                 pid = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
                 raise Conflict(
-                    f"Another drivetrain (process {pid or 'unknown'}) is using the home {self.path}. Use that one, stop it, or name another "
-                    f"home with --home."
+                    f"Another drivetrain (process {pid or 'unknown'}) is using the home {self.path}. Use that one, stop it, or name "
+                    f"another home with --home."
                 ) from None
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -139,10 +141,10 @@ def refuse_network(path: Path, mounts: Iterable[tuple[str, str]] | None = None) 
         if inside and len(mountpoint) >= len(best[0]):
             best = (mountpoint, kind.lower())
     # Some sandboxes show their whole (local) root as 9p.
-    if best[1].startswith(_NETWORK) and best != ("/", "9p"):
+    if _NETWORK.match(best[1]) and best != ("/", "9p"):
         raise Invalid(
-            f"{path} is on a network file system ({best[1]}, mounted at {best[0]}), where a database cannot be kept safely. Put the home on a local "
-            f"disk, and what must be shared into PostgreSQL (database_url) and an object store (blobs_url)."
+            f"{path} is on a network file system ({best[1]}, mounted at {best[0]}), where a database cannot be kept safely. Put the home "
+            f"on a local disk, and what must be shared into PostgreSQL (database_url) and an object store (blobs_url)."
         )
 
 
@@ -155,8 +157,8 @@ def _check_format(path: Path, text: str) -> None:
         ) from None
     if number > FORMAT:
         raise Invalid(
-            f"The home {path} was written by a newer drivetrain (format {number}; this one knows {FORMAT}). Upgrade drivetrain, or restore a backup "
-            f"that this version made into another home."
+            f"The home {path} was written by a newer drivetrain (format {number}; this one knows {FORMAT}). Upgrade drivetrain, or restore "
+            f"a backup that this version made into another home."
         )
 
 

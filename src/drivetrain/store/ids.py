@@ -12,7 +12,7 @@ _last = 0
 
 def uuid7() -> str:
     """32 lower-case hex digits; strictly increasing within a process, also when the clock steps back."""
-    global _last
+    global _last  # noqa: PLW0603 - strictly increasing means remembering the last one
     with _lock:
         # 48 bits of milliseconds, then 12 bits that count within one millisecond.
         now = (time.time_ns() // 1_000_000) << 12

@@ -16,7 +16,7 @@ from drivetrain.store.files import make_folders, place
 from drivetrain.store.ids import uuid7
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+    from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 CHUNK = 1 << 20
 
@@ -77,13 +77,16 @@ class Objects(ABC):
         free = shutil.disk_usage(self.scratch).free
         if free - size < min_free:
             raise StorageFull(
-                f"The disk of {self.scratch} is full: {free >> 20} MiB are free, {min_free >> 20} MiB must stay free and {size >> 20} MiB are to be written. "
-                f"Nothing was changed. Free some space and try again."
+                f"The disk of {self.scratch} is full: {free >> 20} MiB are free, {min_free >> 20} MiB must stay free and {size >> 20} MiB "
+                f"are to be written. Nothing was changed. Free some space and try again."
             )
 
 
 def open_objects(url_or_folder: str, scratch: Path) -> Objects:
-    """The store at a folder, `file://`, `s3://`, `gs://` or `az://` address. Credentials come from the environment, as each cloud's own tools read them."""
+    """The store at a folder or at a `file://`, `s3://`, `gs://` or `az://` address.
+
+    Credentials come from the environment, as each cloud's own tools read them.
+    """
     if "://" not in url_or_folder:
         return Folder(Path(url_or_folder))
     scheme, _, rest = url_or_folder.partition("://")
@@ -151,13 +154,11 @@ class Cloud(Objects):
             from obstore.exceptions import BaseError
             from obstore.store import from_url
 
-            options = (
-                {"allow_http": True} if os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://") else {}
-            )
+            endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
+            options: ClientConfig = {"allow_http": endpoint.startswith("http://")}
+            retry: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
             try:
-                self._opened = from_url(
-                    self._url, client_options=options, retry_config={"max_retries": 4, "retry_timeout": timedelta(seconds=60)}
-                )
+                self._opened = from_url(self._url, client_options=options, retry_config=retry)
             except (BaseError, ValueError) as error:
                 raise Invalid(f"blobs_url {self._url!r} cannot be opened: {error}", param="blobs_url") from error
         return self._opened
@@ -171,9 +172,8 @@ class Cloud(Objects):
     def size(self, key: str) -> int | None:
         import obstore
 
-        with _cloud_errors(self._url):
-            with contextlib.suppress(FileNotFoundError):
-                return int(obstore.head(self._store, key)["size"])
+        with _cloud_errors(self._url), contextlib.suppress(FileNotFoundError):
+            return int(obstore.head(self._store, key)["size"])
         return None
 
     def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
@@ -188,9 +188,8 @@ class Cloud(Objects):
     def delete(self, key: str) -> None:
         import obstore
 
-        with _cloud_errors(self._url):
-            with contextlib.suppress(FileNotFoundError):
-                obstore.delete(self._store, key)
+        with _cloud_errors(self._url), contextlib.suppress(FileNotFoundError):
+            obstore.delete(self._store, key)
 
     def list(self, prefix: str) -> Iterator[Entry]:
         import obstore

@@ -1,8 +1,8 @@
 """The spool: where a web process puts its events down, one JSON line each, before it finishes an answer.
 
-One folder for each start of a process, one file after another in it: `000001.jsonl`, `000002.jsonl`, … A file is closed for good once the next
-one exists, or once nobody holds the lock on `writer.lock` any more (the process is gone, however it went). A line without its line feed at the
-end of a file is one that was cut off; readers leave it alone.
+One folder for each start of a process, one file after another in it: `000001.jsonl`, `000002.jsonl`, … A file is closed for good once
+the next one exists, or once nobody holds the lock on `writer.lock` any more (the process is gone, however it went). A line without its
+line feed at the end of a file is one that was cut off; readers leave it alone.
 
 An event survives `kill -9` when `append` returns, and a power failure `fsync_s` later.
 """

@@ -64,9 +64,9 @@ class Database:
         with _translated():
             if self.kind == "sqlite":
                 # One writer at a time anyway: queueing here is fairer and cheaper than SQLite's busy loop.
-                with self._write_lock, self.engine.connect() as connection:
-                    with connection.execution_options(drivetrain_write=True).begin():
-                        yield connection
+                writer = self.engine.execution_options(drivetrain_write=True)
+                with self._write_lock, writer.begin() as connection:
+                    yield connection
             else:
                 with self.engine.begin() as connection:
                     yield connection
@@ -105,9 +105,7 @@ def upsert(
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     statement = insert(table)
     if update:
-        statement = statement.on_conflict_do_update(
-            index_elements=list(key), set_={name: statement.excluded[name] for name in update}
-        )
+        statement = statement.on_conflict_do_update(index_elements=list(key), set_={name: statement.excluded[name] for name in update})
     else:
         statement = statement.on_conflict_do_nothing(index_elements=list(key))
     connection.execute(statement, list(rows))
@@ -190,7 +188,7 @@ class _GroupCommitter:
         try:
             with self._database.write() as connection:
                 results = [work(connection) for work, _ in batch]
-        except Exception as error:  # handed to the callers, each of whom is waiting
+        except Exception as error:  # noqa: BLE001 - handed to the callers, each of whom is waiting
             if len(batch) == 1:
                 batch[0][1].set_exception(error)
                 return
