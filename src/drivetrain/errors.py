@@ -9,6 +9,7 @@
     ├── Conflict                    409  it exists already, or in another state
     ├── Overloaded                  429  ask again after `retry_after` seconds
     ├── UpstreamFailed              502  a replica or provider broke the answer
+    │   └── UpstreamTimeout         504  or took too long over it
     ├── Unavailable                 503  not now: starting, stopping, out of memory
     └── StorageFull                 507  the disk is full; nothing was changed
 
@@ -66,6 +67,10 @@ class Overloaded(DrivetrainError):
 
 class UpstreamFailed(DrivetrainError):
     status = 502
+
+
+class UpstreamTimeout(UpstreamFailed):
+    status = 504
 
 
 class Unavailable(DrivetrainError):

@@ -1,0 +1,12 @@
+"""MLflow's scoring protocol, at `/invoke/{deployment}`.
+
+| endpoint | served |
+|---|---|
+| POST /invocations | application/json with one of dataframe_split, dataframe_records, instances, inputs (and params); text/csv with a header line |
+| GET /ping, /health | 200 when the deployment is ready |
+| GET /version | the server's version |
+"""
+
+from drivetrain.dialects.invocations.dialect import Invocations
+
+__all__ = ["Invocations"]

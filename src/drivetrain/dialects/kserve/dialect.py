@@ -1,0 +1,134 @@
+"""Open Inference v2: translate, call the gateway, translate back."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from drivetrain.dialects.kserve.tensors import answer, inflated, read
+from drivetrain.errors import DrivetrainError, Invalid, NotFound, Unavailable
+from drivetrain.identity.model import Scope
+from drivetrain.serving.canonical import INFER, METADATA
+from drivetrain.serving.gateway import Gateway
+from drivetrain.serving.routes import DeploymentRoute, VariantRoute
+from drivetrain.wire.request import Request
+
+_MODEL = re.compile(r"/models/(?P<name>.+?)(?:/versions/(?P<version>[^/]+))?(?P<what>/infer|/ready|/config|/stats)?")
+_REPOSITORY = re.compile(r"/repository/models/(?P<name>.+)/(?P<what>load|unload)")
+
+
+class KServe:
+    """The dialect as the door sees it."""
+
+    name = "kserve"
+    prefixes: tuple[str, ...] = ("/kserve", "/v2")
+    hot = True
+
+    def __init__(self, gateway: Gateway, *, server_version: str, max_body: int) -> None:
+        self._gateway = gateway
+        self._version = server_version
+        self._max_body = max_body
+
+    def token(self, request: Request) -> str | None:
+        return None  # Authorization: Bearer, which the door reads
+
+    def error(self, error: DrivetrainError, request_id: str) -> tuple[int, bytes, str]:
+        return error.status, msgspec.json.encode({"error": error.message}), "application/json"
+
+    async def handle(self, request: Request) -> None:
+        method, path = request.method, request.path.removeprefix("/v2").rstrip("/")
+        if method == "GET" and path == "":
+            extensions = ["binary_tensor_data", "model_repository"]
+            return await request.respond_json({"name": "drivetrain", "version": self._version, "extensions": extensions})
+        if method == "GET" and path in ("/health/live", "/health/ready"):
+            return await request.respond_json({"live" if path.endswith("live") else "ready": True})
+        if method == "POST" and path == "/repository/index":
+            return await self._index(request)
+        if method == "POST" and (found := _REPOSITORY.fullmatch(path)):
+            return await self._load(request, unquote(found["name"]), found["what"])
+        if found := _MODEL.fullmatch(path):
+            name, version, what = unquote(found["name"]), found["version"], found["what"]
+            if method == "POST" and what == "/infer":
+                return await self._infer(request, name, version)
+            if method == "GET" and what in (None, "/ready", "/config"):
+                return await self._about(request, name, version, what)
+        raise NotFound(f"This server does not serve {method} {path or '/'} of the Open Inference Protocol.")
+
+    async def _infer(self, request: Request, name: str, version: str | None) -> None:
+        with self._gateway.exchange(request, dialect=self.name, task="infer") as call:
+            raw = await request.body(self._max_body)
+            raw = inflated(raw, (request.header("content-encoding") or "").strip().lower(), self._max_body)
+            wanted, body = read(raw, request.header("inference-header-content-length"))
+            unit = (wanted.parameters or {}).get("user")
+            deployment = await call.route(name, unit=unit if isinstance(unit, str) else None, stream=False, body=body)
+            _check_version(deployment, version)
+            said = await call.fetch(INFER, body)
+            out, head = answer(said.body, wanted, name, version or str(call.event.version or 1))
+            call.finish(output=said.body)
+            if head is None:
+                return await request.respond(200, out, "application/json")
+            await request.respond(200, out, "application/octet-stream", [("inference-header-content-length", str(head))])
+
+    async def _about(self, request: Request, name: str, version: str | None, what: str | None) -> None:
+        request.context.require(Scope.read)
+        deployment = self._gateway.named(request.context, name)
+        if deployment is None:
+            raise NotFound(f"There is no deployment {name!r} in the workspace {request.context.workspace!r}.")
+        _check_version(deployment, version)
+        if what == "/ready":
+            if not any(variant.replicas for variant in deployment.variants):
+                raise Invalid(f"The deployment {name!r} is not ready.")
+            return await request.respond_json({"name": name, "ready": True})
+        facts: dict[str, Any] = msgspec.json.decode(await self._gateway.ask(deployment, METADATA))
+        main = _main(deployment)
+        inputs, outputs = facts.get("inputs") or [], facts.get("outputs") or []
+        if what == "/config":
+            config = {"name": name, "platform": main.engine, "backend": main.engine, "max_batch_size": 0}
+            return await request.respond_json(config | {"input": _config(inputs), "output": _config(outputs)})
+        versions = [str(variant.version or 1) for variant in deployment.variants if variant.weight > 0]
+        platform = facts.get("platform") or main.engine
+        await request.respond_json({"name": name, "versions": versions, "platform": platform, "inputs": inputs, "outputs": outputs})
+
+    async def _index(self, request: Request) -> None:
+        request.context.require(Scope.read)
+        out = []
+        for deployment in self._gateway.deployments(request.context.workspace_id):
+            for variant in deployment.variants:
+                if "infer" in variant.tasks:
+                    state = "READY" if variant.replicas else "UNAVAILABLE"
+                    out.append({"name": deployment.name, "version": str(variant.version or 1), "state": state, "reason": variant.problem})
+        await request.respond_json(out)
+
+    async def _load(self, request: Request, name: str, what: str) -> None:
+        request.context.require(Scope.invoke)
+        if self._gateway.named(request.context, name) is None:
+            raise NotFound(f"There is no deployment {name!r} in the workspace {request.context.workspace!r}. Make it with: drivetrain deploy")
+        if what == "unload":
+            raise Invalid(f"Deployments are not unloaded over this protocol. Scale {name!r} to nothing or delete it: drivetrain deploy --help")
+        with self._gateway.exchange(request, dialect=self.name, task="infer") as call:
+            await call.route(name, unit=None, stream=False, body=b"")
+            await call.ready()
+            call.finish()
+            await request.respond(200, b"", "application/json")
+
+
+def _main(deployment: DeploymentRoute) -> VariantRoute:
+    """The variant that most of the traffic goes to."""
+    if not deployment.variants:
+        raise Unavailable(f"The deployment {deployment.name!r} has no variant yet.")
+    return max(deployment.variants, key=lambda variant: variant.weight)
+
+
+def _check_version(deployment: DeploymentRoute, version: str | None) -> None:
+    """A client may name the version that it expects; which one serves is the deployment's decision."""
+    live = {str(variant.version or 1) for variant in deployment.variants if variant.weight > 0}
+    if version is not None and version not in live:
+        raise NotFound(f"The deployment {deployment.name!r} serves version {', '.join(sorted(live)) or 'none'}, not {version}.")
+
+
+def _config(tensors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    kinds = {"BYTES": "STRING"}
+    return [{"name": t["name"], "data_type": f"TYPE_{kinds.get(t['datatype'], t['datatype'])}", "dims": t.get("shape", [])} for t in tensors]

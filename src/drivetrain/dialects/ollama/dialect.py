@@ -1,0 +1,233 @@
+"""Ollama: translate, call the gateway, translate back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from drivetrain.dialects.ollama import listing
+from drivetrain.dialects.ollama.answers import Lines
+from drivetrain.dialects.ollama.requests import (
+    canonical_chat,
+    canonical_generate,
+    chat_decoder,
+    check_keep_alive,
+    embed_decoder,
+    embedding_decoder,
+    generate_decoder,
+    named_decoder,
+)
+from drivetrain.errors import DrivetrainError, Invalid, NotFound, UpstreamFailed
+from drivetrain.identity.model import Scope
+from drivetrain.serving.canonical import CHAT, COMPLETIONS, EMBEDDINGS, Frames, Usage, chunk, parsed
+from drivetrain.serving.catalog import Catalog, Servable
+from drivetrain.serving.exchange import Exchange
+from drivetrain.serving.gateway import Gateway
+from drivetrain.wire.request import Request, run_sync
+
+API_VERSION = "0.13.0"
+"""The version of Ollama's API that this speaks: clients decide by it which features they use."""
+
+
+class Ollama:
+    """The dialect as the door sees it."""
+
+    name = "ollama"
+    prefixes: tuple[str, ...] = ("/ollama",)
+    hot = True
+
+    def __init__(self, gateway: Gateway, catalog: Catalog, *, max_body: int) -> None:
+        self._gateway = gateway
+        self._catalog = catalog
+        self._max_body = max_body
+
+    def token(self, request: Request) -> str | None:
+        return None  # Authorization: Bearer, which the door reads
+
+    def error(self, error: DrivetrainError, request_id: str) -> tuple[int, bytes, str]:
+        return error.status, msgspec.json.encode({"error": error.message}), "application/json"
+
+    async def handle(self, request: Request) -> None:
+        method, path = request.method, request.path.rstrip("/")
+        match ("GET" if method == "HEAD" else method), path:
+            case "POST", "/api/chat":
+                await self._chat(request)
+            case "POST", "/api/generate":
+                await self._generate(request)
+            case "POST", "/api/embed":
+                await self._embed(request)
+            case "POST", "/api/embeddings":
+                await self._embedding(request)
+            case "GET", "/api/tags":
+                await request.respond_json({"models": [listing.tag(item) for item in await self._listed(request)]})
+            case "GET", "/api/ps":
+                items = await self._listed(request)
+                await request.respond_json({"models": listing.running(items, self._gateway.deployments(request.context.workspace_id))})
+            case "POST", "/api/show":
+                wanted = parsed(named_decoder, await request.body(self._max_body))
+                await request.respond_json(listing.shown(await self._one(request, wanted.called)))
+            case "POST", "/api/pull":
+                await self._pull(request)
+            case "GET", "/api/version":
+                await request.respond_json({"version": API_VERSION})
+            case "GET", "":
+                await request.respond(200, b"Ollama is running", "text/plain; charset=utf-8")
+            case _:
+                raise NotFound(f"This server does not serve {method} {path or '/'} of the Ollama API.")
+
+    async def _chat(self, request: Request) -> None:
+        with self._gateway.exchange(request, dialect=self.name, task="chat") as call:
+            wanted = parsed(chat_decoder, await request.body(self._max_body))
+            body = canonical_chat(wanted)
+            lines = Lines(wanted.model, chat=True)
+            if not wanted.messages:
+                return await self._load(request, call, lines, wanted.model, wanted.keep_alive, stream=wanted.streams)
+            await self._answer(request, call, lines, wanted.model, CHAT, body)
+
+    async def _generate(self, request: Request) -> None:
+        with self._gateway.exchange(request, dialect=self.name, task="chat") as call:
+            wanted = parsed(generate_decoder, await request.body(self._max_body))
+            call.event.task, body = canonical_generate(wanted)
+            lines = Lines(wanted.model, chat=False)
+            if not wanted.prompt:
+                return await self._load(request, call, lines, wanted.model, wanted.keep_alive, stream=wanted.streams)
+            await self._answer(request, call, lines, wanted.model, CHAT if call.event.task == "chat" else COMPLETIONS, body)
+
+    async def _answer(self, request: Request, call: Exchange, lines: Lines, name: str, target: str, fields: dict[str, Any]) -> None:
+        body = msgspec.json.encode(fields)
+        await call.route(name, unit=None, stream=fields["stream"], body=body)
+        if fields["stream"]:
+            return await self._stream(request, call, lines, target, body)
+        said = chunk((await call.fetch(target, body)).body)
+        out = msgspec.json.encode(lines.whole(said, call.event))
+        call.finish(output=lines.transcript.text, tokens=lines.transcript.tokens)
+        await request.respond(200, out, "application/json")
+
+    async def _stream(self, request: Request, call: Exchange, lines: Lines, target: str, body: bytes) -> None:
+        answer = await call.open(target, body)
+        frames, transcript = Frames(), lines.transcript
+        async with request.streaming("application/x-ndjson", []) as write:
+            try:
+                async for piece in answer.chunks():
+                    out: list[dict[str, Any]] = []
+                    done = False
+                    for frame in frames.feed(piece):
+                        if frame.startswith(b"data: {"):
+                            said = chunk(frame[6:])
+                            if said.error is not None:
+                                words = said.error if isinstance(said.error, str) else said.error.message
+                                raise UpstreamFailed(f"The replica broke its answer off: {words}")
+                            if (line := lines.pieces(said)) is not None:
+                                out.append(line)
+                        elif frame.startswith(b"data: [DONE]"):
+                            done = True
+                            out += [line for line in (lines.tools(), lines.last(call.event)) if line is not None]
+                    data = b"".join([msgspec.json.encode(line) + b"\n" for line in out])
+                    call.event.bytes_out += len(data)
+                    if done:
+                        call.finish(output=transcript.text, tokens=transcript.tokens)
+                    if data:
+                        await write(data)
+                    if done:
+                        return
+                raise UpstreamFailed("The replica's answer ended before it was complete. Ask again.")
+            except DrivetrainError as error:
+                call.broke(error, output=transcript.text)
+                await write(msgspec.json.encode({"error": error.message}) + b"\n")
+
+    async def _load(
+        self, request: Request, call: Exchange, lines: Lines, name: str, keep_alive: float | str | None, *, stream: bool
+    ) -> None:
+        """An empty prompt loads the model: wait until a replica is ready. With keep_alive 0 it lets go of it."""
+        await call.route(name, unit=None, stream=False, body=b"")
+        unload = keep_alive in (0, "0", "0s")
+        if not unload:
+            await call.ready()
+        line = msgspec.json.encode(lines.last(call.event, reason="unload" if unload else "load"))
+        call.finish()
+        await request.respond(200, line + b"\n" if stream else line, "application/x-ndjson" if stream else "application/json")
+
+    async def _embed(self, request: Request) -> None:
+        with self._gateway.exchange(request, dialect=self.name, task="embeddings") as call:
+            wanted = parsed(embed_decoder, await request.body(self._max_body))
+            check_keep_alive(wanted.keep_alive)
+            texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
+            if not texts or not all(texts):
+                raise Invalid("`input` is empty: send a text or a list of texts that are not empty.", param="input")
+            vectors, usage = await self._vectors(call, wanted.model, texts)
+            if (most := wanted.dimensions) is not None:
+                vectors = [_unit(vector[:most]) for vector in vectors]
+            total = int(call.elapsed_ms * 1e6)
+            out = {
+                "model": wanted.model,
+                "embeddings": vectors,
+                "total_duration": total,
+                "load_duration": int(call.event.queue_ms * 1e6),
+                "prompt_eval_count": usage.prompt_tokens,
+            }
+            call.finish(tokens=usage.counts)
+            await request.respond_json(out)
+
+    async def _embedding(self, request: Request) -> None:
+        with self._gateway.exchange(request, dialect=self.name, task="embeddings") as call:
+            wanted = parsed(embedding_decoder, await request.body(self._max_body))
+            check_keep_alive(wanted.keep_alive)
+            if not wanted.prompt:
+                raise Invalid("`prompt` is empty: send a text.", param="prompt")
+            vectors, usage = await self._vectors(call, wanted.model, [wanted.prompt])
+            call.finish(tokens=usage.counts)
+            await request.respond_json({"embedding": vectors[0]})
+
+    async def _vectors(self, call: Exchange, name: str, texts: list[str]) -> tuple[list[list[float]], Usage]:
+        body = msgspec.json.encode({"model": name, "input": texts, "encoding_format": "float"})
+        await call.route(name, unit=None, stream=False, body=body)
+        answer = await call.fetch(EMBEDDINGS, body)
+        try:
+            said = _vectors.decode(answer.body)
+        except msgspec.DecodeError as error:
+            raise UpstreamFailed(f"The replica's embeddings are not in the canonical protocol: {error}") from error
+        if len(said.data) != len(texts):
+            raise UpstreamFailed(f"The replica sent {len(said.data)} embeddings for {len(texts)} texts.")
+        return [item.embedding for item in sorted(said.data, key=lambda item: item.index)], said.usage
+
+    async def _pull(self, request: Request) -> None:
+        wanted = parsed(named_decoder, await request.body(self._max_body))
+        item = await self._one(request, wanted.called)
+        steps: list[dict[str, Any]] = [{"status": "pulling manifest"}]
+        if item.digest:
+            size = max(item.size, 1)
+            steps.append({"status": f"pulling {item.digest[:12]}", "digest": f"sha256:{item.digest}", "total": size, "completed": size})
+        steps += [{"status": "verifying sha256 digest"}, {"status": "writing manifest"}, {"status": "success"}]
+        if wanted.stream is False:
+            return await request.respond_json(steps[-1])
+        await request.respond(200, b"".join(msgspec.json.encode(step) + b"\n" for step in steps), "application/x-ndjson")
+
+    async def _listed(self, request: Request) -> list[Servable]:
+        request.context.require(Scope.read)
+        return list(await run_sync(self._catalog, request.context))
+
+    async def _one(self, request: Request, name: str) -> Servable:
+        for item in await self._listed(request):
+            if name in (item.name, f"{item.name}:latest"):
+                return item
+        raise NotFound(f"model '{name}' not found. Bring it in with: drivetrain pull", param="model")
+
+
+class _Vector(Struct):
+    embedding: list[float]
+    index: int = 0
+
+
+class _Vectors(Struct):
+    data: list[_Vector]
+    usage: Usage = Usage()
+
+
+_vectors = msgspec.json.Decoder(_Vectors)
+
+
+def _unit(vector: list[float]) -> list[float]:
+    norm = sum(x * x for x in vector) ** 0.5 or 1.0
+    return [x / norm for x in vector]

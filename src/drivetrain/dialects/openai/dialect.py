@@ -1,0 +1,166 @@
+"""OpenAI: translate, call the gateway, translate back."""
+
+from __future__ import annotations
+
+import base64
+import math
+from array import array
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from msgspec import Struct
+
+from drivetrain.dialects.openai.requests import Chat, Completion, Sampling, chat_decoder, checked_texts, completion_decoder, embeddings_decoder
+from drivetrain.dialects.openai.stream import error_body, relay
+from drivetrain.errors import DrivetrainError, Invalid, NotFound, UpstreamFailed
+from drivetrain.identity.model import Scope
+from drivetrain.serving.canonical import CHAT, COMPLETIONS, EMBEDDINGS, Transcript, Usage, chunk, parsed, renamed, with_fields
+from drivetrain.serving.catalog import Catalog, Servable
+from drivetrain.serving.gateway import Gateway
+from drivetrain.wire.request import Request, run_sync
+
+
+class OpenAI:
+    """The dialect as the door sees it."""
+
+    name = "openai"
+    prefixes: tuple[str, ...] = ("/v1", "/openai/v1")
+    hot = True
+
+    def __init__(self, gateway: Gateway, catalog: Catalog, *, max_body: int) -> None:
+        self._gateway = gateway
+        self._catalog = catalog
+        self._max_body = max_body
+
+    def token(self, request: Request) -> str | None:
+        return None  # Authorization: Bearer, which the door reads
+
+    def error(self, error: DrivetrainError, request_id: str) -> tuple[int, bytes, str]:
+        return error.status, msgspec.json.encode(error_body(error)), "application/json"
+
+    async def handle(self, request: Request) -> None:
+        method, path = request.method, request.path
+        if method == "POST" and path == "/chat/completions":
+            return await self._generate(request, "chat", CHAT, chat_decoder)
+        if method == "POST" and path == "/completions":
+            return await self._generate(request, "completion", COMPLETIONS, completion_decoder)
+        if method == "POST" and path == "/embeddings":
+            return await self._embed(request)
+        if method == "GET" and path == "/models":
+            return await request.respond_json({"object": "list", "data": [_model(item) for item in await self._listed(request)]})
+        if method == "GET" and path.startswith("/models/"):
+            return await self._one_model(request, unquote(path.removeprefix("/models/")))
+        raise NotFound(
+            f"This server does not serve {method} {path} of the OpenAI API. It serves: POST /chat/completions, /completions, /embeddings; "
+            "GET /models, /models/{id}."
+        )
+
+    async def _generate(self, request: Request, task: str, target: str, decoder: msgspec.json.Decoder[Any]) -> None:
+        with self._gateway.exchange(request, dialect=self.name, task=task) as call:
+            raw = await request.body(self._max_body)
+            wanted: Chat | Completion = parsed(decoder, raw)
+            stream = bool(wanted.stream)
+            body = _canonical(wanted, raw, stream=stream)
+            await call.route(wanted.model, unit=wanted.user, stream=stream, body=body)
+            if stream:
+                answer = await call.open(target, body)
+                await relay(request, call, answer, wanted.model, usage=wanted.wants_usage)
+                return
+            answer = await call.fetch(target, body)
+            said = chunk(answer.body)
+            transcript = Transcript()
+            transcript.add(said)
+            call.finish(output=transcript.text, tokens=transcript.tokens)
+            await request.respond(200, renamed(answer.body, said.model, wanted.model), "application/json")
+
+    async def _embed(self, request: Request) -> None:
+        with self._gateway.exchange(request, dialect=self.name, task="embeddings") as call:
+            raw = await request.body(self._max_body)
+            wanted = parsed(embeddings_decoder, raw)
+            checked_texts(wanted.input, "input")
+            body = with_fields(raw, {"encoding_format": "float"}, without=("dimensions", "user"))
+            await call.route(wanted.model, unit=wanted.user, stream=False, body=body)
+            answer = await call.fetch(EMBEDDINGS, body)
+            try:
+                said = _vectors.decode(answer.body)
+            except msgspec.DecodeError as error:
+                raise UpstreamFailed(f"The replica's embeddings are not in the canonical protocol: {error}") from error
+            data = [
+                {"object": "embedding", "index": item.index, "embedding": _encoded(item.embedding, wanted.encoding_format, wanted.dimensions)}
+                for item in said.data
+            ]
+            used = {"prompt_tokens": said.usage.prompt_tokens, "total_tokens": said.usage.prompt_tokens}
+            out = msgspec.json.encode({"object": "list", "data": data, "model": wanted.model, "usage": used})
+            call.finish(tokens=said.usage.counts)
+            await request.respond(200, out, "application/json")
+
+    async def _listed(self, request: Request) -> list[Servable]:
+        request.context.require(Scope.read)
+        return list(await run_sync(self._catalog, request.context))
+
+    async def _one_model(self, request: Request, name: str) -> None:
+        for item in await self._listed(request):
+            if name in (item.name, f"{item.name}:latest"):
+                return await request.respond_json(_model(item) | {"id": name})
+        raise NotFound(f"There is no model {name!r} in the workspace {request.context.workspace!r}. GET /v1/models lists those there are.", param="model")
+
+
+def _canonical(wanted: Sampling, raw: bytes, *, stream: bool) -> bytes:
+    """The body as replicas take it; the client's own bytes whenever they will do."""
+    changes: dict[str, Any] = {}
+    without: tuple[str, ...] = ()
+    if stream:
+        changes["stream_options"] = {"include_usage": True}
+    elif wanted.stream_options is not None:
+        raise Invalid("`stream_options` is for streams: set stream to true or leave it out.", param="stream_options")
+    if isinstance(wanted, Chat):
+        if wanted.max_completion_tokens is not None:
+            changes["max_tokens"] = wanted.max_completion_tokens
+            without = ("max_completion_tokens",)
+        if any(message.role == "developer" for message in wanted.messages):
+            # Chat templates know this role by its older name.
+            messages = msgspec.json.decode(raw)["messages"]
+            changes["messages"] = [m | {"role": "system"} if m["role"] == "developer" else m for m in messages]
+        if wanted.response_format is not None and wanted.response_format.type == "json_schema" and not wanted.response_format.json_schema:
+            raise Invalid("`response_format` of type json_schema needs its json_schema.", param="response_format.json_schema")
+        if wanted.top_logprobs and not wanted.logprobs:
+            raise Invalid("`top_logprobs` needs logprobs to be true.", param="top_logprobs")
+    elif isinstance(wanted, Completion):
+        checked_texts(wanted.prompt, "prompt")
+    return with_fields(raw, changes, without=without) if changes else raw
+
+
+class _Vector(Struct):
+    embedding: list[float]
+    index: int = 0
+
+
+class _Vectors(Struct):
+    data: list[_Vector]
+    usage: Usage = Usage()
+
+
+_vectors = msgspec.json.Decoder(_Vectors)
+
+
+def _encoded(vector: list[float], encoding: str, dimensions: int | None) -> list[float] | str:
+    if dimensions is not None and dimensions != len(vector):
+        if dimensions > len(vector):
+            raise Invalid(f"`dimensions` is {dimensions}, but this model's vectors have {len(vector)}.", param="dimensions")
+        vector = vector[:dimensions]
+        norm = math.sqrt(sum(x * x for x in vector)) or 1.0
+        vector = [x / norm for x in vector]
+    if encoding == "float":
+        return vector
+    packed = array("f", vector)
+    if _BIG_ENDIAN:
+        packed.byteswap()
+    return base64.b64encode(packed.tobytes()).decode()
+
+
+_BIG_ENDIAN = array("H", [1]).tobytes() == b"\0\1"
+
+
+def _model(item: Servable) -> dict[str, Any]:
+    return {"id": item.name, "object": "model", "created": item.created_ms // 1000, "owned_by": "drivetrain"}

@@ -1,0 +1,205 @@
+"""The canonical protocol of replicas, as much of it as dialects must understand: OpenAI's chunks and usage, Open Inference tensors.
+
+Decoders name only the fields that somebody reads; everything else passes through as bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from drivetrain.errors import Invalid, UpstreamFailed
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+EMBEDDINGS = "/v1/embeddings"
+INFER = "/v2/models/model/infer"
+METADATA = "/v2/models/model"
+
+
+class Cached(Struct):
+    cached_tokens: int = 0
+
+
+class Usage(Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_tokens_details: Cached | None = None
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """In, of these cached, out."""
+        return self.prompt_tokens, self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else 0, self.completion_tokens
+
+
+class Called(Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCall(Struct):
+    """A tool call, or a piece of one."""
+
+    index: int = 0
+    id: str | None = None
+    function: Called | None = None
+
+
+class Said(Struct):
+    """A message, or a piece of one."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[ToolCall] | None = None
+
+
+class Choice(Struct):
+    index: int = 0
+    delta: Said | None = None
+    message: Said | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+    logprobs: msgspec.Raw | None = None
+
+
+class Timings(Struct):
+    """What llama.cpp adds: where the time went, in milliseconds."""
+
+    prompt_ms: float = 0.0
+    predicted_ms: float = 0.0
+
+
+class Failure(Struct):
+    message: str = "the replica reported an error"
+
+
+class Chunk(Struct):
+    """A frame of a stream, or a whole answer."""
+
+    choices: list[Choice] = []
+    model: str = ""
+    usage: Usage | None = None
+    timings: Timings | None = None
+    error: Failure | str | None = None
+
+
+_chunks = msgspec.json.Decoder(Chunk)
+_raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def chunk(data: bytes) -> Chunk:
+    """Read a frame's data or an answer's body. Raises `UpstreamFailed`."""
+    try:
+        return _chunks.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UpstreamFailed(f"The replica's answer is not in the canonical protocol: {error}") from error
+
+
+class Frames:
+    """Cuts server-sent events out of a stream of bytes, wherever its pieces are cut."""
+
+    __slots__ = ("_rest",)
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, piece: bytes) -> list[bytes]:
+        """The frames that are complete now, without the blank lines that end them."""
+        if self._rest:
+            piece = self._rest + piece
+        frames = piece.split(b"\n\n")
+        self._rest = frames.pop()
+        return frames
+
+
+class Transcript:
+    """What a stream has said so far, for the event and for dialects that need it whole."""
+
+    __slots__ = ("_parts", "_tools", "finish_reason", "timings", "usage")
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._tools: dict[int, list[str]] = {}
+        self.usage: Usage | None = None
+        self.timings: Timings | None = None
+        self.finish_reason: str | None = None
+
+    def add(self, chunk: Chunk) -> None:
+        if chunk.usage is not None:
+            self.usage = chunk.usage
+        if chunk.timings is not None:
+            self.timings = chunk.timings
+        for choice in chunk.choices:
+            if choice.index:
+                continue  # of several answers the event keeps the first
+            if choice.finish_reason is not None:
+                self.finish_reason = choice.finish_reason
+            said = choice.delta or choice.message
+            if choice.text:
+                self._parts.append(choice.text)
+            elif said is not None:
+                if said.content:
+                    self._parts.append(said.content)
+                for call in said.tool_calls or ():
+                    if call.function is not None:
+                        told = self._tools.setdefault(call.index, ["", ""])
+                        told[0] += call.function.name or ""
+                        told[1] += call.function.arguments or ""
+
+    def text(self) -> str:
+        """The text, or the tool calls as JSON when there are any."""
+        if self._tools:
+            calls = [{"name": name, "arguments": arguments} for name, arguments in self._tools.values()]
+            return msgspec.json.encode({"content": "".join(self._parts), "tool_calls": calls}).decode()
+        return "".join(self._parts)
+
+    def tool_calls(self) -> list[tuple[str, str]]:
+        """Name and arguments (JSON text) of each tool call."""
+        return [(name, arguments) for name, arguments in self._tools.values()]
+
+    @property
+    def tokens(self) -> tuple[int, int, int] | None:
+        return self.usage.counts if self.usage is not None else None
+
+
+def fields(body: bytes) -> dict[str, msgspec.Raw]:
+    """The top level of a JSON object, its values untouched, so that it can be changed and sent on."""
+    return _raw.decode(body)
+
+
+def with_fields(body: bytes, changes: dict[str, Any], *, without: tuple[str, ...] = ()) -> bytes:
+    """The JSON object `body` with some fields set and some left out."""
+    values: dict[str, Any] = dict(fields(body))
+    for name in without:
+        values.pop(name, None)
+    values.update(changes)
+    return msgspec.json.encode(values)
+
+
+def parsed(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    """Decode a client's JSON. Raises `Invalid` that says where it is wrong."""
+    try:
+        if not body.isascii():
+            body.decode()
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        where = str(error).rpartition("`$")[2].rstrip("`").lstrip(".") if "`$" in str(error) else None
+        raise Invalid(f"The body does not fit: {error}", param=where or None) from None
+    except msgspec.DecodeError as error:
+        raise Invalid(f"The body is not valid JSON: {error}") from None
+    except UnicodeDecodeError:
+        raise Invalid("The body is not valid UTF-8.") from None
+    except RecursionError:
+        raise Invalid("The body is nested too deeply.") from None
+
+
+def renamed(data: bytes, old: str, new: str, field: str = "model") -> bytes:
+    """`data` with the value of the top-level field `model` replaced. JSON strings cannot hold the pattern unescaped."""
+    if old == new:
+        return data
+    pattern = b'"%b":%b' % (field.encode(), msgspec.json.encode(old))
+    if pattern in data:
+        return data.replace(pattern, b'"%b":%b' % (field.encode(), msgspec.json.encode(new)), 1)
+    return with_fields(data, {field: new})
