@@ -185,7 +185,7 @@ class Blobs:
         if self.objects.scratch.is_dir():
             for path in self.objects.scratch.iterdir():
                 if path.stat().st_mtime < before:
-                    path.unlink(missing_ok=True)
+                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         stray = [entry.key for entry in self.objects.list("sha256") if entry.modified_s < before]
         for some in _batches(stray):
             names = [key.rpartition("/")[2] for key in some]

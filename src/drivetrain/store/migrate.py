@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from drivetrain.store import blobs, fold, leases  # noqa: F401 - their tables are part of the schema
 from drivetrain.store.sql import Database, metadata
 
 

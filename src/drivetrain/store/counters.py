@@ -1,0 +1,183 @@
+"""What is counted of events, by minute: the numbers that pages draw and that rollouts decide on.
+
+A counter is (deployment, variant, minute, measure) → value. Measures: `requests`, `errors.<kind>`, `cancelled`, `tokens_in`,
+`tokens_out`, and of successful requests the histograms `latency.<i>` and `ttft.<i>`. Cancelled requests are no errors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+
+import sqlalchemy as sa
+from msgspec import Struct
+from sqlalchemy.dialects import postgresql, sqlite
+
+from drivetrain.errors import Invalid
+from drivetrain.store.sql import Database, metadata
+
+MINUTE_MS = 60_000
+PER_OCTAVE = 4
+FIRST, LAST = -8, 88
+_MOST_POINTS = 10_000
+
+event_counters = sa.Table(
+    "event_counters",
+    metadata,
+    sa.Column("deployment", sa.String(32), primary_key=True),
+    sa.Column("minute_ms", sa.BigInteger, primary_key=True),
+    sa.Column("variant", sa.String(32), primary_key=True),
+    sa.Column("measure", sa.String(40), primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+    sa.Index("ix_event_counters_minute_ms", "minute_ms"),
+)
+
+Key = tuple[str, str, int, str]
+"""deployment, variant, minute_ms, measure"""
+
+
+class Counted(Struct):
+    """The part of an event that is counted (decoded from the same JSON)."""
+
+    t: int
+    deployment: str = ""
+    variant: str = ""
+    error: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    latency_ms: float = 0.0
+    ttft_ms: float | None = None
+
+
+class Point(Struct, frozen=True, kw_only=True):
+    """Counts of the time [t_ms, t_ms + step). Quantiles in milliseconds are None where nothing succeeded."""
+
+    t_ms: int
+    requests: int
+    errors: int
+    cancelled: int
+    tokens_in: int
+    tokens_out: int
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+    latency_p99_ms: float | None
+    ttft_p50_ms: float | None
+    ttft_p95_ms: float | None
+
+
+def edge(i: int) -> float:
+    """Upper edge of histogram bucket `i` in milliseconds: 2^(i/4), so a bucket is 19 % wide; from 0.25 ms to 70 minutes."""
+    return float(2.0 ** (i / PER_OCTAVE))
+
+
+def bucket(ms: float) -> int:
+    """The bucket of a duration: the smallest `i` with ms ≤ edge(i), within the first and the last."""
+    if ms <= edge(FIRST):
+        return FIRST
+    return min(LAST, math.ceil(math.log2(ms) * PER_OCTAVE))
+
+
+def quantile(histogram: Mapping[int, int], q: float) -> float | None:
+    """The `q` quantile of what the buckets hold, geometrically interpolated within its bucket; None if they are empty."""
+    total = sum(histogram.values())
+    if total == 0:
+        return None
+    rank = q * total
+    below = 0
+    for i in sorted(histogram):
+        if histogram[i] and below + histogram[i] >= rank:
+            share = (rank - below) / histogram[i]
+            return float(2.0 ** ((i - 1 + share) / PER_OCTAVE))
+        below += histogram[i]
+    return edge(max(histogram))
+
+
+def count(events: Iterable[Counted]) -> dict[Key, int]:
+    """What these events add to the counters."""
+    added: defaultdict[Key, int] = defaultdict(int)
+    for event in events:
+        minute = event.t // 1_000_000 // MINUTE_MS * MINUTE_MS
+        for measure, value in _measures(event):
+            if value:
+                added[event.deployment, event.variant, minute, measure] += value
+    return dict(added)
+
+
+def _measures(event: Counted) -> Iterable[tuple[str, int]]:
+    yield "requests", 1
+    yield "tokens_in", event.tokens_in
+    yield "tokens_out", event.tokens_out
+    if event.error == "cancelled":
+        yield "cancelled", 1
+    elif event.error:
+        yield f"errors.{event.error[:32]}", 1
+    else:
+        yield f"latency.{bucket(event.latency_ms)}", 1
+        if event.ttft_ms is not None:
+            yield f"ttft.{bucket(event.ttft_ms)}", 1
+
+
+def add(connection: sa.Connection, added: Mapping[Key, int]) -> None:
+    """Add to the counters, within the caller's transaction."""
+    if not added:
+        return
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = insert(event_counters)
+    statement = statement.on_conflict_do_update(
+        index_elements=["deployment", "minute_ms", "variant", "measure"],
+        set_={"value": event_counters.c.value + statement.excluded.value},
+    )
+    # In one order everywhere, so that two servers never wait for each other's rows in a circle.
+    rows = [
+        {"deployment": deployment, "variant": variant, "minute_ms": minute, "measure": measure, "value": value}
+        for (deployment, variant, minute, measure), value in sorted(added.items())
+    ]
+    connection.execute(statement, rows)
+
+
+def series(
+    db: Database, deployments: Collection[str], *, since_ms: int, until_ms: int, step_ms: int, variant: str | None = None
+) -> list[Point]:
+    """The counts of these deployments together, from `since_ms` (rounded down) to `until_ms`, empty steps included.
+
+    A step is at least a minute, and whole minutes.
+    """
+    step = max(MINUTE_MS, step_ms // MINUTE_MS * MINUTE_MS)
+    start = since_ms // step * step
+    if not 0 <= start < until_ms or (until_ms - start) // step > _MOST_POINTS:
+        raise Invalid(f"A series goes from an earlier to a later time in at most {_MOST_POINTS} steps. Ask for longer steps or less time.")
+    table = event_counters
+    slot = (table.c.minute_ms - start) - (table.c.minute_ms - start) % step
+    query = sa.select(slot.label("slot"), table.c.measure, sa.cast(sa.func.sum(table.c.value), sa.BigInteger).label("value")).where(
+        table.c.deployment.in_(list(deployments)), table.c.minute_ms >= start, table.c.minute_ms < until_ms
+    )
+    if variant is not None:
+        query = query.where(table.c.variant == variant)
+    slots: defaultdict[int, dict[str, int]] = defaultdict(dict)
+    if deployments:
+        with db.read() as connection:
+            for row in connection.execute(query.group_by(sa.text("slot"), table.c.measure)):
+                slots[row.slot][row.measure] = row.value
+    return [_point(start + offset, slots.get(offset, {})) for offset in range(0, until_ms - start, step)]
+
+
+def _point(t_ms: int, values: Mapping[str, int]) -> Point:
+    latency, ttft = _histogram(values, "latency."), _histogram(values, "ttft.")
+    return Point(
+        t_ms=t_ms,
+        requests=values.get("requests", 0),
+        errors=sum(value for measure, value in values.items() if measure.startswith("errors.")),
+        cancelled=values.get("cancelled", 0),
+        tokens_in=values.get("tokens_in", 0),
+        tokens_out=values.get("tokens_out", 0),
+        latency_p50_ms=quantile(latency, 0.5),
+        latency_p95_ms=quantile(latency, 0.95),
+        latency_p99_ms=quantile(latency, 0.99),
+        ttft_p50_ms=quantile(ttft, 0.5),
+        ttft_p95_ms=quantile(ttft, 0.95),
+    )
+
+
+def _histogram(values: Mapping[str, int], prefix: str) -> dict[int, int]:
+    return {int(measure.removeprefix(prefix)): value for measure, value in values.items() if measure.startswith(prefix)}
