@@ -1,0 +1,74 @@
+"""How right the answers were that people got: events joined with the labels that came for them, by request id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import sqrt
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from drivetrain.store.event import Event
+
+
+class Quality(Struct, frozen=True):
+    """Label-based quality of a deployment's successful answers. `low` and `high` are the 95 % interval of `accuracy`."""
+
+    requests: int
+    labelled: int
+    right: int
+    accuracy: float | None
+    low: float | None
+    high: float | None
+
+
+def quality(events: Iterable[Event], labels: Mapping[str, Any]) -> Quality:
+    """Compare each event's prediction with its label (a scalar by request id). Answers of several rows carry no single label and do not count."""
+    requests = labelled = right = 0
+    for event in events:
+        if event.error:
+            continue
+        requests += 1
+        if event.id not in labels:
+            continue
+        found = prediction(event.output)
+        if found is None:
+            continue
+        labelled += 1
+        right += same(found, labels[event.id])
+    if not labelled:
+        return Quality(requests, 0, 0, None, None, None)
+    low, high = wilson(right, labelled)
+    return Quality(requests, labelled, right, right / labelled, low, high)
+
+
+def prediction(output: str | None) -> Any:
+    """The one value that an Open Inference answer holds, else None (also when the event kept a hash or nothing of it)."""
+    if not output:
+        return None
+    try:
+        data = msgspec.json.decode(output)["outputs"][0]["data"]
+    except (msgspec.DecodeError, KeyError, IndexError, TypeError):
+        return None
+    while isinstance(data, list) and len(data) == 1:
+        data = data[0]
+    return None if isinstance(data, list) else data
+
+
+def same(predicted: Any, label: Any) -> bool:
+    """Equal as values: 3, 3.0 and "3" are one label, since clients send labels as they have them."""
+    if predicted == label:
+        return True
+    try:
+        return float(predicted) == float(label)
+    except (TypeError, ValueError):
+        return str(predicted) == str(label)
+
+
+def wilson(right: int, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """The 95 % score interval of a share (Wilson, JASA 22, 1927, eq. for p-bar; no continuity correction)."""
+    share = right / count
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
