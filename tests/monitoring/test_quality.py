@@ -10,9 +10,9 @@ from drivetrain.monitoring.quality import prediction, quality, same, wilson
 from drivetrain.store.event import Event
 
 
-def answer(id: str, value: object, **more: object) -> Event:
+def answer(request_id: str, value: object, **more: object) -> Event:
     text = f'{{"outputs":[{{"name":"predict","shape":[1],"datatype":"INT64","data":[{value}]}}]}}'
-    return Event(id=id, t=0, output=text, **more)  # type: ignore[arg-type]
+    return Event(id=request_id, t=0, output=text, **more)  # type: ignore[arg-type]
 
 
 def test_counts_only_what_has_a_label_and_succeeded() -> None:

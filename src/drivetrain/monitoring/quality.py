@@ -24,7 +24,7 @@ class Quality(Struct, frozen=True):
 
 
 def quality(events: Iterable[Event], labels: Mapping[str, Any]) -> Quality:
-    """Compare each event's prediction with its label (a scalar by request id). Answers of several rows carry no single label and do not count."""
+    """Compare predictions with labels (a scalar by request id). Answers of several rows carry no single label and do not count."""
     requests = labelled = right = 0
     for event in events:
         if event.error:
