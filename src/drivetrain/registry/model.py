@@ -1,0 +1,104 @@
+"""The nouns of the registry: repos, commits, refs, versions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+KINDS = ("model", "dataset", "space", "artifact", "prompt")
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One file of a commit: its blob's sha256 (hex) and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repo:
+    """A named chain of commits. `latest` is its largest version number still there; `aliases` are alias → version number."""
+
+    id: str
+    workspace_id: str
+    kind: str
+    slug: str
+    name: str
+    description: str
+    created_ms: int
+    updated_ms: int
+    latest: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """An immutable manifest of files. `id` is the sha256 of its repo, manifest, parent, message and time."""
+
+    id: str
+    repo_id: str
+    parent: str | None
+    message: str
+    author: str
+    created_ms: int
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A `branch` or `tag` that names a commit."""
+
+    kind: str
+    name: str
+    commit_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A commit that somebody registered. `repo` is the slug, `name` the display name of its repo."""
+
+    id: str
+    workspace_id: str
+    repo_id: str
+    repo: str
+    name: str
+    number: int
+    commit_id: str
+    run_id: str | None
+    model_id: str | None
+    source: str
+    description: str
+    status: str
+    status_message: str
+    stage: str
+    user: str
+    created_ms: int
+    updated_ms: int
+    tags: Mapping[str, str] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a name means today. `version` is None for a commit that was pushed but not registered; `ref` is how it was found."""
+
+    repo: Repo
+    version: Version | None
+    commit_id: str
+    ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One condition of a search: `key` op `value`.
+
+    Keys of repos: name, slug, kind, description, created_ms, updated_ms, tags.<key>. Keys of versions: name, number, run_id, model_id,
+    source, status, stage, created_ms, updated_ms, tags.<key>. Ops: = != > >= < <= LIKE ILIKE IN, NOT IN, IS NULL, IS NOT NULL (of tags).
+    """
+
+    key: str
+    op: str
+    value: str | int | tuple[str, ...] | None = None
