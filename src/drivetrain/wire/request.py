@@ -37,7 +37,7 @@ async def run_sync(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
     return await asyncio.get_running_loop().run_in_executor(_pool, lambda: function(*args, **kwargs))
 
 
-class Disconnected(Exception):
+class Disconnected(Exception):  # noqa: N818  an event, not an error
     """The client has gone: nobody reads what would be written."""
 
 
@@ -242,7 +242,9 @@ class Request:
 
 def _too_large(limit: int) -> TooLarge:
     shown = f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{limit} bytes"
-    return TooLarge(f"The request's body is larger than {shown}, the most that is accepted here (settings max_body_bytes, upload_max_bytes).")
+    return TooLarge(
+        f"The request's body is larger than {shown}, the most that is accepted here (settings max_body_bytes, upload_max_bytes)."
+    )
 
 
 def _range(header: str | None, size: int) -> tuple[int, int] | None:
