@@ -20,7 +20,7 @@ _SHORTEST_REST = 0.05
 _LONGEST_REST = 1.0
 
 
-class Moved(Exception):
+class Moved(Exception):  # noqa: N818 - a signal inside the package, not an error that anybody sees
     """The variant that a request waits for has no traffic any more: assign it again."""
 
 

@@ -19,11 +19,11 @@ INFER = "/v2/models/model/infer"
 METADATA = "/v2/models/model"
 
 
-class Cached(Struct):
+class Cached(Struct, frozen=True):
     cached_tokens: int = 0
 
 
-class Usage(Struct):
+class Usage(Struct, frozen=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     prompt_tokens_details: Cached | None = None
@@ -85,6 +85,19 @@ class Chunk(Struct):
     error: Failure | str | None = None
 
 
+class Vector(Struct):
+    embedding: list[float]
+    index: int = 0
+
+
+class Vectors(Struct):
+    """The answer to a request for embeddings."""
+
+    data: list[Vector]
+    usage: Usage = Usage()
+
+
+_vectors = msgspec.json.Decoder(Vectors)
 _chunks = msgspec.json.Decoder(Chunk)
 _raw = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -95,6 +108,16 @@ def chunk(data: bytes) -> Chunk:
         return _chunks.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UpstreamFailed(f"The replica's answer is not in the canonical protocol: {error}") from error
+
+
+def vectors(data: bytes) -> Vectors:
+    """Read the answer to a request for embeddings, in the order of the inputs. Raises `UpstreamFailed`."""
+    try:
+        said = _vectors.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UpstreamFailed(f"The replica's embeddings are not in the canonical protocol: {error}") from error
+    said.data.sort(key=lambda item: item.index)
+    return said
 
 
 class Frames:

@@ -35,8 +35,6 @@ def chosen(rate: float, request_id: str) -> bool:
 def _shortened(text: str | bytes) -> str:
     left = len(text) - MOST
     whole = text[:MOST] if left > 0 else text
-    if isinstance(whole, bytes):
-        whole = whole.decode("utf-8", "replace")
-    else:
-        whole = whole.encode("utf-8", "replace").decode()  # a lone surrogate from a client's JSON cannot be written down
-    return f"{whole}… ({left} more)" if left > 0 else whole
+    raw = whole if isinstance(whole, bytes) else whole.encode("utf-8", "replace")  # a lone surrogate cannot be written down
+    shown = raw.decode("utf-8", "replace")
+    return f"{shown}… ({left} more)" if left > 0 else shown

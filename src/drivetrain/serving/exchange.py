@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 import msgspec
 
@@ -71,7 +71,7 @@ class Exchange:
             task=task,
         )
 
-    def __enter__(self) -> Exchange:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -167,10 +167,8 @@ class Exchange:
         event.repo, event.version, event.commit, event.engine = variant.repo, variant.version, variant.commit, variant.engine
         if event.task not in variant.tasks:
             can = ", ".join(variant.tasks) or "nothing yet"
-            raise Invalid(
-                f"The model {deployment.name!r} does not do {event.task}; it does: {can}. {_ADVICE.get(next(iter(variant.tasks), ''), '')}".rstrip(),
-                param="model",
-            )
+            advice = _ADVICE.get(variant.tasks[0], "") if variant.tasks else ""
+            raise Invalid(f"The model {deployment.name!r} does not do {event.task}; it does: {can}. {advice}".rstrip(), param="model")
         self._pool = self._gateway.pool(variant)
         return variant
 
@@ -195,8 +193,8 @@ class Exchange:
                 deaths += error.sent
                 if deaths >= MOST_ATTEMPTS:
                     raise UpstreamFailed(
-                        f"{deaths} replicas in a row went away while they worked on this request; it may be what stops them. Their output is "
-                        "in the server's logs folder."
+                        f"{deaths} replicas in a row went away while they worked on this request; it may be what stops them. "
+                        "Their output is in the server's logs folder."
                     ) from error
                 reason = str(error)
             else:

@@ -141,7 +141,9 @@ class Gateway:
             return variants[0]
         chosen = assign(deployment.salt, unit, variants)
         if chosen is None:
-            reason = next((variant.problem for variant in variants if variant.problem), "none of its variants has a share of the traffic yet")
+            reason = next(
+                (variant.problem for variant in variants if variant.problem), "none of its variants has a share of the traffic yet"
+            )
             raise Unavailable(f"The deployment {deployment.name!r} cannot answer: {reason}.")
         return chosen
 

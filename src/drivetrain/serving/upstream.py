@@ -21,7 +21,7 @@ LOW_WATER = 64 * 1024
 MOST_BODY = 512 * 1024 * 1024
 
 
-class Lost(Exception):
+class Lost(Exception):  # noqa: N818 - a signal inside the package, not an error that anybody sees
     """The replica went away. `sent` is false when it cannot have seen the request."""
 
     def __init__(self, message: str, *, sent: bool) -> None:
@@ -200,11 +200,14 @@ class Answer:
         self.body = connection.take() if connection.complete else b""
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body as it arrives. Raises `Lost`, `UpstreamFailed` or `UpstreamTimeout` when it breaks off."""
+        """The body as it arrives. Raises `UpstreamFailed` or `UpstreamTimeout` when it breaks off."""
         if self.body:
             yield self.body
-        while self._connection is not None and (piece := await self._connection.read()):
-            yield piece
+        try:
+            while self._connection is not None and (piece := await self._connection.read()):
+                yield piece
+        except Lost as error:
+            raise UpstreamFailed("The replica went away in the middle of its answer. Ask again: another one will take over.") from error
 
     async def rest(self) -> bytes:
         """All of the body that has not been read (for errors, which are short)."""

@@ -2,7 +2,7 @@
 
 | endpoint | served |
 |---|---|
-| POST /invocations | application/json with one of dataframe_split, dataframe_records, instances, inputs (and params); text/csv with a header line |
+| POST /invocations | JSON: dataframe_split, dataframe_records, instances, inputs (and params); CSV with a header line |
 | GET /ping, /health | 200 when the deployment is ready |
 | GET /version | the server's version |
 """

@@ -95,7 +95,10 @@ def _split(value: Any) -> tuple[list[str], list[list[Any]]]:
         raise Invalid("`columns` of dataframe_split must be a list of names.", param="dataframe_split.columns")
     for number, row in enumerate(rows):
         if len(row) != len(columns):
-            raise Invalid(f"Row {number} of dataframe_split has {len(row)} values, but there are {len(columns)} columns.", param="dataframe_split.data")
+            raise Invalid(
+                f"Row {number} of dataframe_split has {len(row)} values, but there are {len(columns)} columns.",
+                param="dataframe_split.data",
+            )
     return [str(name) for name in columns], [list(column) for column in zip(*rows, strict=True)]
 
 

@@ -35,15 +35,21 @@ class Invocations:
         return None  # Authorization: Bearer, which the door reads
 
     def error(self, error: DrivetrainError, request_id: str) -> tuple[int, bytes, str]:
-        return error.status, msgspec.json.encode({"error_code": _CODES.get(error.status, "INTERNAL_ERROR"), "message": error.message}), "application/json"
+        return (
+            error.status,
+            msgspec.json.encode({"error_code": _CODES.get(error.status, "INTERNAL_ERROR"), "message": error.message}),
+            "application/json",
+        )
 
     async def handle(self, request: Request) -> None:
         name, _, what = request.path.strip("/").rpartition("/")
         name = unquote(name)
         if name and request.method == "POST" and what == "invocations":
-            return await self._invoke(request, name)
+            await self._invoke(request, name)
+            return
         if name and request.method == "GET" and what in ("ping", "health", "version"):
-            return await self._about(request, name, what)
+            await self._about(request, name, what)
+            return
         raise NotFound(f"This server does not serve {request.method} {request.path} here. Send POST /invoke/DEPLOYMENT/invocations.")
 
     async def _invoke(self, request: Request, name: str) -> None:
@@ -66,7 +72,8 @@ class Invocations:
         if deployment is None:
             raise NotFound(f"There is no deployment {name!r} in the workspace {request.context.workspace!r}.")
         if what == "version":
-            return await request.respond(200, self._version.encode(), "text/plain; charset=utf-8")
+            await request.respond(200, self._version.encode(), "text/plain; charset=utf-8")
+            return
         if not any(variant.replicas for variant in deployment.variants):
             raise Unavailable(f"The deployment {name!r} has no ready replica.")
         await request.respond(200, b"\n", "application/json")

@@ -29,8 +29,9 @@ DATATYPES = frozenset({*_CODES, "BOOL", "FP16", "BF16", "BYTES"})
 def unpack(raw: memoryview, datatype: str, count: int, name: str) -> list[Any]:
     """`count` elements from their bytes. Raises `Invalid`."""
     try:
+        out: list[Any]
         if datatype == "BYTES":
-            out = _strings(raw)
+            out = list(_strings(raw))
         elif datatype == "BOOL":
             out = [bool(x) for x in raw]
         elif datatype == "FP16":

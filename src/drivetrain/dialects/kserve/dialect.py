@@ -42,19 +42,25 @@ class KServe:
         method, path = request.method, request.path.removeprefix("/v2").rstrip("/")
         if method == "GET" and path == "":
             extensions = ["binary_tensor_data", "model_repository"]
-            return await request.respond_json({"name": "drivetrain", "version": self._version, "extensions": extensions})
+            await request.respond_json({"name": "drivetrain", "version": self._version, "extensions": extensions})
+            return
         if method == "GET" and path in ("/health/live", "/health/ready"):
-            return await request.respond_json({"live" if path.endswith("live") else "ready": True})
+            await request.respond_json({"live" if path.endswith("live") else "ready": True})
+            return
         if method == "POST" and path == "/repository/index":
-            return await self._index(request)
+            await self._index(request)
+            return
         if method == "POST" and (found := _REPOSITORY.fullmatch(path)):
-            return await self._load(request, unquote(found["name"]), found["what"])
+            await self._load(request, unquote(found["name"]), found["what"])
+            return
         if found := _MODEL.fullmatch(path):
             name, version, what = unquote(found["name"]), found["version"], found["what"]
             if method == "POST" and what == "/infer":
-                return await self._infer(request, name, version)
+                await self._infer(request, name, version)
+                return
             if method == "GET" and what in (None, "/ready", "/config"):
-                return await self._about(request, name, version, what)
+                await self._about(request, name, version, what)
+                return
         raise NotFound(f"This server does not serve {method} {path or '/'} of the Open Inference Protocol.")
 
     async def _infer(self, request: Request, name: str, version: str | None) -> None:
@@ -69,7 +75,8 @@ class KServe:
             out, head = answer(said.body, wanted, name, version or str(call.event.version or 1))
             call.finish(output=said.body)
             if head is None:
-                return await request.respond(200, out, "application/json")
+                await request.respond(200, out, "application/json")
+                return
             await request.respond(200, out, "application/octet-stream", [("inference-header-content-length", str(head))])
 
     async def _about(self, request: Request, name: str, version: str | None, what: str | None) -> None:
@@ -81,13 +88,15 @@ class KServe:
         if what == "/ready":
             if not any(variant.replicas for variant in deployment.variants):
                 raise Invalid(f"The deployment {name!r} is not ready.")
-            return await request.respond_json({"name": name, "ready": True})
+            await request.respond_json({"name": name, "ready": True})
+            return
         facts: dict[str, Any] = msgspec.json.decode(await self._gateway.ask(deployment, METADATA))
         main = _main(deployment)
         inputs, outputs = facts.get("inputs") or [], facts.get("outputs") or []
         if what == "/config":
             config = {"name": name, "platform": main.engine, "backend": main.engine, "max_batch_size": 0}
-            return await request.respond_json(config | {"input": _config(inputs), "output": _config(outputs)})
+            await request.respond_json(config | {"input": _config(inputs), "output": _config(outputs)})
+            return
         versions = [str(variant.version or 1) for variant in deployment.variants if variant.weight > 0]
         platform = facts.get("platform") or main.engine
         await request.respond_json({"name": name, "versions": versions, "platform": platform, "inputs": inputs, "outputs": outputs})
@@ -105,9 +114,13 @@ class KServe:
     async def _load(self, request: Request, name: str, what: str) -> None:
         request.context.require(Scope.invoke)
         if self._gateway.named(request.context, name) is None:
-            raise NotFound(f"There is no deployment {name!r} in the workspace {request.context.workspace!r}. Make it with: drivetrain deploy")
+            raise NotFound(
+                f"There is no deployment {name!r} in the workspace {request.context.workspace!r}. Make it with: drivetrain deploy"
+            )
         if what == "unload":
-            raise Invalid(f"Deployments are not unloaded over this protocol. Scale {name!r} to nothing or delete it: drivetrain deploy --help")
+            raise Invalid(
+                f"Deployments are not unloaded over this protocol. Scale {name!r} to nothing or delete it: drivetrain deploy --help"
+            )
         with self._gateway.exchange(request, dialect=self.name, task="infer") as call:
             await call.route(name, unit=None, stream=False, body=b"")
             await call.ready()
@@ -131,4 +144,6 @@ def _check_version(deployment: DeploymentRoute, version: str | None) -> None:
 
 def _config(tensors: list[dict[str, Any]]) -> list[dict[str, Any]]:
     kinds = {"BYTES": "STRING"}
-    return [{"name": t["name"], "data_type": f"TYPE_{kinds.get(t['datatype'], t['datatype'])}", "dims": t.get("shape", [])} for t in tensors]
+    return [
+        {"name": t["name"], "data_type": f"TYPE_{kinds.get(t['datatype'], t['datatype'])}", "dims": t.get("shape", [])} for t in tensors
+    ]

@@ -84,7 +84,9 @@ def read(body: bytes, header_length: str | None) -> tuple[Infer, bytes]:
     inputs: list[Input] = []
     for item in wanted.inputs:
         if item.datatype not in DATATYPES:
-            raise Invalid(f"Input {item.name!r} has the datatype {item.datatype!r}; there are: {', '.join(sorted(DATATYPES))}.", param=item.name)
+            raise Invalid(
+                f"Input {item.name!r} has the datatype {item.datatype!r}; there are: {', '.join(sorted(DATATYPES))}.", param=item.name
+            )
         size = (item.parameters or {}).get("binary_data_size")
         if size is not None:
             if not isinstance(size, int) or size < 0 or at + size > len(rest):

@@ -3,7 +3,7 @@
 | endpoint | served |
 |---|---|
 | GET / , GET /api/version | yes |
-| POST /api/generate, /api/chat | whole and streamed; options, format (json or schema), tools, think, logprobs; raw prompts. Not: context, template, suffix, images |
+| POST /api/generate, /api/chat | options, format, tools, think, logprobs, raw; not context, template, suffix, images |
 | POST /api/embed, /api/embeddings | yes |
 | GET /api/tags, GET /api/ps, POST /api/show | deployments, and registry names that start when they are called |
 | POST /api/pull | of a name that this server has; others are brought in by `drivetrain pull` |

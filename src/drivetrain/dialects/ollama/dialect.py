@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from drivetrain.dialects.ollama import listing
 from drivetrain.dialects.ollama.answers import Lines
@@ -21,7 +20,7 @@ from drivetrain.dialects.ollama.requests import (
 )
 from drivetrain.errors import DrivetrainError, Invalid, NotFound, UpstreamFailed
 from drivetrain.identity.model import Scope
-from drivetrain.serving.canonical import CHAT, COMPLETIONS, EMBEDDINGS, Frames, Usage, chunk, parsed
+from drivetrain.serving.canonical import CHAT, COMPLETIONS, EMBEDDINGS, Frames, Usage, chunk, parsed, vectors
 from drivetrain.serving.catalog import Catalog, Servable
 from drivetrain.serving.exchange import Exchange
 from drivetrain.serving.gateway import Gateway
@@ -83,7 +82,8 @@ class Ollama:
             body = canonical_chat(wanted)
             lines = Lines(wanted.model, chat=True)
             if not wanted.messages:
-                return await self._load(request, call, lines, wanted.model, wanted.keep_alive, stream=wanted.streams)
+                await self._load(request, call, lines, wanted.model, wanted.keep_alive, stream=wanted.streams)
+                return
             await self._answer(request, call, lines, wanted.model, CHAT, body)
 
     async def _generate(self, request: Request) -> None:
@@ -92,14 +92,16 @@ class Ollama:
             call.event.task, body = canonical_generate(wanted)
             lines = Lines(wanted.model, chat=False)
             if not wanted.prompt:
-                return await self._load(request, call, lines, wanted.model, wanted.keep_alive, stream=wanted.streams)
+                await self._load(request, call, lines, wanted.model, wanted.keep_alive, stream=wanted.streams)
+                return
             await self._answer(request, call, lines, wanted.model, CHAT if call.event.task == "chat" else COMPLETIONS, body)
 
     async def _answer(self, request: Request, call: Exchange, lines: Lines, name: str, target: str, fields: dict[str, Any]) -> None:
         body = msgspec.json.encode(fields)
         await call.route(name, unit=None, stream=fields["stream"], body=body)
         if fields["stream"]:
-            return await self._stream(request, call, lines, target, body)
+            await self._stream(request, call, lines, target, body)
+            return
         said = chunk((await call.fetch(target, body)).body)
         out = msgspec.json.encode(lines.whole(said, call.event))
         call.finish(output=lines.transcript.text, tokens=lines.transcript.tokens)
@@ -156,13 +158,13 @@ class Ollama:
             texts = [wanted.input] if isinstance(wanted.input, str) else wanted.input
             if not texts or not all(texts):
                 raise Invalid("`input` is empty: send a text or a list of texts that are not empty.", param="input")
-            vectors, usage = await self._vectors(call, wanted.model, texts)
+            found, usage = await self._vectors(call, wanted.model, texts)
             if (most := wanted.dimensions) is not None:
-                vectors = [_unit(vector[:most]) for vector in vectors]
+                found = [_unit(vector[:most]) for vector in found]
             total = int(call.elapsed_ms * 1e6)
             out = {
                 "model": wanted.model,
-                "embeddings": vectors,
+                "embeddings": found,
                 "total_duration": total,
                 "load_duration": int(call.event.queue_ms * 1e6),
                 "prompt_eval_count": usage.prompt_tokens,
@@ -176,21 +178,18 @@ class Ollama:
             check_keep_alive(wanted.keep_alive)
             if not wanted.prompt:
                 raise Invalid("`prompt` is empty: send a text.", param="prompt")
-            vectors, usage = await self._vectors(call, wanted.model, [wanted.prompt])
+            found, usage = await self._vectors(call, wanted.model, [wanted.prompt])
             call.finish(tokens=usage.counts)
-            await request.respond_json({"embedding": vectors[0]})
+            await request.respond_json({"embedding": found[0]})
 
     async def _vectors(self, call: Exchange, name: str, texts: list[str]) -> tuple[list[list[float]], Usage]:
         body = msgspec.json.encode({"model": name, "input": texts, "encoding_format": "float"})
         await call.route(name, unit=None, stream=False, body=body)
         answer = await call.fetch(EMBEDDINGS, body)
-        try:
-            said = _vectors.decode(answer.body)
-        except msgspec.DecodeError as error:
-            raise UpstreamFailed(f"The replica's embeddings are not in the canonical protocol: {error}") from error
+        said = vectors(answer.body)
         if len(said.data) != len(texts):
             raise UpstreamFailed(f"The replica sent {len(said.data)} embeddings for {len(texts)} texts.")
-        return [item.embedding for item in sorted(said.data, key=lambda item: item.index)], said.usage
+        return [item.embedding for item in said.data], said.usage
 
     async def _pull(self, request: Request) -> None:
         wanted = parsed(named_decoder, await request.body(self._max_body))
@@ -201,7 +200,8 @@ class Ollama:
             steps.append({"status": f"pulling {item.digest[:12]}", "digest": f"sha256:{item.digest}", "total": size, "completed": size})
         steps += [{"status": "verifying sha256 digest"}, {"status": "writing manifest"}, {"status": "success"}]
         if wanted.stream is False:
-            return await request.respond_json(steps[-1])
+            await request.respond_json(steps[-1])
+            return
         await request.respond(200, b"".join(msgspec.json.encode(step) + b"\n" for step in steps), "application/x-ndjson")
 
     async def _listed(self, request: Request) -> list[Servable]:
@@ -213,19 +213,6 @@ class Ollama:
             if name in (item.name, f"{item.name}:latest"):
                 return item
         raise NotFound(f"model '{name}' not found. Bring it in with: drivetrain pull", param="model")
-
-
-class _Vector(Struct):
-    embedding: list[float]
-    index: int = 0
-
-
-class _Vectors(Struct):
-    data: list[_Vector]
-    usage: Usage = Usage()
-
-
-_vectors = msgspec.json.Decoder(_Vectors)
 
 
 def _unit(vector: list[float]) -> list[float]:

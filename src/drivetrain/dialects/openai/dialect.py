@@ -9,13 +9,20 @@ from typing import Any
 from urllib.parse import unquote
 
 import msgspec
-from msgspec import Struct
 
-from drivetrain.dialects.openai.requests import Chat, Completion, Sampling, chat_decoder, checked_texts, completion_decoder, embeddings_decoder
+from drivetrain.dialects.openai.requests import (
+    Chat,
+    Completion,
+    Sampling,
+    chat_decoder,
+    checked_texts,
+    completion_decoder,
+    embeddings_decoder,
+)
 from drivetrain.dialects.openai.stream import error_body, relay
-from drivetrain.errors import DrivetrainError, Invalid, NotFound, UpstreamFailed
+from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Scope
-from drivetrain.serving.canonical import CHAT, COMPLETIONS, EMBEDDINGS, Transcript, Usage, chunk, parsed, renamed, with_fields
+from drivetrain.serving.canonical import CHAT, COMPLETIONS, EMBEDDINGS, Transcript, chunk, parsed, renamed, vectors, with_fields
 from drivetrain.serving.catalog import Catalog, Servable
 from drivetrain.serving.gateway import Gateway
 from drivetrain.wire.request import Request, run_sync
@@ -42,15 +49,20 @@ class OpenAI:
     async def handle(self, request: Request) -> None:
         method, path = request.method, request.path
         if method == "POST" and path == "/chat/completions":
-            return await self._generate(request, "chat", CHAT, chat_decoder)
+            await self._generate(request, "chat", CHAT, chat_decoder)
+            return
         if method == "POST" and path == "/completions":
-            return await self._generate(request, "completion", COMPLETIONS, completion_decoder)
+            await self._generate(request, "completion", COMPLETIONS, completion_decoder)
+            return
         if method == "POST" and path == "/embeddings":
-            return await self._embed(request)
+            await self._embed(request)
+            return
         if method == "GET" and path == "/models":
-            return await request.respond_json({"object": "list", "data": [_model(item) for item in await self._listed(request)]})
+            await request.respond_json({"object": "list", "data": [_model(item) for item in await self._listed(request)]})
+            return
         if method == "GET" and path.startswith("/models/"):
-            return await self._one_model(request, unquote(path.removeprefix("/models/")))
+            await self._one_model(request, unquote(path.removeprefix("/models/")))
+            return
         raise NotFound(
             f"This server does not serve {method} {path} of the OpenAI API. It serves: POST /chat/completions, /completions, /embeddings; "
             "GET /models, /models/{id}."
@@ -82,12 +94,13 @@ class OpenAI:
             body = with_fields(raw, {"encoding_format": "float"}, without=("dimensions", "user"))
             await call.route(wanted.model, unit=wanted.user, stream=False, body=body)
             answer = await call.fetch(EMBEDDINGS, body)
-            try:
-                said = _vectors.decode(answer.body)
-            except msgspec.DecodeError as error:
-                raise UpstreamFailed(f"The replica's embeddings are not in the canonical protocol: {error}") from error
+            said = vectors(answer.body)
             data = [
-                {"object": "embedding", "index": item.index, "embedding": _encoded(item.embedding, wanted.encoding_format, wanted.dimensions)}
+                {
+                    "object": "embedding",
+                    "index": item.index,
+                    "embedding": _encoded(item.embedding, wanted.encoding_format, wanted.dimensions),
+                }
                 for item in said.data
             ]
             used = {"prompt_tokens": said.usage.prompt_tokens, "total_tokens": said.usage.prompt_tokens}
@@ -102,8 +115,12 @@ class OpenAI:
     async def _one_model(self, request: Request, name: str) -> None:
         for item in await self._listed(request):
             if name in (item.name, f"{item.name}:latest"):
-                return await request.respond_json(_model(item) | {"id": name})
-        raise NotFound(f"There is no model {name!r} in the workspace {request.context.workspace!r}. GET /v1/models lists those there are.", param="model")
+                await request.respond_json(_model(item) | {"id": name})
+                return
+        raise NotFound(
+            f"There is no model {name!r} in the workspace {request.context.workspace!r}. GET /v1/models lists those there are.",
+            param="model",
+        )
 
 
 def _canonical(wanted: Sampling, raw: bytes, *, stream: bool) -> bytes:
@@ -129,19 +146,6 @@ def _canonical(wanted: Sampling, raw: bytes, *, stream: bool) -> bytes:
     elif isinstance(wanted, Completion):
         checked_texts(wanted.prompt, "prompt")
     return with_fields(raw, changes, without=without) if changes else raw
-
-
-class _Vector(Struct):
-    embedding: list[float]
-    index: int = 0
-
-
-class _Vectors(Struct):
-    data: list[_Vector]
-    usage: Usage = Usage()
-
-
-_vectors = msgspec.json.Decoder(_Vectors)
 
 
 def _encoded(vector: list[float], encoding: str, dimensions: int | None) -> list[float] | str:
