@@ -47,7 +47,9 @@ class Audit:
     def log(self, ctx: Context, *, limit: int = 100) -> list[Entry]:
         """The newest entries of the workspace."""
         ctx.require(Scope.read)
-        query = sa.select(audit).where(audit.c.workspace_id == ctx.workspace_id).order_by(audit.c.at_ms.desc(), audit.c.id.desc()).limit(limit)
+        query = (
+            sa.select(audit).where(audit.c.workspace_id == ctx.workspace_id).order_by(audit.c.at_ms.desc(), audit.c.id.desc()).limit(limit)
+        )
         with self._db.read() as connection:
             return [
                 Entry(row.at_ms, row.user_name, row.key_id, row.request_id, row.action, row.object, row.detail)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from msgspec import Struct
+
 from drivetrain.errors import Forbidden
 
 
@@ -52,3 +54,53 @@ class Context:
                 f"This needs the scope '{scope.value}' in workspace '{self.workspace}', which {self.user_name!r} (or the key used) "
                 f"does not have there. Ask an admin of the workspace, or use another key: drivetrain keys create --scope {scope.value}"
             )
+
+
+class User(Struct, frozen=True, kw_only=True):
+    id: str
+    name: str
+    display: str = ""
+    created_ms: int = 0
+    disabled_ms: int | None = None
+
+
+class Workspace(Struct, frozen=True, kw_only=True):
+    """`role` is the asking user's."""
+
+    id: str
+    slug: str
+    display: str = ""
+    created_ms: int = 0
+    role: Role | None = None
+
+
+class Member(Struct, frozen=True, kw_only=True):
+    user: str
+    role: Role
+    created_ms: int
+
+
+class Key(Struct, frozen=True, kw_only=True):
+    """A key without its secret. `hint` is the secret's end; `workspace` None means all of the user's."""
+
+    id: str
+    user: str
+    name: str
+    hint: str
+    workspace: str | None
+    scopes: tuple[str, ...]
+    created_ms: int
+    expires_ms: int | None = None
+    revoked_ms: int | None = None
+
+
+class Grant(Struct, frozen=True, kw_only=True):
+    """What a key (named by its hash) may do: enough to let a request in without the database."""
+
+    sha256: str
+    key_id: str
+    user_id: str
+    user_name: str
+    default_workspace: str  # id
+    scopes: dict[str, tuple[str, ...]]  # workspace id -> scopes there
+    expires_ms: int | None = None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from drivetrain.identity.model import Grant
+
 
 class ReplicaRoute(Struct, frozen=True):
     """One ready replica. `socket` is the path of its Unix socket; `slots` the requests it can work on at once."""
@@ -46,18 +48,6 @@ class DeploymentRoute(Struct, frozen=True):
     variants: tuple[VariantRoute, ...]
 
 
-class KeyRoute(Struct, frozen=True):
-    """What a key (named by its hash) may do: enough to let a request in without the database."""
-
-    sha256: str
-    key_id: str
-    user_id: str
-    user_name: str
-    default_workspace: str  # id
-    scopes: dict[str, tuple[str, ...]]  # workspace id -> scopes there
-    expires_ms: int | None = None
-
-
 class Snapshot(Struct, frozen=True):
     """The whole table. A later `generation` replaces an earlier one."""
 
@@ -65,7 +55,7 @@ class Snapshot(Struct, frozen=True):
     auth: str  # open | keys
     workspaces: dict[str, str]  # slug -> id
     deployments: tuple[DeploymentRoute, ...]
-    keys: tuple[KeyRoute, ...]
+    keys: tuple[Grant, ...]
 
 
 EMPTY = Snapshot(generation=0, auth="keys", workspaces={}, deployments=(), keys=())

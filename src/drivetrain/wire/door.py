@@ -46,7 +46,7 @@ class Dialect(Protocol):
 class Authenticator(Protocol):
     """Finds out who asks."""
 
-    async def __call__(self, token: str | None, workspace: str | None, cookie: str | None) -> Context:
+    async def __call__(self, request_id: str, token: str | None, workspace: str | None, cookie: str | None) -> Context:
         """Raises `Unauthenticated` or `Forbidden`."""
 
 
@@ -141,7 +141,7 @@ class Door:
                 workspace = value.decode("latin-1")
             elif key == b"cookie":
                 cookie = value.decode("latin-1")
-        return await self._who(token, workspace, cookie)
+        return await self._who(request.id, token, workspace, cookie)
 
     async def _pass_on(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
         """To FastAPI. Its answers get the request id; pages decide by themselves what somebody unknown may see."""
