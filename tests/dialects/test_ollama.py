@@ -74,7 +74,16 @@ def test_generate(plane: Plane, replica: FakeReplica) -> None:
 
 
 def test_options_are_translated(plane: Plane, replica: FakeReplica) -> None:
-    options = {"num_predict": 2, "temperature": 0.5, "seed": 3, "stop": ["x"], "top_k": 5, "repeat_penalty": 1.1, "num_ctx": 512, "num_gpu": 1}
+    options = {
+        "num_predict": 2,
+        "temperature": 0.5,
+        "seed": 3,
+        "stop": ["x"],
+        "top_k": 5,
+        "repeat_penalty": 1.1,
+        "num_ctx": 512,
+        "num_gpu": 1,
+    }
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     messages = [{"role": "user", "content": "n=9"}]
     post(plane, "chat", model="m", messages=messages, options=options, format=schema, keep_alive="5m", think=False)

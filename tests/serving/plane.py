@@ -19,14 +19,14 @@ from drivetrain.dialects.invocations import Invocations
 from drivetrain.dialects.kserve import KServe
 from drivetrain.dialects.ollama import Ollama
 from drivetrain.dialects.openai import OpenAI
-from drivetrain.errors import DrivetrainError, NotFound
+from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
 from drivetrain.serving.catalog import Servable
 from drivetrain.serving.gateway import Gateway
 from drivetrain.serving.routes import DeploymentRoute, ReplicaRoute, Snapshot, VariantRoute
 from drivetrain.store.event import Event
-from drivetrain.store.ids import uuid7
 from drivetrain.store.spool import Spool
+from drivetrain.wire.door import Dialect, Door
 from tests.serving.replica import FakeReplica
 
 T = TypeVar("T")
@@ -44,7 +44,9 @@ class Made:
 class Holder:
     """Routes that tests swap."""
 
-    current: Snapshot = field(default_factory=lambda: Snapshot(generation=1, auth="open", workspaces={"default": "w1"}, deployments=(), keys=()))
+    current: Snapshot = field(
+        default_factory=lambda: Snapshot(generation=1, auth="open", workspaces={"default": "w1"}, deployments=(), keys=())
+    )
     _waiters: list[asyncio.Future[None]] = field(default_factory=list)
 
     async def changed(self, generation: int) -> Snapshot:
@@ -140,7 +142,7 @@ class Plane:
         self.loop = asyncio.get_running_loop()
         self.gateway = Gateway(self.holder, self.spool, self.woken.append, self._implicit, self.settings)
         most = self.settings.max_body_bytes
-        dialects = [
+        dialects: list[Dialect] = [
             OpenAI(self.gateway, lambda _: self.catalog, max_body=most),
             Ollama(self.gateway, lambda _: self.catalog, max_body=most),
             KServe(self.gateway, server_version="0", max_body=most),
@@ -149,7 +151,9 @@ class Plane:
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        config = uvicorn.Config(Switch(dialects), log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=5)
+        config = uvicorn.Config(
+            Door(dialects, nothing, anybody), log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=5
+        )
         self._server = uvicorn.Server(config)
         with contextlib.suppress(NotImplementedError):
             self._server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
@@ -163,26 +167,13 @@ class Plane:
             await replica.stop()
 
 
-class Switch:
-    """Chooses the dialect by prefix."""
+async def nothing(scope: Any, receive: Any, send: Any) -> None:
+    """What is mounted at no dialect."""
+    raise NotFound("There is nothing here.")
 
-    def __init__(self, dialects: Sequence[Any]) -> None:
-        self._prefixes = sorted(((prefix, dialect) for dialect in dialects for prefix in dialect.prefixes), key=lambda item: -len(item[0]))
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        from drivetrain.wire.request import Disconnected, Request
-
-        path = scope["path"]
-        prefix, dialect = next((p, d) for p, d in self._prefixes if path == p or path.startswith(p + "/"))
-        request = Request(scope, receive, send, CONTEXT, uuid7(), path[len(prefix) :])
-        try:
-            await dialect.handle(request)
-        except Disconnected:
-            return
-        except DrivetrainError as error:
-            status, body, kind = dialect.error(error, request.id)
-            after = getattr(error, "retry_after", None)
-            await request.respond(status, body, kind, [("retry-after", str(int(after)))] if after else [])
+async def anybody(token: str | None, workspace: str | None, cookie: str | None) -> Context:
+    return CONTEXT
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ What it does is written in the request: the last message (or the prompt) is a li
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -47,11 +46,14 @@ class FakeReplica:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.add(writer)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        try:
             while await self._one(reader, writer):
                 pass
-        self._writers.discard(writer)
-        writer.transport.abort()
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            return
+        finally:
+            self._writers.discard(writer)
+            writer.transport.abort()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -84,7 +86,9 @@ class FakeReplica:
             return await self._json(writer, _inferred(body))
         if target == "/v2/models/model":
             tensor = {"name": "x", "datatype": "FP64", "shape": [-1]}
-            return await self._json(writer, {"name": "model", "versions": ["1"], "platform": "test", "inputs": [tensor], "outputs": [tensor]})
+            return await self._json(
+                writer, {"name": "model", "versions": ["1"], "platform": "test", "inputs": [tensor], "outputs": [tensor]}
+            )
         if target == "/v1/embeddings":
             texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
             data = [{"object": "embedding", "index": i, "embedding": [3.0, 4.0, float(len(t))]} for i, t in enumerate(texts)]
@@ -96,12 +100,14 @@ class FakeReplica:
         chat = target == "/v1/chat/completions"
         said = body["messages"][-1]["content"] if chat else body["prompt"]
         words = said if isinstance(said, str) else said[0]["text"]
-        told = dict(word.split("=", 1) if "=" in word else (word, "1") for word in words.split())
+        told: dict[str, str] = {word.partition("=")[0]: word.partition("=")[2] or "1" for word in words.split()}
         count = int(told.get("n", "3"))
         count = min(count, body.get("max_tokens", count))
         await asyncio.sleep(float(told.get("wait", "0")))
         if "status" in told:
-            return await self._json(writer, {"error": {"code": int(told["status"]), "message": "the replica does not like this"}}, int(told["status"]))
+            return await self._json(
+                writer, {"error": {"code": int(told["status"]), "message": "the replica does not like this"}}, int(told["status"])
+            )
         if "garbage" in told:
             writer.write(b"this is not HTTP\r\n\r\n")
             return False
@@ -109,7 +115,9 @@ class FakeReplica:
         self.deaths_left -= die >= 0
         usage = {"prompt_tokens": 7, "completion_tokens": count, "total_tokens": 7 + count, "prompt_tokens_details": {"cached_tokens": 2}}
         common = {"id": "chatcmpl-1", "created": 1, "model": "/secret/path.gguf", "system_fingerprint": "b0"}
-        tools = [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}] if "tool" in told else None
+        tools = (
+            [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}] if "tool" in told else None
+        )
         if not body.get("stream"):
             if die >= 0:
                 writer.transport.abort()
@@ -142,7 +150,8 @@ class FakeReplica:
                 await asyncio.sleep(gap)
         if tools:
             frame(common | {"choices": [{"index": 0, "delta": {"tool_calls": tools}}]})
-        frame(common | {"choices": [{"index": 0, "finish_reason": "length"} | ({"delta": {}} if chat else {"text": ""})]})
+        last: dict[str, Any] = {"delta": {}} if chat else {"text": ""}
+        frame(common | {"choices": [{"index": 0, "finish_reason": "length"} | last]})
         if (body.get("stream_options") or {}).get("include_usage"):
             frame(common | {"choices": [], "usage": usage, "timings": {"prompt_ms": 2.5, "predicted_ms": 4.5}})
         frame("[DONE]")

@@ -252,7 +252,7 @@ def test_a_deleted_deployment_sends_its_queue_away(plane: Plane) -> None:
     plane.routes(deployment("m", variant("a", [])))
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(chat, plane, "n=1")
-        wait_for(lambda: plane.gateway.inflight(), what="the request")
+        wait_for(plane.gateway.inflight, what="the request")
         plane.routes()
         assert waiting.result().status_code == 404
 
@@ -261,7 +261,7 @@ def test_a_swap_moves_the_queue_to_the_new_variant(plane: Plane) -> None:
     plane.routes(deployment("m", variant("a", [])))
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(chat, plane, "n=1")
-        wait_for(lambda: plane.gateway.inflight(), what="the request")
+        wait_for(plane.gateway.inflight, what="the request")
         plane.routes(deployment("m", variant("a", [], weight=0), variant("b", [plane.replica("new")])))
         assert waiting.result().status_code == 200
     assert plane.events()[-1].variant_name == "b"
@@ -308,7 +308,7 @@ def test_a_hundred_dropped_streams_leave_nothing(plane: Plane) -> None:
 def test_a_client_that_leaves_the_queue_is_forgotten(plane: Plane) -> None:
     plane.routes(deployment("m", variant("a", [])))
     _dropped(plane, "n=1", 0)
-    wait_for(lambda: plane.events(), what="the event")
+    wait_for(plane.events, what="the event")
     assert plane.events()[-1].error == "cancelled"
     assert settled(plane)
 

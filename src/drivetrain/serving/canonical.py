@@ -61,7 +61,7 @@ class Choice(Struct):
     message: Said | None = None
     text: str | None = None
     finish_reason: str | None = None
-    logprobs: msgspec.Raw | None = None
+    logprobs: msgspec.Raw = msgspec.Raw()
 
 
 class Timings(Struct):

@@ -124,6 +124,7 @@ class Exchange:
         if answer.status != 200:
             raise _refused(answer.status, await answer.rest())
         self.event.ttft_ms = self.elapsed_ms
+        self._stop_watching()  # from here on `request.streaming` does
         return answer
 
     async def ready(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 
@@ -43,7 +42,6 @@ class Invocations:
 
     async def handle(self, request: Request) -> None:
         name, _, what = request.path.strip("/").rpartition("/")
-        name = unquote(name)
         if name and request.method == "POST" and what == "invocations":
             await self._invoke(request, name)
             return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 
@@ -51,10 +50,10 @@ class KServe:
             await self._index(request)
             return
         if method == "POST" and (found := _REPOSITORY.fullmatch(path)):
-            await self._load(request, unquote(found["name"]), found["what"])
+            await self._load(request, found["name"], found["what"])
             return
         if found := _MODEL.fullmatch(path):
-            name, version, what = unquote(found["name"]), found["version"], found["what"]
+            name, version, what = found["name"], found["version"], found["what"]
             if method == "POST" and what == "/infer":
                 await self._infer(request, name, version)
                 return

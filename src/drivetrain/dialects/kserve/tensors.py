@@ -18,7 +18,7 @@ class Input(Struct, omit_defaults=True):
     name: str
     shape: list[Annotated[int, Meta(ge=0)]]
     datatype: str
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
     parameters: dict[str, Any] | None = None
 
 
@@ -96,7 +96,7 @@ def read(body: bytes, header_length: str | None) -> tuple[Infer, bytes]:
             kept = {key: value for key, value in (item.parameters or {}).items() if key != "binary_data_size"}
             encoded = msgspec.Raw(msgspec.json.encode(values))
             item = Input(item.name, item.shape, _plain(item.datatype), encoded, kept or None)
-        elif item.data is None:
+        elif not bytes(item.data):
             raise Invalid(f"Input {item.name!r} has no data.", param=item.name)
         inputs.append(item)
     if at != len(rest):

@@ -125,7 +125,7 @@ _reader = msgspec.json.Decoder(_LogProbs | None)
 
 
 def _logprobs(choice: Choice) -> list[_Token] | None:
-    if choice.logprobs is None:
+    if not bytes(choice.logprobs):
         return None
     read = _reader.decode(choice.logprobs)
     return read.content if read else None

@@ -6,7 +6,6 @@ import base64
 import math
 from array import array
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 
@@ -61,7 +60,7 @@ class OpenAI:
             await request.respond_json({"object": "list", "data": [_model(item) for item in await self._listed(request)]})
             return
         if method == "GET" and path.startswith("/models/"):
-            await self._one_model(request, unquote(path.removeprefix("/models/")))
+            await self._one_model(request, path.removeprefix("/models/"))
             return
         raise NotFound(
             f"This server does not serve {method} {path} of the OpenAI API. It serves: POST /chat/completions, /completions, /embeddings; "
