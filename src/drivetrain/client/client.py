@@ -1,0 +1,78 @@
+"""The client's verbs, in groups: `client.models`, `.deployments`, `.jobs`, `.runs`, `.requests`, `.keys`, `.users`, `.workspaces`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from drivetrain.client.chat import ChatStream, messages_of
+from drivetrain.client.find import find
+from drivetrain.client.groups import Deployments, Jobs, Keys, Models, Requests, Runs, Users, Workspaces
+from drivetrain.client.http import Connection, Json
+from drivetrain.client.push import Progress, collect, push
+
+
+class Client:
+    """A client of one server. Without arguments it finds the server by itself: DRIVETRAIN_URL, else the one of the default home.
+
+    `patience`: seconds to wait for a server that does not answer, as while it restarts. `timeout`: of one request, in seconds.
+    Raises `DrivetrainError`s: what the server says, or `Unreachable`.
+    """
+
+    def __init__(
+        self, url: str | None = None, key: str | None = None, *, workspace: str | None = None, patience: float = 0.0, timeout: float = 120.0
+    ) -> None:
+        found = find()
+        # A key that was found belongs to the server that was found.
+        self._key = key if key is not None else (found.api_key if url is None or url.rstrip("/") == found.url else "")
+        workspace = workspace if workspace is not None else found.workspace
+        self.connection = Connection(url or found.url, self._key, workspace, patience=patience, timeout=timeout)
+        self.url = self.connection.url
+        self.models = Models(self.connection)
+        self.deployments = Deployments(self.connection)
+        self.jobs = Jobs(self.connection)
+        self.runs = Runs(self.connection)
+        self.requests = Requests(self.connection)
+        self.keys = Keys(self.connection)
+        self.users = Users(self.connection)
+        self.workspaces = Workspaces(self.connection)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def health(self) -> Json:
+        """What the server says of itself. Raises `Unreachable`, or `Unavailable` while it starts or stops."""
+        answer: Json = self.connection.json("GET", "/health")
+        return answer
+
+    def push(
+        self, path: str | Path | Mapping[str, Path], name: str | None = None, *, progress: Progress | None = None, **options: Any
+    ) -> Json:
+        """Import a file or folder (or files by their path) as a commit of the repo `name`, and register it as a version.
+
+        `options`: kind, message, description, source, run_id, tags, register. Only files that the server does not have are sent.
+        """
+        if isinstance(path, Mapping):
+            if name is None:
+                raise TypeError("push() of several files needs a name")
+            return push(self.connection, path, name, progress=progress, **options)
+        path = Path(path).expanduser()
+        files = collect(path)
+        options.setdefault("source", path.absolute().as_uri())
+        options.setdefault("message", f"Import {path.name}")
+        return push(self.connection, files, name or (path.stem if path.is_file() else path.resolve().name), progress=progress, **options)
+
+    def chat(self, model: str, prompt: str | Sequence[Json], *, system: str | None = None, **options: Any) -> ChatStream:
+        """Ask a deployment or a registered model. Iterate over the answer for its pieces; `.read()` gives all of it.
+
+        `prompt` is a question, or a list of messages; `options` go into the request as they are: max_tokens, temperature, seed, user…
+        """
+        return ChatStream(self.connection, {**options, "model": model, "messages": messages_of(prompt, system)})

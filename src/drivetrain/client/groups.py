@@ -1,0 +1,260 @@
+"""Verbs of the native API by what they are about. They take and return plain JSON values."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from drivetrain.client.http import Connection, Json
+from drivetrain.client.push import segment
+from drivetrain.errors import Unavailable
+
+API = "/api/v1"
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Group:
+    def __init__(self, connection: Connection) -> None:
+        self._c = connection
+
+    def _list(self, path: str, key: str, **params: Any) -> list[Json]:
+        answer = self._c.json("GET", API + path, params=params)
+        found: list[Json] = answer[key] if isinstance(answer, dict) else answer
+        return found
+
+    def _one(self, method: str, path: str, body: object = None, **params: Any) -> Json:
+        answer: Json = self._c.json(method, API + path, body, params=params)
+        return answer
+
+
+class Models(Group):
+    """The registry. `name` is a slug or display name; `kind` is model, dataset, space, artifact or prompt."""
+
+    def list(self, *, kind: str = "model") -> list[Json]:
+        return self._list("/repos", "repos", kind=kind)
+
+    def get(self, name: str, *, kind: str = "model") -> Json:
+        return self._one("GET", f"/repos/{segment(name)}", kind=kind)
+
+    def create(self, name: str, *, kind: str = "model", description: str = "") -> Json:
+        return self._one("POST", "/repos", {"name": name, "kind": kind, "description": description})
+
+    def delete(self, name: str, *, kind: str = "model") -> None:
+        self._one("DELETE", f"/repos/{segment(name)}", kind=kind)
+
+    def versions(self, name: str) -> Sequence[Json]:
+        return self._list(f"/repos/{segment(name)}/versions", "versions")
+
+    def version(self, name: str, number: int) -> Json:
+        return self._one("GET", f"/repos/{segment(name)}/versions/{number}")
+
+    def delete_version(self, name: str, number: int) -> None:
+        self._one("DELETE", f"/repos/{segment(name)}/versions/{number}")
+
+    def files(self, name: str, *, ref: str = "latest", kind: str = "model") -> Json:
+        return self._one("GET", f"/repos/{segment(name)}/files", ref=ref, kind=kind)
+
+    def download(self, name: str, path: str, target: Path, *, ref: str = "latest", kind: str = "model") -> int:
+        """Write one file of the repo to `target`; its size in bytes."""
+        url = f"{API}/repos/{segment(name)}/files/{'/'.join(segment(part) for part in path.split('/'))}"
+        size = 0
+        with self._c.stream("GET", url, params={"ref": ref, "kind": kind}) as answer, target.open("wb") as file:
+            for chunk in answer.iter_bytes(1 << 20):
+                size += file.write(chunk)
+        return size
+
+    def set_alias(self, name: str, alias: str, version: int) -> None:
+        self._one("PUT", f"/repos/{segment(name)}/aliases/{segment(alias)}", {"version": version})
+
+    def delete_alias(self, name: str, alias: str) -> None:
+        self._one("DELETE", f"/repos/{segment(name)}/aliases/{segment(alias)}")
+
+    def resolve(self, name: str) -> Json:
+        """What a name in any protocol's form means: repo, version, commit."""
+        return self._one("GET", "/resolve", name=name)
+
+
+class Deployments(Group):
+    """Named endpoints."""
+
+    def list(self) -> list[Json]:
+        return self._list("/deployments", "deployments")
+
+    def get(self, name: str) -> Json:
+        return self._one("GET", f"/deployments/{segment(name)}")
+
+    def deploy(
+        self,
+        name: str,
+        source: str,
+        *,
+        wait: bool = False,
+        timeout: float = 600.0,
+        watch: Callable[[Json], None] | None = None,
+        **options: Any,
+    ) -> Json:
+        """Put `source` (any name of a model) live under `name`. `options`: engine, options, min_replicas, max_replicas, capture.
+
+        With `wait`, return when the new variant is ready; raises `Unavailable` with the reason if it cannot start.
+        """
+        made = self._one("POST", "/deployments", {"name": name, "source": source, **options})
+        return self.wait(name, timeout=timeout, watch=watch) if wait else made
+
+    def wait(self, name: str, *, timeout: float = 600.0, watch: Callable[[Json], None] | None = None) -> Json:
+        """Wait until the newest variant is ready. Raises `Unavailable` if it failed, or is not ready in time."""
+        end = time.monotonic() + timeout
+        while True:
+            shown = self.get(name)
+            if watch is not None:
+                watch(shown)
+            state = str(shown.get("state", ""))
+            if state in ("ready", "healthy"):
+                return shown
+            problem = str(shown.get("problem") or "")
+            if state == "failed":
+                raise Unavailable(f"{name} does not start: {problem or 'its log says why'}")
+            if time.monotonic() > end:
+                raise Unavailable(
+                    f"{name} is not ready after {timeout:.0f} s ({state}). {problem} Look again with: drivetrain ps".replace("  ", " ")
+                )
+            time.sleep(0.1)
+
+    def delete(self, name: str) -> None:
+        self._one("DELETE", f"/deployments/{segment(name)}")
+
+    def scale(self, name: str, *, min_replicas: int, max_replicas: int) -> Json:
+        return self._one("POST", f"/deployments/{segment(name)}/scale", {"min_replicas": min_replicas, "max_replicas": max_replicas})
+
+    def restart(self, name: str) -> Json:
+        return self._one("POST", f"/deployments/{segment(name)}/restart")
+
+
+class Jobs(Group):
+    """Long work on the server."""
+
+    def list(self, *, limit: int = 50) -> list[Json]:
+        return self._list("/jobs", "jobs", limit=limit)
+
+    def get(self, job_id: str) -> Json:
+        return self._one("GET", f"/jobs/{segment(job_id)}")
+
+    def submit(self, kind: str, spec: Json, *, key: str | None = None) -> Json:
+        """Submit a job. The same idempotency `key` again gives the same job."""
+        return self._one("POST", "/jobs", {"kind": kind, "spec": spec, "key": key})
+
+    def cancel(self, job_id: str) -> Json:
+        return self._one("POST", f"/jobs/{segment(job_id)}/cancel")
+
+    def log(self, job_id: str) -> str:
+        return self._c.send("GET", f"{API}/jobs/{segment(job_id)}/log").text
+
+    def follow(self, job_id: str) -> Iterator[Json]:
+        """The job as it changes, until it has ended."""
+        last: Json = {}
+        while True:
+            job = self.get(job_id)
+            if job != last:
+                yield job
+                last = job
+            if job["state"] in ENDED:
+                return
+            time.sleep(0.15)
+
+
+class Runs(Group):
+    """Runs of experiments."""
+
+    def list(self, *, experiment: str | None = None, limit: int = 50) -> list[Json]:
+        return self._list("/runs", "runs", experiment=experiment, limit=limit)
+
+    def get(self, run_id: str) -> Json:
+        return self._one("GET", f"/runs/{segment(run_id)}")
+
+
+class Requests(Group):
+    """Answers that the gateway gave, by their `x-request-id`."""
+
+    def recent(self, *, deployment: str | None = None, limit: int = 50, errors: bool = False) -> list[Json]:
+        return self._list("/events", "events", deployment=deployment, limit=limit, errors_only="true" if errors else None)
+
+    def lineage(self, request_id: str) -> Json:
+        """Answer → variant → version → run → data: everything behind one answer."""
+        return self._one("GET", f"/requests/{segment(request_id)}/lineage")
+
+    def feedback(self, request_id: str) -> Sequence[Json]:
+        return self._list(f"/requests/{segment(request_id)}/feedback", "feedback")
+
+    def add_feedback(
+        self,
+        request_id: str,
+        name: str,
+        value: str | float | bool | None,
+        *,
+        kind: str = "feedback",
+        source: str = "",
+        comment: str = "",
+    ) -> Json:
+        """Say something of an answer: `feedback` is an opinion, a `label` is the right answer."""
+        body = {"name": name, "value": value, "kind": kind, "source": source, "comment": comment}
+        return self._one("POST", f"/requests/{segment(request_id)}/feedback", body)
+
+
+class Keys(Group):
+    def list(self) -> list[Json]:
+        return self._list("/keys", "keys")
+
+    def create(
+        self,
+        *,
+        name: str,
+        scopes: Sequence[str],
+        user: str | None = None,
+        workspace: str | None = None,
+        expires_days: float | None = None,
+    ) -> Json:
+        """Make a key; the answer's `secret` is shown this once."""
+        body = {"name": name, "scopes": [*scopes], "user": user, "workspace": workspace, "expires_days": expires_days}
+        return self._one("POST", "/keys", body)
+
+    def revoke(self, key_id: str) -> None:
+        self._one("DELETE", f"/keys/{segment(key_id)}")
+
+    def auth(self) -> str:
+        return str(self._one("GET", "/auth")["mode"])
+
+    def set_auth(self, mode: str) -> None:
+        """`keys`: every request needs a key. `open`: none does (on loopback only)."""
+        self._one("PUT", "/auth", {"mode": mode})
+
+
+class Users(Group):
+    def list(self) -> list[Json]:
+        return self._list("/users", "users")
+
+    def create(self, name: str) -> Json:
+        return self._one("POST", "/users", {"name": name})
+
+    def delete(self, name: str) -> None:
+        self._one("DELETE", f"/users/{segment(name)}")
+
+
+class Workspaces(Group):
+    def list(self) -> list[Json]:
+        return self._list("/workspaces", "workspaces")
+
+    def create(self, name: str) -> Json:
+        return self._one("POST", "/workspaces", {"slug": name})
+
+    def delete(self, name: str) -> None:
+        self._one("DELETE", f"/workspaces/{segment(name)}")
+
+    def members(self, name: str) -> Sequence[Json]:
+        return self._list(f"/workspaces/{segment(name)}/members", "members")
+
+    def add(self, name: str, user: str, role: str) -> None:
+        self._one("PUT", f"/workspaces/{segment(name)}/members/{segment(user)}", {"role": role})
+
+    def remove(self, name: str, user: str) -> None:
+        self._one("DELETE", f"/workspaces/{segment(name)}/members/{segment(user)}")
