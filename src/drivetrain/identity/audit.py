@@ -46,7 +46,7 @@ class Audit:
 
     def log(self, ctx: Context, *, limit: int = 100) -> list[Entry]:
         """The newest entries of the workspace."""
-        ctx.require(Scope.read)
+        ctx.require(Scope.admin)
         query = (
             sa.select(audit).where(audit.c.workspace_id == ctx.workspace_id).order_by(audit.c.at_ms.desc(), audit.c.id.desc()).limit(limit)
         )

@@ -46,6 +46,7 @@ class Context:
     scopes: frozenset[Scope] = field(default=ALL_SCOPES)
     key_id: str | None = None
     request_id: str = ""
+    server_admin: bool = False  # may do what concerns the whole server: users, workspaces, other people's keys, auth
 
     def require(self, scope: Scope) -> None:
         """Raise `Forbidden` unless this request may be used for `scope` in its workspace."""
@@ -53,6 +54,14 @@ class Context:
             raise Forbidden(
                 f"This needs the scope '{scope.value}' in workspace '{self.workspace}', which {self.user_name!r} (or the key used) "
                 f"does not have there. Ask an admin of the workspace, or use another key: drivetrain keys create --scope {scope.value}"
+            )
+
+    def require_server_admin(self) -> None:
+        """Raise `Forbidden` unless this request may be used for what concerns the whole server."""
+        if not self.server_admin:
+            raise Forbidden(
+                f"Only an admin of the workspace 'default' administers the server, with a key that has the scope 'admin' there; "
+                f"{self.user_name!r} (or the key used) does not. Ask one, or use such a key."
             )
 
 
@@ -104,3 +113,4 @@ class Grant(Struct, frozen=True, kw_only=True):
     default_workspace: str  # id
     scopes: dict[str, tuple[str, ...]]  # workspace id -> scopes there
     expires_ms: int | None = None
+    server_admin: bool = False

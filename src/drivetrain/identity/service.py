@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-import secrets as random
-import string
 from collections.abc import Iterable
+from typing import Any
 
 import sqlalchemy as sa
 
-from drivetrain.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
+from drivetrain.errors import Conflict, Invalid, NotFound, Unauthenticated
 from drivetrain.identity.audit import Audit
-from drivetrain.identity.model import ALL_SCOPES, ROLE_SCOPES, Context, Grant, Key, Member, Role, Scope, User, Workspace
+from drivetrain.identity.keys import DEFAULT, digest, grants_of, new_secret, refuse_malformed, within
+from drivetrain.identity.model import ALL_SCOPES, Context, Grant, Key, Member, Role, Scope, User, Workspace
 from drivetrain.identity.secrets import Secrets
 from drivetrain.identity.signing import Signer
-from drivetrain.identity.tables import identity_settings, keys, members, users, workspaces
+from drivetrain.identity.tables import ended_sessions, identity_settings, keys, members, users, workspaces
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
 
 LOCAL = "local"
-DEFAULT = "default"
-ALPHABET = string.ascii_letters + string.digits
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,62}[a-z0-9])?")
-_WELL_FORMED = re.compile(r"dt-[A-Za-z0-9]{40}")
 JOB_PREFIX = "dtj."
+SIGNATURE = "dt-signature"
 RESERVED = frozenset(
     {"api", "v1", "v2", "mlflow", "openai", "ollama", "kserve", "invoke", "static", "datasets", "spaces", "models", "admin"}
 )
-
-
-def digest(secret: str) -> str:
-    """How a key is kept. Keys are 40 random characters, so one round of SHA-256 is enough."""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 class Identity:
@@ -61,26 +53,29 @@ class Identity:
 
     def auth_mode(self) -> str:
         with self._db.read() as connection:
-            return str(
-                connection.execute(sa.select(identity_settings.c.value).where(identity_settings.c.name == "auth")).scalar() or "open"
-            )
+            return self._auth(connection)
+
+    def _auth(self, connection: sa.Connection) -> str:
+        return str(connection.execute(sa.select(identity_settings.c.value).where(identity_settings.c.name == "auth")).scalar() or "open")
 
     def set_auth(self, ctx: Context, mode: str) -> None:
         """`keys` is refused while nobody holds an admin's key: it would lock everybody out."""
-        ctx.require(Scope.admin)
+        ctx.require_server_admin()
         if mode not in ("open", "keys"):
             raise Invalid("auth is open or keys.", param="auth")
         with self._db.write() as connection:
-            if mode == "keys" and not self._an_admin_key(connection):
-                raise Conflict("Nobody has a key with the scope admin yet. Make one first: drivetrain keys create --scope admin")
-            connection.execute(sa.update(identity_settings).where(identity_settings.c.name == "auth").values(value=mode))
+            upsert(connection, identity_settings, [{"name": "auth", "value": mode}], key=["name"], update=["value"])
+            self._refuse_lock_out(
+                connection, "Nobody has a key with the scope admin yet. Make one first: drivetrain keys create --user local --scope admin"
+            )
             self.audit.record(connection, ctx, "auth.set", mode)
 
-    def _an_admin_key(self, connection: sa.Connection) -> bool:
-        good = sa.select(keys.c.scopes).where(
-            keys.c.revoked_ms.is_(None), sa.or_(keys.c.expires_ms.is_(None), keys.c.expires_ms > now_ms())
-        )
-        return any(Scope.admin in scopes for (scopes,) in connection.execute(good))
+    def _refuse_lock_out(self, connection: sa.Connection, advice: str) -> None:
+        """Raise `Conflict` (and so undo the transaction) if after it keys are required but none could administer the server."""
+        if self._auth(connection) == "keys":
+            now = now_ms()
+            if not any(grant.server_admin and (grant.expires_ms is None or grant.expires_ms > now) for grant in grants_of(connection)):
+                raise Conflict(advice)
 
     def local_context(self, workspace: str | None = None, *, request_id: str = "") -> Context:
         """The user `local`, who may do everything: open mode, and the command line on a home."""
@@ -89,74 +84,86 @@ class Identity:
             found = connection.execute(sa.select(workspaces).where(workspaces.c.slug == (workspace or DEFAULT))).one_or_none()
         if found is None:
             raise NotFound(f"There is no workspace {workspace!r}. Make it with: drivetrain workspaces create {workspace}")
-        return Context(user_id=user, user_name=LOCAL, workspace_id=found.id, workspace=found.slug, scopes=ALL_SCOPES, request_id=request_id)
+        return Context(
+            user_id=user,
+            user_name=LOCAL,
+            workspace_id=found.id,
+            workspace=found.slug,
+            scopes=ALL_SCOPES,
+            request_id=request_id,
+            server_admin=True,
+        )
 
     def grants(self) -> list[Grant]:
         """Every good key with what it may do where: all that the data plane needs to let somebody in."""
-        query = (
-            sa.select(keys, users.c.name.label("user_name"), users.c.default_workspace_id)
-            .join(users, users.c.id == keys.c.user_id)
-            .where(keys.c.revoked_ms.is_(None), users.c.disabled_ms.is_(None))
-        )
         with self._db.read() as connection:
-            roles: dict[str, list[tuple[str, Role]]] = {}
-            for row in connection.execute(sa.select(members)):
-                roles.setdefault(row.user_id, []).append((row.workspace_id, Role(row.role)))
-            return [
-                Grant(
-                    sha256=row.sha256,
-                    key_id=row.id,
-                    user_id=row.user_id,
-                    user_name=row.user_name,
-                    default_workspace=row.workspace_id or row.default_workspace_id,
-                    scopes={
-                        workspace: tuple(sorted(frozenset(row.scopes) & ROLE_SCOPES[role]))
-                        for workspace, role in roles.get(row.user_id, ())
-                        if row.workspace_id in (None, workspace)
-                    },
-                    expires_ms=row.expires_ms,
-                )
-                for row in connection.execute(query)
-            ]
+            return grants_of(connection)
 
     def grant(self, sha256: str) -> Grant | None:
         """The grant of one key, from the database: for a key that is newer than the caller's copy of the grants."""
         with self._db.read() as connection:
-            if connection.execute(sa.select(keys.c.id).where(keys.c.sha256 == sha256)).scalar() is None:
-                return None
-        return next((grant for grant in self.grants() if grant.sha256 == sha256), None)
+            return next(iter(grants_of(connection, keys.c.sha256 == sha256)), None)
 
     def workspaces_map(self) -> dict[str, str]:
         with self._db.read() as connection:
             return {row.slug: row.id for row in connection.execute(sa.select(workspaces.c.slug, workspaces.c.id))}
 
     def job_token(self, ctx: Context, *, scopes: Iterable[Scope], seconds: float) -> str:
-        """A bearer token for a process that works on behalf of `ctx`; never more than `ctx` itself may."""
-        payload = {
-            "user": ctx.user_id,
-            "name": ctx.user_name,
-            "ws": ctx.workspace_id,
-            "slug": ctx.workspace,
-            "scopes": sorted(frozenset(scopes) & ctx.scopes),
-        }
-        return JOB_PREFIX + self.signer.sign("job", payload, seconds)
+        """A bearer token for a process that works on behalf of `ctx`, in its workspace alone; never more than `ctx` itself may."""
+        return JOB_PREFIX + self.signer.sign("job", _payload(ctx, frozenset(scopes) & ctx.scopes), seconds)
+
+    def home_token(self, ctx: Context, *, seconds: float) -> str:
+        """The token of the command line on this home: all that `ctx`, who must administer the server, may do, in any workspace."""
+        ctx.require_server_admin()
+        return JOB_PREFIX + self.signer.sign("job", {**_payload(ctx, ctx.scopes), "server": True}, seconds)
 
     def context_of_job(self, token: str, *, request_id: str = "") -> Context:
         payload = self.signer.verify("job", token.removeprefix(JOB_PREFIX))
-        return Context(
-            user_id=payload["user"],
-            user_name=payload["name"],
-            workspace_id=payload["ws"],
-            workspace=payload["slug"],
-            scopes=frozenset(Scope(scope) for scope in payload["scopes"]),
-            request_id=request_id,
-        )
+        return _context_of(payload, request_id, server_admin=bool(payload.get("server")))
+
+    def sign_url(self, ctx: Context, method: str, path: str, *, scopes: Iterable[Scope], seconds: float) -> str:
+        """`path` (with its mount, and its query if it has one) with a signature that lets anybody who has it do `method` there, and
+        nothing else, as `ctx`, with no more than `scopes`."""
+        payload = {**_payload(ctx, frozenset(scopes) & ctx.scopes), "method": method, "path": path}
+        return f"{path}{'&' if '?' in path else '?'}{SIGNATURE}={self.signer.sign('url', payload, seconds)}"
+
+    def context_of_url(self, method: str, path: str, signature: str, *, request_id: str = "") -> Context:
+        """`path` as it was given to `sign_url`. Raises `Unauthenticated` for another method or path."""
+        payload = self.signer.verify("url", signature)
+        # Who may read may also ask how long the answer would be.
+        if payload["path"] != path or payload["method"] != ("GET" if method == "HEAD" else method):
+            raise Unauthenticated("This signature belongs to another address or method. Ask for a new address.")
+        return _context_of(payload, request_id)
+
+    def sign_in(self, secret: str, *, seconds: float) -> str:
+        """A browser's session for whoever holds this key; it ends with the key. Raises `Unauthenticated`."""
+        refuse_malformed(secret)
+        sha256 = digest(secret)
+        grant = self.grant(sha256)
+        if grant is None or (grant.expires_ms is not None and grant.expires_ms < now_ms()):
+            raise Unauthenticated("This key is not known here, was revoked, or has run out. Make another with: drivetrain keys create")
+        session = uuid7()
+        with self._db.write() as connection:
+            self.audit.record(connection, _grant_context(grant), "session.begin", session)
+        return self.signer.sign("session", {"id": session, "key": sha256}, seconds)
+
+    def sign_out(self, ctx: Context, session: str) -> None:
+        """End a session everywhere, also for a copy of its cookie."""
+        payload = self.signer.verify("session", session)
+        with self._db.write() as connection:
+            connection.execute(sa.delete(ended_sessions).where(ended_sessions.c.expires_ms < now_ms()))
+            upsert(connection, ended_sessions, [{"id": payload["id"], "expires_ms": int(payload["exp"] * 1000)}], key=["id"])
+            self.audit.record(connection, ctx, "session.end", payload["id"])
+
+    def session_ended(self, session_id: str) -> bool:
+        with self._db.read() as connection:
+            return connection.execute(sa.select(ended_sessions.c.id).where(ended_sessions.c.id == session_id)).scalar() is not None
 
     # Users and workspaces.
 
     def create_user(self, ctx: Context, name: str, *, display: str = "") -> User:
         """A user and a personal workspace of the same name, of which the user is admin."""
-        ctx.require(Scope.admin)
+        ctx.require_server_admin()
         _slug("user", name)
         now = now_ms()
         user = User(id=uuid7(), name=name, display=display, created_ms=now)
@@ -173,24 +180,29 @@ class Identity:
         return user
 
     def list_users(self, ctx: Context) -> list[User]:
+        """Everybody for who administers the server, else the members of this workspace."""
         ctx.require(Scope.read)
+        query = sa.select(users).order_by(users.c.name)
+        if not ctx.server_admin:
+            query = query.where(users.c.id.in_(sa.select(members.c.user_id).where(members.c.workspace_id == ctx.workspace_id)))
         with self._db.read() as connection:
-            rows = connection.execute(sa.select(users).order_by(users.c.name)).all()
+            rows = connection.execute(query).all()
         return [User(id=row.id, name=row.name, display=row.display, created_ms=row.created_ms, disabled_ms=row.disabled_ms) for row in rows]
 
     def disable_user(self, ctx: Context, name: str, *, disabled: bool = True) -> None:
         """A disabled user's keys let nobody in; they work again when the user is enabled."""
-        ctx.require(Scope.admin)
+        ctx.require_server_admin()
         if name == LOCAL:
             raise Invalid("The user 'local' is the one of open mode; it cannot be disabled.")
         with self._db.write() as connection:
             user = _user(connection, name)
             connection.execute(sa.update(users).where(users.c.id == user).values(disabled_ms=now_ms() if disabled else None))
+            self._refuse_lock_out(connection, f"{name!r} has the last key that administers the server. Make another admin's key first.")
             self.audit.record(connection, ctx, "user.disable" if disabled else "user.enable", name)
 
     def create_workspace(self, ctx: Context, slug: str, *, display: str = "") -> Workspace:
         """A workspace, with whoever makes it as its admin."""
-        ctx.require(Scope.admin)
+        ctx.require_server_admin()
         _slug("workspace", slug)
         made = Workspace(id=uuid7(), slug=slug, display=display, created_ms=now_ms(), role=Role.admin)
         with self._db.write() as connection:
@@ -203,16 +215,13 @@ class Identity:
         return made
 
     def list_workspaces(self, ctx: Context) -> list[Workspace]:
-        """Those that the user is a member of."""
-        query = (
-            sa.select(workspaces, members.c.role)
-            .join(members, members.c.workspace_id == workspaces.c.id)
-            .where(members.c.user_id == ctx.user_id)
-            .order_by(workspaces.c.slug)
-        )
+        """Those that the user is a member of; all of them for who administers the server."""
+        ctx.require(Scope.read)
+        mine = sa.and_(members.c.workspace_id == workspaces.c.id, members.c.user_id == ctx.user_id)
+        query = sa.select(workspaces, members.c.role).join(members, mine, isouter=ctx.server_admin).order_by(workspaces.c.slug)
         with self._db.read() as connection:
             return [
-                Workspace(id=row.id, slug=row.slug, display=row.display, created_ms=row.created_ms, role=Role(row.role))
+                Workspace(id=row.id, slug=row.slug, display=row.display, created_ms=row.created_ms, role=row.role and Role(row.role))
                 for row in connection.execute(query)
             ]
 
@@ -228,6 +237,7 @@ class Identity:
             else:
                 row = {"workspace_id": target, "user_id": member, "role": role, "created_ms": now_ms()}
                 upsert(connection, members, [row], key=["workspace_id", "user_id"], update=["role"])
+            self._refuse_lock_out(connection, f"{user!r} has the last key that administers the server. Make another admin's key first.")
             self.audit.record(connection, ctx, "member.set", f"{workspace}/{user}", {"role": role})
 
     def list_members(self, ctx: Context, workspace: str) -> list[Member]:
@@ -245,19 +255,14 @@ class Identity:
             return [Member(user=row.name, role=Role(row.role), created_ms=row.created_ms) for row in connection.execute(query)]
 
     def _administered(self, connection: sa.Connection, ctx: Context, workspace: str) -> str:
-        """The id of a workspace that this request may administer."""
-        query = (
-            sa.select(workspaces.c.id, members.c.role)
-            .join(members, members.c.workspace_id == workspaces.c.id)
-            .where(workspaces.c.slug == workspace, members.c.user_id == ctx.user_id)
-        )
-        found = connection.execute(query).one_or_none()
-        if found is None:
-            raise NotFound(f"There is no workspace {workspace!r} that you are a member of.")
+        """The id of a workspace that this request may administer: its own, or any for who administers the server."""
+        found = connection.execute(sa.select(workspaces.c.id).where(workspaces.c.slug == workspace)).scalar()
+        if ctx.server_admin and found is not None:
+            return str(found)
+        if found is None or found != ctx.workspace_id:
+            raise NotFound(f"This request does not work in a workspace {workspace!r}. Name it: X-Drivetrain-Workspace, or --workspace.")
         ctx.require(Scope.admin)
-        if found.role != Role.admin:
-            raise Forbidden(f"Only an admin of the workspace {workspace!r} can do this.")
-        return str(found.id)
+        return str(found)
 
     # Keys.
 
@@ -271,7 +276,8 @@ class Identity:
         scopes: Iterable[str] = (Scope.read, Scope.write, Scope.invoke),
         days: float | None = None,
     ) -> tuple[Key, str]:
-        """A new key and its secret, which is shown this once. For oneself any scopes that one has; for others as an admin."""
+        """A new key and its secret, which is shown this once. For oneself: no more than the key that asks
+        has itself. For others: as an admin of the server."""
         try:
             wanted = frozenset(Scope(scope) for scope in scopes)
         except ValueError as error:
@@ -280,15 +286,16 @@ class Identity:
             raise Invalid("A key needs at least one scope.", param="scopes")
         if days is not None and days <= 0:
             raise Invalid("A key must be good for more than 0 days.", param="days")
-        for_other = user is not None and user != ctx.user_name
-        ctx.require(Scope.admin if for_other else Scope.read)
-        if not for_other and not wanted <= ctx.scopes:
-            lacking = ", ".join(sorted(wanted - ctx.scopes))
-            raise Forbidden(f"One cannot give a key more than one has; this request lacks: {lacking}.")
-        secret = "dt-" + "".join(random.choice(ALPHABET) for _ in range(40))
+        owner_name = user or ctx.user_name
+        secret = new_secret()
         now = now_ms()
+        expires = None if days is None else now + int(days * 86_400_000)
         with self._db.write() as connection:
-            owner = _user(connection, user) if for_other and user is not None else ctx.user_id
+            if not ctx.server_admin:
+                if owner_name != ctx.user_name:
+                    ctx.require_server_admin()
+                workspace, expires = within(connection, ctx, wanted, workspace, expires)
+            owner = _user(connection, owner_name)
             where = None
             if workspace is not None:
                 where = connection.execute(
@@ -297,22 +304,22 @@ class Identity:
                     .where(workspaces.c.slug == workspace, members.c.user_id == owner)
                 ).scalar()
                 if where is None:
-                    raise NotFound(f"There is no workspace {workspace!r} that {user or ctx.user_name!r} is a member of.")
+                    raise NotFound(f"There is no workspace {workspace!r} that {owner_name!r} is a member of.", param="workspace")
             key = Key(
                 id=uuid7(),
-                user=user or ctx.user_name,
-                name=name or f"key of {user or ctx.user_name}",
+                user=owner_name,
+                name=(name or f"key of {owner_name}")[:200],
                 hint=secret[-4:],
                 workspace=workspace,
                 scopes=tuple(sorted(wanted)),
                 created_ms=now,
-                expires_ms=None if days is None else now + int(days * 86_400_000),
+                expires_ms=expires,
             )
             row = {
                 "id": key.id,
                 "sha256": digest(secret),
                 "user_id": owner,
-                "name": key.name[:200],
+                "name": key.name,
                 "hint": key.hint,
                 "workspace_id": where,
             }
@@ -321,14 +328,15 @@ class Identity:
         return key, secret
 
     def list_keys(self, ctx: Context) -> list[Key]:
-        """One's own keys; all of them for an admin."""
+        """One's own keys; all of them for who administers the server."""
+        ctx.require(Scope.read)
         query = (
             sa.select(keys, users.c.name.label("user_name"), workspaces.c.slug)
             .join(users, users.c.id == keys.c.user_id)
             .outerjoin(workspaces, workspaces.c.id == keys.c.workspace_id)
             .order_by(keys.c.created_ms.desc())
         )
-        if Scope.admin not in ctx.scopes:
+        if not ctx.server_admin:
             query = query.where(keys.c.user_id == ctx.user_id)
         with self._db.read() as connection:
             return [
@@ -350,27 +358,44 @@ class Identity:
         """At once and for good. The last admin key is kept while keys are required."""
         with self._db.write() as connection:
             row = connection.execute(sa.select(keys).where(keys.c.id == key_id)).one_or_none()
-            if row is None or (row.user_id != ctx.user_id and Scope.admin not in ctx.scopes):
+            if row is None or (row.user_id != ctx.user_id and not ctx.server_admin):
                 raise NotFound(f"There is no key {key_id!r}. List them with: drivetrain keys list")
+            if key_id != ctx.key_id:
+                # A key may end itself whatever its scopes; to end others it must be able to change something.
+                ctx.require(Scope.write)
             connection.execute(sa.update(keys).where(keys.c.id == key_id, keys.c.revoked_ms.is_(None)).values(revoked_ms=now_ms()))
-            mode = connection.execute(sa.select(identity_settings.c.value).where(identity_settings.c.name == "auth")).scalar()
-            if mode == "keys" and not self._an_admin_key(connection):
-                raise Conflict(
-                    "This is the last key with the scope admin; without it nobody could administer the server. Make another first."
-                )
+            self._refuse_lock_out(
+                connection, "This is the last key that administers the server; without it nobody could. Make another first."
+            )
             self.audit.record(connection, ctx, "key.revoke", key_id, {"name": row.name})
 
 
-def well_formed(token: str) -> bool:
-    """Whether this could be a key of ours."""
-    return _WELL_FORMED.fullmatch(token) is not None
+def _payload(ctx: Context, scopes: Iterable[Scope]) -> dict[str, Any]:
+    return {"user": ctx.user_id, "name": ctx.user_name, "ws": ctx.workspace_id, "slug": ctx.workspace, "scopes": sorted(scopes)}
 
 
-def refuse_malformed(token: str) -> None:
-    if not well_formed(token):
-        raise Unauthenticated(
-            "This is not a key of this server: keys are 'dt-' and 40 letters and digits. Make one with: drivetrain keys create"
-        )
+def _context_of(payload: dict[str, Any], request_id: str, *, server_admin: bool = False) -> Context:
+    return Context(
+        user_id=payload["user"],
+        user_name=payload["name"],
+        workspace_id=payload["ws"],
+        workspace=payload["slug"],
+        scopes=frozenset(Scope(scope) for scope in payload["scopes"]),
+        request_id=request_id,
+        server_admin=server_admin,
+    )
+
+
+def _grant_context(grant: Grant) -> Context:
+    """For the audit log: somebody who is just coming in."""
+    return Context(
+        user_id=grant.user_id,
+        user_name=grant.user_name,
+        workspace_id=grant.default_workspace,
+        workspace="",
+        scopes=frozenset(),
+        key_id=grant.key_id,
+    )
 
 
 def _slug(what: str, name: str) -> None:

@@ -57,6 +57,13 @@ identity_settings = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
+ended_sessions = sa.Table(
+    "ended_sessions",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("expires_ms", sa.BigInteger, nullable=False),
+)
+
 secrets = sa.Table(
     "secrets",
     metadata,
