@@ -202,59 +202,61 @@ class Requests(Group):
 
 
 class Keys(Group):
+    """Keys, and whether they are required."""
+
     def list(self) -> list[Json]:
         return self._list("/keys", "keys")
 
     def create(
-        self,
-        *,
-        name: str,
-        scopes: Sequence[str],
-        user: str | None = None,
-        workspace: str | None = None,
-        expires_days: float | None = None,
+        self, *, name: str = "", scopes: Sequence[str], user: str | None = None, workspace: str | None = None, days: float | None = None
     ) -> Json:
-        """Make a key; the answer's `secret` is shown this once."""
-        body = {"name": name, "scopes": [*scopes], "user": user, "workspace": workspace, "expires_days": expires_days}
-        return self._one("POST", "/keys", body)
+        """Make a key: `{"key", "secret"}`. The secret is shown this once."""
+        return self._one("POST", "/keys", {"name": name, "scopes": [*scopes], "user": user, "workspace": workspace, "days": days})
 
     def revoke(self, key_id: str) -> None:
         self._one("DELETE", f"/keys/{segment(key_id)}")
 
-    def auth(self) -> str:
-        return str(self._one("GET", "/auth")["mode"])
+    def me(self) -> Json:
+        """Who one is with this key: user, workspace, scopes, and the server's `auth` (open or keys)."""
+        return self._one("GET", "/me")
 
-    def set_auth(self, mode: str) -> None:
+    def set_auth(self, mode: str) -> Json:
         """`keys`: every request needs a key. `open`: none does (on loopback only)."""
-        self._one("PUT", "/auth", {"mode": mode})
+        return self._one("PUT", "/auth", {"auth": mode})
 
 
 class Users(Group):
+    """Users of the server."""
+
     def list(self) -> list[Json]:
         return self._list("/users", "users")
 
-    def create(self, name: str) -> Json:
-        return self._one("POST", "/users", {"name": name})
+    def create(self, name: str, *, display: str = "") -> Json:
+        return self._one("POST", "/users", {"name": name, "display": display})
 
-    def delete(self, name: str) -> None:
-        self._one("DELETE", f"/users/{segment(name)}")
+    def disable(self, name: str) -> None:
+        """Let none of the user's keys in until the user is enabled again."""
+        self._one("POST", f"/users/{segment(name)}/disable")
+
+    def enable(self, name: str) -> None:
+        self._one("POST", f"/users/{segment(name)}/enable")
 
 
 class Workspaces(Group):
+    """Workspaces, and the roles that users have in them."""
+
     def list(self) -> list[Json]:
         return self._list("/workspaces", "workspaces")
 
-    def create(self, name: str) -> Json:
-        return self._one("POST", "/workspaces", {"slug": name})
+    def create(self, slug: str, *, display: str = "") -> Json:
+        return self._one("POST", "/workspaces", {"slug": slug, "display": display})
 
-    def delete(self, name: str) -> None:
-        self._one("DELETE", f"/workspaces/{segment(name)}")
+    def members(self, slug: str) -> Sequence[Json]:
+        return self._list(f"/workspaces/{segment(slug)}/members", "members")
 
-    def members(self, name: str) -> Sequence[Json]:
-        return self._list(f"/workspaces/{segment(name)}/members", "members")
+    def add(self, slug: str, user: str, role: str) -> None:
+        """Give a user a role: viewer, editor or admin."""
+        self._one("PUT", f"/workspaces/{segment(slug)}/members/{segment(user)}", {"role": role})
 
-    def add(self, name: str, user: str, role: str) -> None:
-        self._one("PUT", f"/workspaces/{segment(name)}/members/{segment(user)}", {"role": role})
-
-    def remove(self, name: str, user: str) -> None:
-        self._one("DELETE", f"/workspaces/{segment(name)}/members/{segment(user)}")
+    def remove(self, slug: str, user: str) -> None:
+        self._one("DELETE", f"/workspaces/{segment(slug)}/members/{segment(user)}")

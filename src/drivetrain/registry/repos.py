@@ -164,6 +164,10 @@ class Repos:
             self._touch(c, row.id)
             return self._commit(c, row.id, commit_id)
 
+    def check_files(self, files: Mapping[str, str]) -> None:
+        """Raise `Invalid` if these could not be committed: a bad path, a blob that is not stored."""
+        _check_tree(self._entries(files))
+
     def files(self, commit_id: str) -> dict[str, FileEntry]:
         """The manifest of a commit: path → file. Commit ids come from verbs that have checked the workspace."""
         with self.db.read() as c:
