@@ -9,14 +9,12 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, SecretStr
 
-from drivetrain.errors import Unauthenticated
-from drivetrain.identity.model import Scope
-from drivetrain.identity.service import Identity, digest, refuse_malformed
+from drivetrain.identity.service import Identity
 from drivetrain.wire.fastapi import Asking
-from drivetrain.wire.who import COOKIE, SESSION
+from drivetrain.wire.who import COOKIE
 
 
 class NewUser(BaseModel):
@@ -59,7 +57,14 @@ def router(identity: Identity, nudge: Callable[[str], None], *, session_hours: f
     @api.get("/me")
     def me(ctx: Asking) -> dict[str, Any]:
         scopes = sorted(scope.value for scope in ctx.scopes)
-        return {"user": ctx.user_name, "workspace": ctx.workspace, "scopes": scopes, "key": ctx.key_id, "auth": identity.auth_mode()}
+        return {
+            "user": ctx.user_name,
+            "workspace": ctx.workspace,
+            "scopes": scopes,
+            "key": ctx.key_id,
+            "auth": identity.auth_mode(),
+            "server_admin": ctx.server_admin,
+        }
 
     @api.get("/users")
     def users(ctx: Asking) -> dict[str, Any]:
@@ -133,19 +138,26 @@ def router(identity: Identity, nudge: Callable[[str], None], *, session_hours: f
         return {"auth": wanted.auth}
 
     @api.post("/session")
-    def sign_in(body: SignIn, response: Response) -> dict[str, Any]:
+    def sign_in(body: SignIn, request: Request, response: Response) -> dict[str, Any]:
         """Exchange a key for a cookie that scripts of pages cannot read."""
-        secret = body.key.get_secret_value().strip()
-        refuse_malformed(secret)
-        grant = identity.grant(digest(secret))
-        if grant is None:
-            raise Unauthenticated("This key is not known here, or was revoked.")
-        token = identity.signer.sign(SESSION, {"key": grant.sha256}, session_hours * 3600)
-        response.set_cookie(COOKIE, token, max_age=int(session_hours * 3600), httponly=True, samesite="strict", path="/")
-        return {"user": grant.user_name}
+        token = identity.sign_in(body.key.get_secret_value().strip(), seconds=session_hours * 3600)
+        # `secure` only where the browser came over TLS: it would not keep the cookie for plain http on localhost.
+        response.set_cookie(
+            COOKIE,
+            token,
+            max_age=int(session_hours * 3600),
+            httponly=True,
+            samesite="strict",
+            secure=request.url.scheme == "https",
+            path="/",
+        )
+        return {"expires_in": int(session_hours * 3600)}
 
     @api.delete("/session")
-    def sign_out(response: Response) -> dict[str, Any]:
+    def sign_out(request: Request, response: Response, ctx: Asking) -> dict[str, Any]:
+        """End the session everywhere, also for a copy of its cookie."""
+        if session := request.cookies.get(COOKIE):
+            identity.sign_out(ctx, session)
         response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
         return {}
 
@@ -165,7 +177,6 @@ def router(identity: Identity, nudge: Callable[[str], None], *, session_hours: f
 
     @api.get("/audit")
     def audit(ctx: Asking, limit: int = 100) -> dict[str, Any]:
-        ctx.require(Scope.admin)
         return {"entries": [msgspec.to_builtins(entry) for entry in identity.audit.log(ctx, limit=min(limit, 1000))]}
 
     return api
