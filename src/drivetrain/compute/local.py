@@ -1,0 +1,125 @@
+"""Processes on this machine: started with a clean environment, a log of their own and a lifeline; watched; stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from drivetrain.compute import lifeline
+
+ALLOWED = (
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TERM", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
+    "PYTHONPATH", "PYTHONHOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE",
+    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CONFIG_FILE", "PIP_CERT", "PIP_CACHE_DIR", "PIP_FIND_LINKS", "PIP_NO_INDEX",
+    "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+)  # fmt: skip
+"""What children inherit. Never the variables that point clients at this server: a replica must not call its own gateway."""
+
+LOG_MOST = 32 << 20
+
+
+class Child:
+    """One running process and its process group."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self.pid = process.pid
+        self.log = log
+
+    @property
+    def code(self) -> int | None:
+        """Its exit status, once it has ended; negative is the signal that ended it."""
+        return self.process.poll()
+
+    def weight(self) -> int:
+        """Resident memory of it and its children, bytes."""
+        try:
+            root = psutil.Process(self.pid)
+            return sum(one.memory_info().rss for one in (root, *root.children(recursive=True)))
+        except psutil.Error:
+            return 0
+
+    def terminate(self) -> None:
+        """Ask it to finish what it has begun."""
+        if self.code is None:
+            self.process.terminate()
+
+    def kill(self) -> None:
+        """End it and everything that it started."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        except PermissionError:  # the group's leader is a zombie: there is nothing left to kill
+            pass
+
+    def stop(self, seconds: float) -> None:
+        """Ask, wait, then kill."""
+        self.terminate()
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass
+        self.kill()
+        self.process.wait()
+
+    def last_words(self, most: int = 2000) -> str:
+        """The end of its log."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - most))
+                return file.read().decode("utf-8", "replace").strip()
+        except OSError:
+            return ""
+
+
+class Local:
+    """Starts children. Open one for each supervisor, in its main process; `close` (or death) ends every child."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._read, self._write = os.pipe()
+
+    def start(
+        self,
+        module: str,
+        arguments: Sequence[str] = (),
+        *,
+        log: str,
+        environ: Mapping[str, str] | None = None,
+        python: str = sys.executable,
+        keep: Sequence[int] = (),
+        cwd: Path | None = None,
+    ) -> Child:
+        """Run `python -m module arguments…`. `log` names its file in the logs folder; `keep` are file descriptors it inherits."""
+        path = self._logs / log
+        self._logs.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.stat().st_size > LOG_MOST:
+            path.replace(path.with_suffix(".old"))
+        clean = {name: os.environ[name] for name in ALLOWED if name in os.environ}
+        clean |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": os.environ.get("PYTHONDONTWRITEBYTECODE", "")}
+        clean |= environ or {}
+        clean[lifeline.VARIABLE] = str(self._read)
+        with path.open("ab") as out:
+            process = subprocess.Popen(
+                [python, "-m", module, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env={name: value for name, value in clean.items() if value},
+                pass_fds=(self._read, *keep),
+                start_new_session=True,
+                cwd=cwd,
+            )
+        return Child(process, path)
+
+    def close(self) -> None:
+        """Let go of the lifeline."""
+        os.close(self._write)
+        os.close(self._read)

@@ -1,0 +1,80 @@
+"""The nouns of serving: deployment, variant, replica."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class Variant(Struct, frozen=True, kw_only=True):
+    """A version as it runs. `weight` is its share of traffic in parts of 10,000; a retired variant serves only until its successor does."""
+
+    id: str
+    deployment_id: str
+    name: str
+    repo: str  # workspace/slug
+    version: int | None
+    commit: str
+    engine: str
+    tasks: tuple[str, ...]
+    options: dict[str, Any]
+    memory_bytes: int
+    slots: int
+    why: str  # why this engine
+    weight: int
+    min_replicas: int
+    max_replicas: int
+    created_ms: int
+    retired_ms: int | None = None
+
+
+class Replica(Struct, frozen=True, kw_only=True):
+    """One process that hosts one variant. `state`: starting, ready, draining, failed."""
+
+    id: str
+    variant_id: str
+    server_id: str
+    state: str
+    message: str = ""
+    pid: int | None = None
+    socket: str = ""
+    memory_bytes: int = 0
+    restarts: int = 0
+    started_ms: int = 0
+    ready_ms: int | None = None
+
+
+class Deployment(Struct, frozen=True, kw_only=True):
+    """A named endpoint. `implicit`: made because somebody called a registry name; it stops when idle."""
+
+    id: str
+    workspace_id: str
+    workspace: str
+    name: str
+    implicit: bool
+    capture: str
+    capture_rate: float
+    salt: str
+    created_ms: int
+    created_by: str
+    variants: tuple[Variant, ...] = ()
+    replicas: tuple[Replica, ...] = ()
+
+    @property
+    def state(self) -> str:
+        """One word for people: ready, starting, idle, failing, stopped."""
+        live = [variant for variant in self.variants if variant.retired_ms is None]
+        mine = [replica for replica in self.replicas if replica.variant_id in {variant.id for variant in live}]
+        if any(replica.state == "ready" for replica in mine):
+            return "ready"
+        if any(replica.state == "failed" for replica in mine):
+            return "failing"
+        if any(replica.state == "starting" for replica in mine):
+            return "starting"
+        return "idle" if all(variant.min_replicas == 0 for variant in live) else "starting"
+
+    @property
+    def problem(self) -> str:
+        """Why it does not answer as it should, in words; "" while all is well."""
+        return next((replica.message for replica in self.replicas if replica.state == "failed" and replica.message), "")

@@ -1,0 +1,248 @@
+"""The verbs of serving. Each writes what is wanted; the deployments loop of every server makes it so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from drivetrain.config import Settings
+from drivetrain.engines.plan import Plan, plan
+from drivetrain.errors import Conflict, Forbidden, Invalid, NotFound
+from drivetrain.identity.model import Context, Scope
+from drivetrain.registry.model import Resolved
+from drivetrain.registry.service import Registry
+from drivetrain.serving import tables as t
+from drivetrain.serving.model import Deployment, Replica, Variant
+from drivetrain.store.ids import now_ms, uuid7
+from drivetrain.store.sql import Database
+
+CAPTURES = ("all", "sampled", "hashed", "nothing")
+MOST_REPLICAS = 64
+WHOLE = 10_000
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}")
+
+
+class Serving:
+    """Deployments and their variants."""
+
+    def __init__(self, db: Database, registry: Registry, settings: Settings, nudge: Callable[[str], None]) -> None:
+        self._db = db
+        self._registry = registry
+        self._settings = settings
+        self._nudge = nudge
+
+    def deploy(
+        self,
+        ctx: Context,
+        name: str,
+        source: str,
+        *,
+        engine: str = "auto",
+        options: Mapping[str, Any] | None = None,
+        min_replicas: int = 1,
+        max_replicas: int | None = None,
+        capture: str = "all",
+        capture_rate: float = 1.0,
+    ) -> Deployment:
+        """Serve what `source` names under `name`. A name that is served already gets a new variant; the old one serves until the new one is
+        ready. Raises `Invalid` where no engine can run the files, `NotFound` for an unknown source."""
+        ctx.require(Scope.write)
+        if not _NAME.fullmatch(name):
+            raise Invalid("A deployment's name has up to 128 letters, digits, '.', '_', ':', '@', '/' and '-'.", param="name")
+        if capture not in CAPTURES:
+            raise Invalid(f"capture is one of {', '.join(CAPTURES)}.", param="capture")
+        if not 0.0 <= capture_rate <= 1.0:
+            raise Invalid("capture_rate is a share between 0 and 1.", param="capture_rate")
+        most = max(min_replicas, 1) if max_replicas is None else max_replicas
+        if not 0 <= min_replicas <= most <= MOST_REPLICAS or most < 1:
+            raise Invalid(f"Replicas: 0 ≤ min ≤ max ≤ {MOST_REPLICAS}, and max at least 1.", param="replicas")
+        resolved = self._registry.resolve(ctx, source)
+        chosen = self._plan(resolved, engine, options or {})
+        deployment = self._write(ctx, name, resolved, chosen, options or {}, min_replicas, most, capture, capture_rate, implicit=False)
+        self._nudge("deployments")
+        return self.get(ctx, deployment)
+
+    def implicit(self, ctx: Context, name: str) -> Deployment:
+        """The on-demand deployment of a registry name that somebody called. Raises `NotFound` for an unknown name, `Forbidden` for a version
+        in a format that runs code."""
+        ctx.require(Scope.invoke)
+        resolved = self._registry.resolve(ctx, name)
+        canonical = f"{resolved.repo.slug}@{resolved.version.number if resolved.version else resolved.commit_id[:12]}"
+        with self._db.read() as c:
+            found = c.execute(self._active(ctx).where(t.deployments.c.name == canonical, t.deployments.c.implicit)).one_or_none()
+        if found is None:
+            chosen = self._plan(resolved, "auto", {})
+            if chosen.runs_code:
+                raise Forbidden(
+                    f"{name!r} is in a format that runs code, so it is not started merely because it was named. If you trust it: "
+                    f"drivetrain deploy {resolved.repo.slug} {name}",
+                    param="model",
+                )
+            try:
+                self._write(ctx, canonical, resolved, chosen, {}, 0, 1, "all", 1.0, implicit=True)
+            except Conflict:
+                pass  # somebody else called it at the same moment
+            self._nudge("deployments")
+        return self.get(ctx, canonical)
+
+    def get(self, ctx: Context, name: str) -> Deployment:
+        ctx.require(Scope.read if Scope.read in ctx.scopes else Scope.invoke)
+        with self._db.read() as c:
+            row = c.execute(self._active(ctx).where(t.deployments.c.name == name)).one_or_none()
+            if row is None:
+                raise NotFound(f"There is no deployment {name!r} in the workspace {ctx.workspace!r}. Make it: drivetrain deploy {name} SOURCE")
+            return _with_parts(c, [row])[0]
+
+    def list(self, ctx: Context) -> list[Deployment]:
+        ctx.require(Scope.read)
+        with self._db.read() as c:
+            rows = c.execute(self._active(ctx).order_by(t.deployments.c.name)).all()
+            return _with_parts(c, rows)
+
+    def scale(self, ctx: Context, name: str, *, min_replicas: int, max_replicas: int | None = None) -> Deployment:
+        """Set the bounds of the replicas of the serving variants (on each server)."""
+        ctx.require(Scope.write)
+        most = max(min_replicas, 1) if max_replicas is None else max_replicas
+        if not 0 <= min_replicas <= most <= MOST_REPLICAS:
+            raise Invalid(f"Replicas: 0 ≤ min ≤ max ≤ {MOST_REPLICAS}.", param="replicas")
+        deployment = self.get(ctx, name)
+        serving = t.variants.c.deployment_id == deployment.id, t.variants.c.retired_ms.is_(None)
+        with self._db.write() as c:
+            c.execute(sa.update(t.variants).where(*serving).values(min_replicas=min_replicas, max_replicas=most))
+        self._nudge("deployments")
+        return self.get(ctx, name)
+
+    def restart(self, ctx: Context, name: str) -> Deployment:
+        """New replicas in the place of the present ones, which serve until those are ready."""
+        ctx.require(Scope.write)
+        deployment = self.get(ctx, name)
+        now = now_ms()
+        with self._db.write() as c:
+            rows = c.execute(
+                sa.select(t.variants).where(t.variants.c.deployment_id == deployment.id, t.variants.c.retired_ms.is_(None))
+            ).all()
+            c.execute(sa.update(t.variants).where(t.variants.c.id.in_([row.id for row in rows])).values(retired_ms=now))
+            for row in rows:
+                c.execute(sa.insert(t.variants).values(**{**row._asdict(), "id": uuid7(), "created_ms": now, "retired_ms": None}))
+        self._nudge("deployments")
+        return self.get(ctx, name)
+
+    def delete(self, ctx: Context, name: str) -> None:
+        """Stop serving under this name. Its events stay; the name is free again."""
+        ctx.require(Scope.write)
+        deployment = self.get(ctx, name)
+        now = now_ms()
+        with self._db.write() as c:
+            c.execute(sa.update(t.deployments).where(t.deployments.c.id == deployment.id).values(deleted_ms=now))
+            c.execute(
+                sa.update(t.variants).where(t.variants.c.deployment_id == deployment.id).values(retired_ms=now, weight=0)
+            )
+        self._nudge("deployments")
+
+    def variant(self, ctx: Context, variant_id: str) -> Variant:
+        """A variant by its id, also one that no longer serves: events name it."""
+        ctx.require(Scope.read)
+        query = sa.select(t.variants).join(t.deployments).where(t.variants.c.id == variant_id, t.deployments.c.workspace_id == ctx.workspace_id)
+        with self._db.read() as c:
+            row = c.execute(query).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no variant {variant_id!r}.")
+        return variant_of(row)
+
+    def _active(self, ctx: Context) -> sa.Select[tuple[Any, ...]]:
+        return sa.select(t.deployments).where(t.deployments.c.workspace_id == ctx.workspace_id, t.deployments.c.deleted_ms.is_(None))
+
+    def _plan(self, resolved: Resolved, engine: str, options: Mapping[str, Any]) -> Plan:
+        files = self._registry.files(resolved.commit_id)
+        return plan(files, self._registry.blobs.read_bytes, engine=engine, options=options, settings=self._settings)
+
+    def _write(
+        self,
+        ctx: Context,
+        name: str,
+        resolved: Resolved,
+        chosen: Plan,
+        options: Mapping[str, Any],
+        min_replicas: int,
+        max_replicas: int,
+        capture: str,
+        capture_rate: float,
+        *,
+        implicit: bool,
+    ) -> str:
+        now = now_ms()
+        number = resolved.version.number if resolved.version else None
+        try:
+            with self._db.write() as c:
+                row = c.execute(self._active(ctx).where(t.deployments.c.name == name)).one_or_none()
+                if row is not None and implicit:
+                    raise Conflict(f"There is a deployment {name!r} already.")
+                policy = {"capture": capture, "capture_rate": capture_rate, "implicit": implicit}
+                if row is None:
+                    deployment = uuid7()
+                    owner = {"workspace_id": ctx.workspace_id, "workspace": ctx.workspace, "created_by": ctx.user_name}
+                    c.execute(sa.insert(t.deployments).values(id=deployment, name=name, salt=uuid7(), created_ms=now, **owner, **policy))
+                else:
+                    deployment = row.id
+                    c.execute(sa.update(t.deployments).where(t.deployments.c.id == deployment).values(**policy))
+                before = t.variants.c.deployment_id == deployment, t.variants.c.retired_ms.is_(None)
+                c.execute(sa.update(t.variants).where(*before).values(weight=0, retired_ms=now))
+                c.execute(
+                    sa.insert(t.variants).values(
+                        id=uuid7(),
+                        deployment_id=deployment,
+                        name=f"v{number}" if number is not None else resolved.commit_id[:8],
+                        repo=f"{ctx.workspace}/{resolved.repo.slug}",
+                        version=number,
+                        commit_id=resolved.commit_id,
+                        engine=chosen.engine,
+                        tasks=list(chosen.tasks),
+                        options=dict(options),
+                        memory_bytes=chosen.memory_bytes,
+                        slots=chosen.slots,
+                        why=chosen.why,
+                        weight=WHOLE,
+                        min_replicas=min_replicas,
+                        max_replicas=max_replicas,
+                        created_ms=now,
+                    )
+                )
+        except sa.exc.IntegrityError as error:
+            raise Conflict(f"Somebody else made the deployment {name!r} at the same moment. Look at it, then try again.") from error
+        return name
+
+
+def _with_parts(c: sa.Connection, rows: list[sa.Row[Any]] | Any) -> list[Deployment]:
+    """Deployments with their variants (serving ones, and retired ones that still have replicas) and replicas."""
+    ids = [row.id for row in rows]
+    if not ids:
+        return []
+    parts: dict[str, list[Variant]] = {}
+    held = sa.select(t.replicas.c.variant_id)
+    query = sa.select(t.variants).where(
+        t.variants.c.deployment_id.in_(ids), sa.or_(t.variants.c.retired_ms.is_(None), t.variants.c.id.in_(held))
+    )
+    for row in c.execute(query.order_by(t.variants.c.created_ms)):
+        parts.setdefault(row.deployment_id, []).append(variant_of(row))
+    owners = {variant.id: variant.deployment_id for some in parts.values() for variant in some}
+    processes: dict[str, list[Replica]] = {}
+    for row in c.execute(sa.select(t.replicas).where(t.replicas.c.variant_id.in_(list(owners))).order_by(t.replicas.c.started_ms)):
+        processes.setdefault(owners[row.variant_id], []).append(Replica(**row._asdict()))
+    return [
+        Deployment(
+            **{key: value for key, value in row._asdict().items() if key != "deleted_ms"},
+            variants=tuple(parts.get(row.id, ())),
+            replicas=tuple(processes.get(row.id, ())),
+        )
+        for row in rows
+    ]
+
+
+def variant_of(row: sa.Row[Any]) -> Variant:
+    values = row._asdict()
+    values["commit"] = values.pop("commit_id")
+    values["tasks"] = tuple(values["tasks"])
+    return Variant(**values)
