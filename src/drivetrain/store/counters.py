@@ -162,6 +162,21 @@ def series(
     return [_point(start + offset, slots.get(offset, {})) for offset in range(0, until_ms - start, step)]
 
 
+def total(db: Database, deployments: Collection[str], *, since_ms: int, until_ms: int, variant: str | None = None) -> Point:
+    """The counts of these deployments together over the whole time, as one point. Whole minutes: that of `since_ms` counts entirely."""
+    table = event_counters
+    start = since_ms // MINUTE_MS * MINUTE_MS
+    query = sa.select(table.c.measure, sa.cast(sa.func.sum(table.c.value), sa.BigInteger)).where(
+        table.c.deployment.in_(list(deployments)), table.c.minute_ms >= start, table.c.minute_ms < until_ms
+    )
+    if variant is not None:
+        query = query.where(table.c.variant == variant)
+    if not deployments:
+        return _point(start, {})
+    with db.read() as connection:
+        return _point(start, {measure: value for measure, value in connection.execute(query.group_by(table.c.measure))})
+
+
 def _point(t_ms: int, values: Mapping[str, int]) -> Point:
     latency, ttft = _histogram(values, "latency."), _histogram(values, "ttft.")
     return Point(

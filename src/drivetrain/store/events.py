@@ -83,6 +83,10 @@ class Events:
         """Counts and quantiles of these deployments together, step by step. See `counters.series`."""
         return counters.series(self._db, deployment_ids, since_ms=since_ms, until_ms=until_ms, step_ms=step_ms, variant=variant)
 
+    def total(self, deployment_ids: Collection[str], *, since_ms: int, until_ms: int, variant: str | None = None) -> Point:
+        """Counts and quantiles of these deployments together over the whole time. See `counters.total`."""
+        return counters.total(self._db, deployment_ids, since_ms=since_ms, until_ms=until_ms, variant=variant)
+
     def _find_spooled(self, request_id: str) -> Event | None:
         needle = id_needle(request_id)
         for file in reversed(spool_files(self._home.spool)):
