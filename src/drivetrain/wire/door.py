@@ -6,21 +6,30 @@ something, the Origin, finds out who asks, gives the request its id, and turns e
 
 from __future__ import annotations
 
+import base64
+import binascii
 import logging
-from collections.abc import Sequence
-from typing import Protocol
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from drivetrain.errors import DrivetrainError, Forbidden, Invalid, Unauthenticated
 from drivetrain.identity.model import Context
+from drivetrain.identity.service import SIGNATURE
 from drivetrain.store.ids import uuid7
+from drivetrain.wire.hosts import Hosts
+from drivetrain.wire.meter import Meter
 from drivetrain.wire.request import Disconnected, Receive, Request, Scope, Send
 
 log = logging.getLogger(__name__)
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
+PROTECTED = ((b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY"), (b"referrer-policy", b"same-origin"))
+_Shown = tuple[str | None, str | None, str | None]
+"""Token, workspace and cookies, as a request brings them."""
+_SIGNED = f"{SIGNATURE}=".encode()
 NOBODY = Context(user_id="", user_name="nobody", workspace_id="", workspace="", scopes=frozenset())
 
 
@@ -46,8 +55,12 @@ class Dialect(Protocol):
 class Authenticator(Protocol):
     """Finds out who asks."""
 
-    async def __call__(self, request_id: str, token: str | None, workspace: str | None, cookie: str | None) -> Context:
-        """Raises `Unauthenticated` or `Forbidden`."""
+    async def __call__(self, request_id: str, token: str | None, workspace: str | None, cookie: str | None, /) -> Context:
+        """By a key, a token, or the cookies of a browser. Raises `Unauthenticated`, `Forbidden` or `NotFound`."""
+
+
+Signed = Callable[[str, str, str, str], Context]
+"""Finds out who asks by an address that this server signed: request id, method, address, signature. Raises `Unauthenticated`."""
 
 
 class App(Protocol):
@@ -55,38 +68,62 @@ class App(Protocol):
 
 
 class Door:
-    """The ASGI application. `rest` (FastAPI) gets what no dialect is mounted at; it finds the context in `scope["state"]`."""
+    """The ASGI application. `rest` (FastAPI) gets what no dialect is mounted at; it finds the context in `scope["state"]`.
+
+    `ports`: listening ports that belong to one dialect alone, without a mount (Ollama's 11434).
+    """
 
     def __init__(
-        self, dialects: Sequence[Dialect], rest: App, who: Authenticator, *, hosts: Sequence[str] = (), open_paths: Sequence[str] = ()
+        self,
+        dialects: Sequence[Dialect],
+        rest: App,
+        who: Authenticator,
+        *,
+        signed: Signed | None = None,
+        hosts: Hosts | None = None,
+        open_paths: Sequence[str] = (),
+        ports: Mapping[int, Dialect] | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._mounts: dict[str, Dialect] = {prefix: dialect for dialect in dialects for prefix in dialect.prefixes}
-        self._deepest = max((prefix.count("/") for prefix in self._mounts), default=1)
         self._rest = rest
         self._who = who
-        self._hosts = LOOPBACK | frozenset(host.lower() for host in hosts)
-        self._any_host = "*" in self._hosts
-        self._good_hosts: dict[bytes, bool] = {}
+        self._signed = signed
+        self._hosts = hosts or Hosts()
         self._open = tuple(open_paths)
+        self._ports = dict(ports or {})
+        self.meter = meter or Meter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._rest(scope, receive, send)
-            return
         if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._rest(scope, receive, send)
+            elif scope["type"] == "websocket":
+                await receive()
+                await send({"type": "websocket.close", "code": 1000})
             return
+        began = time.perf_counter()
         dialect, mount = self._find(scope["path"])
+        if self._ports and (alone := self._ports.get(scope["server"][1])) is not None:
+            dialect, mount = alone, ""
         # A path with an escaped slash or a space has its raw form in raw_path; dialects take the decoded one.
         request = Request(scope, receive, send, NOBODY, uuid7(), scope["path"][len(mount) :] or "/")
         try:
-            self._check(request, scope)
+            await self._serve(request, dialect, scope, receive, send)
+        finally:
+            self.meter.count("native" if dialect is None else dialect.name, request.status, time.perf_counter() - began)
+
+    async def _serve(self, request: Request, dialect: Dialect | None, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            found = self._check(request, scope, dialect)
             if dialect is None:
-                await self._pass_on(request, scope, receive, send)
+                await self._pass_on(request, found, scope, receive, send)
                 return
-            request.context = await self._identify(request, dialect)
+            request.context = await self._identify(request, scope, found)
             await dialect.handle(request)
         except Disconnected:
-            return
+            if not request.status:
+                request.status = 499
         except DrivetrainError as error:
             await self._fail(request, dialect, error)
         except UnicodeDecodeError:
@@ -105,67 +142,81 @@ class Door:
             end = path.rfind("/", 0, end)
         return self._mounts.get(""), ""
 
-    def _check(self, request: Request, scope: Scope) -> None:
-        host, origin, site = b"", b"", b""
-        for key, value in scope["headers"]:
-            if key == b"host":
-                host = value
-            elif key == b"origin":
-                origin = value
-            elif key == b"sec-fetch-site":
-                site = value
-        good = self._good_hosts.get(host)
-        if good is None:
-            good = self._any_host or _name(host.decode("latin-1")) in self._hosts
-            if len(self._good_hosts) < 100:
-                self._good_hosts[host] = good
-        if not good:
+    def _check(self, request: Request, scope: Scope, dialect: Dialect | None) -> _Shown:
+        """One look at the headers: refuse a wrong Host and another site's page, and note what says who asks."""
+        host = origin = site = b""
+        token = workspace = cookie = None
+        authorization = key = b""
+        for name, value in scope["headers"]:
+            match name:
+                case b"host":
+                    host = value
+                case b"authorization":
+                    authorization = value
+                case b"origin":
+                    origin = value
+                case b"sec-fetch-site":
+                    site = value
+                case b"cookie":
+                    cookie = value.decode("latin-1") if cookie is None else f"{cookie}; {value.decode('latin-1')}"
+                case b"x-api-key" | b"api-key":
+                    key = value
+                case b"x-drivetrain-workspace" | b"x-mlflow-workspace":
+                    workspace = value.decode("latin-1")
+        if not self._hosts.known(host):
             shown = host.decode("latin-1", "replace")[:100]
             raise Forbidden(f"This server is not known as {shown!r}. If it should be, add the name to the setting allowed_hosts.")
         if (origin or site) and request.method not in SAFE_METHODS:
-            same = site in (b"same-origin", b"none") or (not site and origin.partition(b"://")[2] == host)
+            same = site in (b"same-origin", b"none") if site else origin.partition(b"://")[2] == host
             if not same:
                 raise Forbidden(
                     "A page of another site asked for a change. Such requests are refused; ask from a program, or from the dashboard."
                 )
+        if dialect is not None:
+            token = dialect.token(request)
+        if token is None:
+            if authorization:
+                token = credential(authorization.decode("latin-1"))
+            elif key:
+                token = key.decode("latin-1").strip()
+        return token, workspace, cookie
 
-    async def _identify(self, request: Request, dialect: Dialect | None) -> Context:
-        token = dialect.token(request) if dialect is not None else None
-        workspace, cookie = None, None
-        for key, value in request.headers:
-            if key == b"authorization" and token is None:
-                token = bearer(value.decode("latin-1"))
-            elif key == b"x-api-key" and token is None:
-                token = value.decode("latin-1")
-            elif key in (b"x-drivetrain-workspace", b"x-mlflow-workspace"):
-                workspace = value.decode("latin-1")
-            elif key == b"cookie":
-                cookie = value.decode("latin-1")
+    async def _identify(self, request: Request, scope: Scope, shown: _Shown) -> Context:
+        token, workspace, cookie = shown
+        query: bytes = scope["query_string"]
+        if token is None and self._signed is not None and _SIGNED in query:
+            # The signature comes last, and what stands before it is what was signed.
+            before, _, signature = query.decode("latin-1").rpartition(f"{SIGNATURE}=")
+            path = str(scope.get("raw_path", b"").decode("latin-1") or scope["path"]).partition("?")[0]
+            return self._signed(request.id, request.method, f"{path}?{before}".rstrip("?&"), signature)
         return await self._who(request.id, token, workspace, cookie)
 
-    async def _pass_on(self, request: Request, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, request: Request, shown: _Shown, scope: Scope, receive: Receive, send: Send) -> None:
         """To FastAPI. Its answers get the request id; pages decide by themselves what somebody unknown may see."""
         state = scope.setdefault("state", {})
         state["request"] = request
         try:
-            state["context"] = await self._identify(request, None)
-        except (Unauthenticated, Forbidden) as error:
+            state["context"] = await self._identify(request, scope, shown)
+        except DrivetrainError as error:
             if not any(scope["path"] == path or scope["path"].startswith(path + "/") for path in self._open):
                 state["refused"] = error
             state["context"] = NOBODY
 
-        async def send_with_id(message: dict[str, object]) -> None:
+        async def send_with_id(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                request.answered = True
-                headers = message.setdefault("headers", [])
-                assert isinstance(headers, list)
-                headers.append((b"x-request-id", request.id.encode()))
+                request.status = message["status"]
+                headers = list(message.get("headers", ()))
+                named = {name for name, _ in headers}
+                headers += [pair for pair in PROTECTED if pair[0] not in named]
+                if b"x-request-id" not in named:
+                    headers.append((b"x-request-id", request.id.encode()))
+                message["headers"] = headers
             await send(message)
 
-        await self._rest(scope, receive, send_with_id)  # type: ignore[arg-type]
+        await self._rest(scope, receive, send_with_id)
 
     async def _fail(self, request: Request, dialect: Dialect | None, error: DrivetrainError) -> None:
-        if request.answered:
+        if request.status:
             return  # the answer has begun: nothing honest can be added to it but its end
         status, body, content_type = dialect.error(error, request.id) if dialect is not None else native_error(error, request.id)
         headers = []
@@ -182,27 +233,20 @@ def native_error(error: DrivetrainError, request_id: str) -> tuple[int, bytes, s
     return error.status, msgspec.json.encode({"error": about}), "application/json"
 
 
-def bearer(value: str) -> str | None:
-    """The key out of an Authorization header: Bearer, or the password of Basic (the user name, where there is no password)."""
-    kind, _, rest = value.partition(" ")
-    kind = kind.lower()
-    if kind == "bearer":
-        return rest.strip()
-    if kind == "basic":
-        import base64
-        import binascii
+def credential(value: str) -> str:
+    """The key out of an Authorization header: Bearer, or the password of Basic (the user name, where there is no password).
 
+    Raises `Unauthenticated` for a header that holds none.
+    """
+    kind, _, rest = value.partition(" ")
+    kind, rest = kind.lower(), rest.strip()
+    if kind in ("bearer", "token") and rest:
+        return rest
+    if kind == "basic":
         try:
             user, _, password = base64.b64decode(rest, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            raise Unauthenticated("The Authorization header is not valid Basic authentication.") from None
-        return password or user
-    return None
-
-
-def _name(host: str) -> str:
-    """The host's name without its port, in lower case."""
-    host = host.strip().lower()
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
+        except (binascii.Error, ValueError):
+            raise Unauthenticated("The Authorization header is not valid Basic authentication: base64 of user:key.") from None
+        if password or user:
+            return password or user
+    raise Unauthenticated("The Authorization header holds no key. Give one as 'Authorization: Bearer dt-…', or as the password of Basic.")

@@ -44,7 +44,7 @@ class Disconnected(Exception):  # noqa: N818  an event, not an error
 class Request:
     """`path` is what follows the mount. `id` is the `x-request-id` of the answer, and the id of the event if there is one."""
 
-    __slots__ = ("_body", "_receive", "_scope", "_send", "answered", "context", "id", "method", "path")
+    __slots__ = ("_body", "_receive", "_scope", "_send", "context", "id", "method", "path", "status")
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, context: Context, request_id: str, path: str) -> None:
         self._scope = scope
@@ -55,7 +55,7 @@ class Request:
         self.id = request_id
         self.method: str = scope["method"]
         self.path = path
-        self.answered = False
+        self.status = 0  # of the answer; 0 until it has begun
 
     # What came in.
 
@@ -133,9 +133,12 @@ class Request:
     async def save(self, blobs: Blobs, limit: int, *, sha256: str | None = None, size: int | None = None) -> Blob:
         """Stream the body into a blob, with bounded memory and the writing off the event loop."""
         announced = self.header("content-length")
-        if announced is not None and announced.isdigit() and int(announced) > limit:
-            raise _too_large(limit)
-        upload = await run_sync(blobs.begin)
+        if announced is not None and announced.isdigit():
+            if int(announced) > limit:
+                raise _too_large(limit)
+            size = int(announced) if size is None else size
+        upload = await run_sync(blobs.begin, size=size)
+        writing: asyncio.Future[None] | None = None
         try:
             seen, pieces, held = 0, list[bytes](), 0
             async for piece in self.stream():
@@ -145,12 +148,19 @@ class Request:
                 pieces.append(piece)
                 held += len(piece)
                 if held >= UPLOAD_PIECE:
-                    await run_sync(upload.write, b"".join(pieces))
+                    if writing is not None:
+                        await writing
+                    # Hashing and writing one piece while the next comes in.
+                    writing = asyncio.ensure_future(run_sync(upload.write, b"".join(pieces)))
                     pieces, held = [], 0
+            if writing is not None:
+                await writing
             if pieces:
                 await run_sync(upload.write, b"".join(pieces))
             return await run_sync(upload.finish, sha256=sha256, size=size)
         except BaseException:
+            if writing is not None:
+                writing.add_done_callback(_seen)
             # Not awaited by thread: a cancelled request must not leave its half upload behind.
             upload.abort()
             raise
@@ -163,7 +173,7 @@ class Request:
     # What goes out.
 
     async def respond(self, status: int, body: bytes, content_type: str, headers: Headers = ()) -> None:
-        self.answered = True
+        self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": self._head(content_type, headers, len(body))})
         await self._send({"type": "http.response.body", "body": body if self.method != "HEAD" else b""})
 
@@ -171,12 +181,14 @@ class Request:
         await self.respond(status, _json.encode(value), "application/json", headers)
 
     @asynccontextmanager
-    async def streaming(self, content_type: str, headers: Headers = (), status: int = 200) -> AsyncIterator[Write]:
+    async def streaming(
+        self, content_type: str, headers: Headers = (), status: int = 200, *, length: int | None = None
+    ) -> AsyncIterator[Write]:
         """`async with request.streaming(…) as write`: each `write(piece)` is sent at once. Raises `Disconnected` from `write` or from the
         block's body when the client leaves."""
-        self.answered = True
+        self.status = status
         send = self._send
-        await send({"type": "http.response.start", "status": status, "headers": self._head(content_type, headers, None)})
+        await send({"type": "http.response.start", "status": status, "headers": self._head(content_type, headers, length)})
         gone = False
         task = asyncio.current_task()
         assert task is not None
@@ -209,6 +221,8 @@ class Request:
         """Send a blob, or the range of it that the client asks for (RFC 9110 §14: one range; others get it all)."""
         blob = await run_sync(blobs.stat, sha256)
         headers = [("accept-ranges", "bytes"), ("etag", f'"{sha256}"'), ("x-content-type-options", "nosniff")]
+        # What users stored is shown by itself, without our origin: a stored page must not act as the one who looks at it.
+        headers.append(("content-security-policy", "sandbox"))
         if name:
             headers.append(("content-disposition", f"attachment; filename*=UTF-8''{_quoted(name)}"))
         if self.header("if-none-match") == f'"{sha256}"':
@@ -222,15 +236,15 @@ class Request:
                 await self.respond(416, b"", content_type, [*headers, ("content-range", f"bytes */{blob.size}")])
                 return
             headers.append(("content-range", f"bytes {start}-{end - 1}/{blob.size}"))
-        self.answered = True
-        await self._send({"type": "http.response.start", "status": status, "headers": self._head(content_type, headers, end - start)})
         if self.method == "HEAD":
+            self.status = status
+            await self._send({"type": "http.response.start", "status": status, "headers": self._head(content_type, headers, end - start)})
             await self._send({"type": "http.response.body", "body": b""})
             return
         pieces = await run_sync(blobs.read, sha256, start, end)
-        while (piece := await run_sync(next, pieces, b"")) != b"":
-            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
-        await self._send({"type": "http.response.body", "body": b""})
+        async with self.streaming(content_type, headers, status, length=end - start) as write:
+            while (piece := await run_sync(next, pieces, b"")) != b"":
+                await write(piece)
 
     def _head(self, content_type: str, headers: Headers, length: int | None) -> list[tuple[bytes, bytes]]:
         head = [(b"content-type", content_type.encode("latin-1")), (b"x-request-id", self.id.encode())]
@@ -238,6 +252,12 @@ class Request:
             head.append((b"content-length", str(length).encode()))
         head.extend((key.encode("latin-1"), value.encode("latin-1")) for key, value in headers)
         return head
+
+
+def _seen(done: asyncio.Future[None]) -> None:
+    """Its failure has another reader already."""
+    if not done.cancelled():
+        done.exception()
 
 
 def _too_large(limit: int) -> TooLarge:
@@ -252,7 +272,7 @@ def _range(header: str | None, size: int) -> tuple[int, int] | None:
     if header is None or not header.startswith("bytes=") or "," in header:
         return None
     first, dash, last = header[6:].strip().partition("-")
-    if not dash or not (first or last) or not (first + last).isdigit():
+    if not dash or not (first or last) or not ((first + last).isascii() and (first + last).isdigit()):
         return None
     if not first:
         return max(0, size - int(last)), size

@@ -18,6 +18,7 @@ from drivetrain.wire.request import run_sync
 
 COOKIE = "drivetrain_session"
 WORKSPACE_COOKIE = "drivetrain_workspace"
+SESSION = "session"
 
 _FRESH = 1.0
 _SESSION_FRESH = 5.0
@@ -58,8 +59,14 @@ class Who:
         if table is not self._table:
             self._follow(table)
         workspace = workspace or None
-        if token is None and cookie is not None and workspace is None:
-            workspace = _cookie(cookie, WORKSPACE_COOKIE)
+        if token is None and cookie is not None and workspace is None and (chosen := _cookie(cookie, WORKSPACE_COOKIE)) is not None:
+            try:
+                return await self._find(table, request_id, token, chosen, cookie)
+            except NotFound:
+                pass  # the choice is an old one
+        return await self._find(table, request_id, token, workspace, cookie)
+
+    async def _find(self, table: Known, request_id: str, token: str | None, workspace: str | None, cookie: str | None) -> Context:
         if token is not None and token.startswith(JOB_PREFIX):
             return await self._as_job(token, workspace, request_id)
         # Before the first table has come (generation 0) the database says what it would.
@@ -171,9 +178,9 @@ class Who:
 
     async def _session(self, token: str) -> str:
         """The hash of the key that a browser signed in with."""
-        payload = self._identity.signer.verify("session", token)
-        session, now = str(payload["id"]), time.monotonic()
-        if self._sessions.get(session, 0.0) < now:
+        payload = self._identity.signer.verify(SESSION, token)
+        session, now = str(payload.get("id", "")), time.monotonic()
+        if session and self._sessions.get(session, 0.0) < now:
             if await run_sync(self._identity.session_ended, session):
                 raise Unauthenticated("This session has ended. Sign in again.")
             if len(self._sessions) >= _MOST:
