@@ -148,7 +148,7 @@ class Plane:
             KServe(self.gateway, server_version="0", max_body=most),
             Invocations(self.gateway, server_version="0", max_body=most),
         ]
-        listener = socket.socket()
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
@@ -172,7 +172,7 @@ async def nothing(scope: Any, receive: Any, send: Any) -> None:
     raise NotFound("There is nothing here.")
 
 
-async def anybody(token: str | None, workspace: str | None, cookie: str | None) -> Context:
+async def anybody(*_: str | None) -> Context:
     return CONTEXT
 
 

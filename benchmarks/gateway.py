@@ -1,0 +1,177 @@
+"""What the gateway adds: the same instant replica asked directly on its socket and through the gateway, by the same client.
+
+The gateway has one core, the replica and the client share another. "CPU" is the time of the gateway's process divided by the requests
+or chunks that went through it, so it does not depend on how fast the client is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httptools
+import psutil
+
+from benchmarks.common import ROOT, alternate, quantile, report, until
+from benchmarks.fixtures.gate import KEY
+
+ONE = 2_000
+MANY = 10_000
+CONNECTIONS = 32
+STREAMS = 32
+CHUNKS = 64
+
+
+class Client(asyncio.Protocol):
+    """The cheapest client there is: fixed bytes out, one answer at a time in."""
+
+    def __init__(self) -> None:
+        self.parser = httptools.HttpResponseParser(self)
+        self.done: asyncio.Future[None] | None = None
+        self.pieces = 0
+        self.first = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.parser.feed_data(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.done is not None and not self.done.done():
+            self.done.set_exception(exc or ConnectionResetError())
+
+    def on_body(self, body: bytes) -> None:
+        if not self.pieces:
+            self.first = time.perf_counter()
+        self.pieces += body.count(b"data: ")
+
+    def on_message_complete(self) -> None:
+        assert self.parser.get_status_code() == 200, self.parser.get_status_code()
+        if self.done is not None and not self.done.done():
+            self.done.set_result(None)
+
+    async def ask(self, request: bytes) -> float:
+        """Send it and wait for the whole answer; seconds."""
+        self.done = asyncio.get_running_loop().create_future()
+        self.pieces = 0
+        began = time.perf_counter()
+        self.transport.write(request)
+        await self.done
+        return time.perf_counter() - began
+
+
+class Target:
+    """Where requests go: a Unix socket or a TCP port."""
+
+    def __init__(self, path: str | None = None, port: int | None = None) -> None:
+        self.path, self.port = path, port
+
+    async def connect(self) -> Client:
+        loop = asyncio.get_running_loop()
+        if self.path is not None:
+            _, client = await loop.create_unix_connection(Client, self.path)
+        else:
+            _, client = await loop.create_connection(Client, "127.0.0.1", self.port)
+        return client
+
+    def request(self, unit: int, *, stream: bool = False) -> bytes:
+        more = ',"stream":true,"max_tokens":%d' % CHUNKS if stream else ""
+        body = f'{{"model":"m","user":"u{unit}","messages":[{{"role":"user","content":"Say hello to everybody, please."}}]{more}}}'.encode()
+        key = b"authorization: Bearer %b\r\n" % KEY.encode() if self.port else b""
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n%bcontent-type: application/json\r\n" % key
+        return head + b"content-length: %d\r\n\r\n%b" % (len(body), body)
+
+
+async def measure(target: Target, cpu: Callable[[], float] | None) -> dict[str, float]:
+    client = await target.connect()
+    for i in range(200):
+        await client.ask(target.request(i))
+    alone = [await client.ask(target.request(i)) * 1e3 for i in range(ONE)]
+    out = {"1 client: p50, ms": quantile(alone, 0.5), "p99, ms": quantile(alone, 0.99)}
+
+    clients = [await target.connect() for _ in range(CONNECTIONS)]
+    before, began = cpu() if cpu else 0.0, time.perf_counter()
+
+    async def loop(client: Client, number: int) -> None:
+        for i in range(MANY // CONNECTIONS):
+            await client.ask(target.request(number * 1000 + i))
+
+    await asyncio.gather(*(loop(client, i) for i, client in enumerate(clients)))
+    out[f"{CONNECTIONS} clients: requests/s"] = MANY / (time.perf_counter() - began)
+    if cpu:
+        out["CPU a request, µs"] = (cpu() - before) / MANY * 1e6
+
+    before = cpu() if cpu else 0.0
+    firsts: list[float] = []
+
+    async def one(number: int) -> int:
+        stream = await target.connect()
+        began = time.perf_counter()
+        await stream.ask(target.request(number, stream=True))
+        firsts.append((stream.first - began) * 1e3)
+        stream.transport.close()
+        return stream.pieces
+
+    rounds = 4
+    chunks = 0
+    began = time.perf_counter()
+    for _ in range(rounds):
+        chunks += sum(await asyncio.gather(*(one(i) for i in range(STREAMS))))
+    out[f"{STREAMS} streams: chunks/s"] = chunks / (time.perf_counter() - began)
+    out["first chunk p50, ms"] = quantile(firsts, 0.5)
+    if cpu:
+        out["CPU a chunk, µs"] = (cpu() - before) / chunks * 1e6
+    for client in [client, *clients]:
+        client.transport.close()
+    return out
+
+
+def main() -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory(prefix="dtb-") as name:
+        folder = Path(name)
+        path = str(folder / "r.sock")
+        replica = subprocess.Popen([sys.executable, "-m", "benchmarks.fixtures.instant", path], cwd=ROOT)
+        gate = subprocess.Popen([sys.executable, "-m", "benchmarks.fixtures.gate", name, path], cwd=ROOT)
+        try:
+            port, pid = map(int, until(lambda: (folder / "port").exists() and (folder / "port").read_text(), seconds=20).split())
+            until(lambda: Path(path).exists())
+            os.sched_setaffinity(pid, cores[:1])
+            for other in (os.getpid(), replica.pid):
+                os.sched_setaffinity(other, cores[1:] or cores)
+            process = psutil.Process(pid)
+            direct, through = Target(path=path), Target(port=port)
+
+            def cpu() -> float:
+                times = process.cpu_times()
+                return float(times.user + times.system)
+
+            samples = alternate(
+                {
+                    "the replica itself": lambda: asyncio.run(measure(direct, None)),
+                    "through the gateway": lambda: asyncio.run(measure(through, cpu)),
+                }
+            )
+        finally:
+            os.sched_setaffinity(0, cores)
+            for child in (gate, replica):
+                child.terminate()
+                child.wait(20)
+    notes = (
+        f"{ONE} requests one at a time, {MANY} over {CONNECTIONS} connections; {STREAMS} streams of {CHUNKS} chunks, 1 ms apart. The gateway "
+        "checks the Host and a hashed key, parses and checks the body, assigns the unit to one of two variants, and writes an event with input "
+        "and output to the spool. With 32 connections the client is part of what is measured; the CPU columns are not affected by it."
+    )
+    report("gateway", "The gateway over a replica that answers at once", samples, packages=("uvicorn", "httptools", "msgspec"), notes=notes)
+
+
+if __name__ == "__main__":
+    main()
