@@ -166,7 +166,7 @@ def total(db: Database, deployments: Collection[str], *, since_ms: int, until_ms
     """The counts of these deployments together over the whole time, as one point. Whole minutes: that of `since_ms` counts entirely."""
     table = event_counters
     start = since_ms // MINUTE_MS * MINUTE_MS
-    query = sa.select(table.c.measure, sa.cast(sa.func.sum(table.c.value), sa.BigInteger)).where(
+    query = sa.select(table.c.measure, sa.cast(sa.func.sum(table.c.value), sa.BigInteger).label("value")).where(
         table.c.deployment.in_(list(deployments)), table.c.minute_ms >= start, table.c.minute_ms < until_ms
     )
     if variant is not None:
@@ -174,7 +174,7 @@ def total(db: Database, deployments: Collection[str], *, since_ms: int, until_ms
     if not deployments:
         return _point(start, {})
     with db.read() as connection:
-        return _point(start, {measure: value for measure, value in connection.execute(query.group_by(table.c.measure))})
+        return _point(start, {row.measure: row.value for row in connection.execute(query.group_by(table.c.measure))})
 
 
 def _point(t_ms: int, values: Mapping[str, int]) -> Point:

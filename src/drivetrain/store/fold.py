@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -55,7 +55,11 @@ _DAY_MS = 86_400_000
 class EventFolder:
     """What one server does with the spools of its own home. One at a time: the holder of the home's lock."""
 
-    def __init__(self, db: Database, blobs: Blobs, home: Home, settings: Settings) -> None:
+    def __init__(
+        self, db: Database, blobs: Blobs, home: Home, settings: Settings, *, compactor: Callable[[Work], list[Made]] | None = None
+    ) -> None:
+        """`compactor` writes the files of segments; by default in a process of its own."""
+        self._compactor = compactor or in_process
         self._db = db
         self._objects = blobs.objects
         self._home = home
@@ -134,7 +138,7 @@ class EventFolder:
     def _compact(self, files: Sequence[tuple[SpoolFile, int]]) -> int:
         out = self._scratch()
         try:
-            made = _run(Work(out=str(out), spools=[(str(file.path), size) for file, size in files]))
+            made = self._compactor(Work(out=str(out), spools=[(str(file.path), size) for file, size in files]))
             self._store(made)
             table = spool_offsets
             with self._db.write() as connection:
@@ -190,7 +194,7 @@ class EventFolder:
                     local = out / f"{segment.id}.in"
                     local.write_bytes(self._objects.read_bytes(segment.key("rows"), 0, segment.rows_bytes))
                 rows.append(str(local))
-            made = _run(Work(out=str(out), rows=rows))
+            made = self._compactor(Work(out=str(out), rows=rows))
             self._store(made)
             table = event_segments
             ids = [segment.id for segment in segments]
@@ -264,7 +268,8 @@ def _portions(files: Sequence[tuple[SpoolFile, int]]) -> list[list[tuple[SpoolFi
     return portions
 
 
-def _run(work: Work) -> list[Made]:
+def in_process(work: Work) -> list[Made]:
+    """Run `compact` in a process of its own."""
     environ = {
         name: value
         for name, value in os.environ.items()
