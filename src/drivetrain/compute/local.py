@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,13 +14,48 @@ import psutil
 
 from drivetrain.compute import lifeline
 
-ALLOWED = (
-    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "TERM", "VIRTUAL_ENV", "LD_LIBRARY_PATH",
-    "PYTHONPATH", "PYTHONHOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE",
-    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CONFIG_FILE", "PIP_CERT", "PIP_CACHE_DIR", "PIP_FIND_LINKS", "PIP_NO_INDEX",
-    "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-)  # fmt: skip
-"""What children inherit. Never the variables that point clients at this server: a replica must not call its own gateway."""
+ALLOWED = frozenset(
+    [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TZ",
+        "TMPDIR",
+        "TERM",
+        "VIRTUAL_ENV",
+        "LD_LIBRARY_PATH",
+        "PYTHONPATH",
+        "PYTHONHOME",
+        "PYTHONDONTWRITEBYTECODE",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "XDG_CACHE_HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_CONFIG_DIRS",
+        "PIP_INDEX_URL",
+        "PIP_EXTRA_INDEX_URL",
+        "PIP_CONFIG_FILE",
+        "PIP_CERT",
+        "PIP_CACHE_DIR",
+        "PIP_FIND_LINKS",
+        "PIP_NO_INDEX",
+        "CUDA_VISIBLE_DEVICES",
+        "CUDA_HOME",
+        "OPENBLAS_CORETYPE",
+        "OPENBLAS_L2_SIZE",
+    ]
+)
+"""What children inherit: never the variables that point clients at this server. A replica must not call its own gateway."""
 
 LOG_MOST = 32 << 20
 
@@ -62,10 +98,8 @@ class Child:
     def stop(self, seconds: float) -> None:
         """Ask, wait, then kill."""
         self.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            pass
         self.kill()
         self.process.wait()
 
@@ -103,7 +137,7 @@ class Local:
         if path.exists() and path.stat().st_size > LOG_MOST:
             path.replace(path.with_suffix(".old"))
         clean = {name: os.environ[name] for name in ALLOWED if name in os.environ}
-        clean |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": os.environ.get("PYTHONDONTWRITEBYTECODE", "")}
+        clean["PYTHONUNBUFFERED"] = "1"
         clean |= environ or {}
         clean[lifeline.VARIABLE] = str(self._read)
         with path.open("ab") as out:
@@ -112,7 +146,7 @@ class Local:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env={name: value for name, value in clean.items() if value},
+                env=clean,
                 pass_fds=(self._read, *keep),
                 start_new_session=True,
                 cwd=cwd,

@@ -30,7 +30,7 @@ class Variant(Struct, frozen=True, kw_only=True):
 
 
 class Replica(Struct, frozen=True, kw_only=True):
-    """One process that hosts one variant. `state`: starting, ready, draining, failed."""
+    """One process that hosts one variant. `state`: starting, ready, draining; restarting (it failed and will be tried again), failed."""
 
     id: str
     variant_id: str
@@ -63,18 +63,17 @@ class Deployment(Struct, frozen=True, kw_only=True):
 
     @property
     def state(self) -> str:
-        """One word for people: ready, starting, idle, failing, stopped."""
+        """One word: ready, starting, restarting (it fails, and is tried again), failed (it is not), idle (it starts when it is called)."""
         live = [variant for variant in self.variants if variant.retired_ms is None]
         mine = [replica for replica in self.replicas if replica.variant_id in {variant.id for variant in live}]
         if any(replica.state == "ready" for replica in mine):
             return "ready"
-        if any(replica.state == "failed" for replica in mine):
-            return "failing"
-        if any(replica.state == "starting" for replica in mine):
-            return "starting"
+        for state in ("starting", "restarting", "failed"):
+            if any(replica.state == state for replica in mine):
+                return state
         return "idle" if all(variant.min_replicas == 0 for variant in live) else "starting"
 
     @property
     def problem(self) -> str:
         """Why it does not answer as it should, in words; "" while all is well."""
-        return next((replica.message for replica in self.replicas if replica.state == "failed" and replica.message), "")
+        return next((replica.message for replica in self.replicas if replica.message), "")

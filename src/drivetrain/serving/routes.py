@@ -6,6 +6,8 @@ answer every request from it alone. Nothing here is ever changed in place.
 
 from __future__ import annotations
 
+import asyncio
+
 from msgspec import Struct
 
 from drivetrain.identity.model import Grant
@@ -59,3 +61,22 @@ class Snapshot(Struct, frozen=True):
 
 
 EMPTY = Snapshot(generation=0, auth="keys", workspaces={}, deployments=(), keys=())
+
+
+class RoutesHolder:
+    """Where a web process keeps the newest snapshot, and where others wait for the next. Lives on one event loop."""
+
+    def __init__(self) -> None:
+        self.current: Snapshot = EMPTY
+        self._news = asyncio.Event()
+
+    def put(self, snapshot: Snapshot) -> None:
+        self.current = snapshot
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+    async def changed(self, generation: int) -> Snapshot:
+        """Wait for a snapshot that is not of this generation."""
+        while self.current.generation == generation:
+            await self._news.wait()
+        return self.current

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -47,8 +48,8 @@ class Serving:
         capture: str = "all",
         capture_rate: float = 1.0,
     ) -> Deployment:
-        """Serve what `source` names under `name`. A name that is served already gets a new variant; the old one serves until the new one is
-        ready. Raises `Invalid` where no engine can run the files, `NotFound` for an unknown source."""
+        """Serve what `source` names under `name`. A name that is served already gets a new variant; the old one serves until the new
+        one is ready. Raises `Invalid` where no engine can run the files, `NotFound` for an unknown source."""
         ctx.require(Scope.write)
         if not _NAME.fullmatch(name):
             raise Invalid("A deployment's name has up to 128 letters, digits, '.', '_', ':', '@', '/' and '-'.", param="name")
@@ -81,10 +82,8 @@ class Serving:
                     f"drivetrain deploy {resolved.repo.slug} {name}",
                     param="model",
                 )
-            try:
+            with contextlib.suppress(Conflict):  # somebody else called it at the same moment
                 self._write(ctx, canonical, resolved, chosen, {}, 0, 1, "all", 1.0, implicit=True)
-            except Conflict:
-                pass  # somebody else called it at the same moment
             self._nudge("deployments")
         return self.get(ctx, canonical)
 
@@ -93,7 +92,9 @@ class Serving:
         with self._db.read() as c:
             row = c.execute(self._active(ctx).where(t.deployments.c.name == name)).one_or_none()
             if row is None:
-                raise NotFound(f"There is no deployment {name!r} in the workspace {ctx.workspace!r}. Make it: drivetrain deploy {name} SOURCE")
+                raise NotFound(
+                    f"There is no deployment {name!r} in the workspace {ctx.workspace!r}. Make it: drivetrain deploy {name} SOURCE"
+                )
             return _with_parts(c, [row])[0]
 
     def list(self, ctx: Context) -> list[Deployment]:
@@ -137,15 +138,15 @@ class Serving:
         now = now_ms()
         with self._db.write() as c:
             c.execute(sa.update(t.deployments).where(t.deployments.c.id == deployment.id).values(deleted_ms=now))
-            c.execute(
-                sa.update(t.variants).where(t.variants.c.deployment_id == deployment.id).values(retired_ms=now, weight=0)
-            )
+            c.execute(sa.update(t.variants).where(t.variants.c.deployment_id == deployment.id).values(retired_ms=now, weight=0))
         self._nudge("deployments")
 
     def variant(self, ctx: Context, variant_id: str) -> Variant:
         """A variant by its id, also one that no longer serves: events name it."""
         ctx.require(Scope.read)
-        query = sa.select(t.variants).join(t.deployments).where(t.variants.c.id == variant_id, t.deployments.c.workspace_id == ctx.workspace_id)
+        query = (
+            sa.select(t.variants).join(t.deployments).where(t.variants.c.id == variant_id, t.deployments.c.workspace_id == ctx.workspace_id)
+        )
         with self._db.read() as c:
             row = c.execute(query).one_or_none()
         if row is None:

@@ -1,0 +1,375 @@
+"""Replicas as wanted: start, watch, replace, drain, stop when idle; and the route table that follows from it.
+
+Each server runs the replicas that its own web processes use, since sockets are local to a host. The loop keeps nothing that it could
+not learn again: what is wanted is in the database, what runs are its own children, which die with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psutil
+import sqlalchemy as sa
+
+from drivetrain.compute.local import Local
+from drivetrain.config import GiB, Settings
+from drivetrain.identity.model import Grant
+from drivetrain.identity.service import Identity
+from drivetrain.loops.replicas import Failure, Running
+from drivetrain.registry.service import Registry
+from drivetrain.serving import tables as t
+from drivetrain.serving.model import Variant
+from drivetrain.serving.routes import DeploymentRoute, ReplicaRoute, Snapshot, VariantRoute
+from drivetrain.serving.service import WHOLE, variant_of
+from drivetrain.store.blobs import Blobs
+from drivetrain.store.home import Home
+from drivetrain.store.ids import now_ms
+from drivetrain.store.sql import Database
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 1.0
+TICK_SECONDS = 0.05
+FIRST_BACKOFF = 0.1
+LONGEST_BACKOFF = 60.0
+STEADY_SECONDS = 30.0
+
+
+class Trouble:
+    """What is known of a variant that fails here."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.again_at = 0.0
+        self.message = ""
+        self.final = False
+
+    def add(self, failure: Failure, *, served_for: float) -> None:
+        self.failures = 1 if served_for > STEADY_SECONDS else self.failures + 1
+        # A replica that had served is replaced at once; only what keeps failing waits longer and longer.
+        wait = 0.0 if self.failures == 1 and served_for else min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0**self.failures)
+        self.again_at = time.monotonic() + wait
+        self.message, self.final = failure.message, failure.final
+
+
+class Wanted:
+    """The desired state of one deployment, as the database has it."""
+
+    def __init__(self, row: sa.Row[Any], variants: list[Variant]) -> None:
+        self.row = row
+        self.variants = variants
+
+    @property
+    def live(self) -> list[Variant]:
+        return [variant for variant in self.variants if variant.retired_ms is None]
+
+    @property
+    def on_demand(self) -> bool:
+        return all(variant.min_replicas == 0 for variant in self.live)
+
+
+class DeploymentsLoop:
+    """`run` until `stop`; `poke` when something may have changed."""
+
+    def __init__(
+        self,
+        db: Database,
+        home: Home,
+        blobs: Blobs,
+        registry: Registry,
+        identity: Identity,
+        local: Local,
+        settings: Settings,
+        *,
+        publish: Callable[[Snapshot], None],
+        inflight: Callable[[], dict[str, int]],
+    ) -> None:
+        self._db = db
+        self._home = home
+        self._blobs = blobs
+        self._registry = registry
+        self._identity = identity
+        self._local = local
+        self._settings = settings
+        self._publish = publish
+        self._inflight = inflight
+        self._wanted: dict[str, Wanted] = {}
+        self._running: list[Running] = []
+        self._trouble: dict[str, Trouble] = {}
+        self._used: dict[str, float] = {}
+        self._snapshot: Snapshot | None = None
+        self._rows: dict[str, dict[str, object]] = {}
+        self._auth = "keys"
+        self._workspaces: dict[str, str] = {}
+        self._grants: tuple[Grant, ...] = ()
+        self._news = threading.Event()
+        self._look = True
+        self._stopping = False
+
+    def poke(self) -> None:
+        """The desired state has changed: look at once."""
+        self._look = True
+        self._news.set()
+
+    def wake(self, deployment: str) -> None:
+        """Somebody waits for a replica of this deployment."""
+        self._used[deployment] = time.monotonic()
+        self._news.set()
+
+    def stop(self) -> None:
+        self._stopping = True
+        self._news.set()
+
+    def run(self) -> None:
+        with self._db.write() as c:
+            c.execute(sa.delete(t.replicas).where(t.replicas.c.server_id == self._home.server_id))
+        looked = 0.0
+        while not self._stopping:
+            try:
+                if self._look or time.monotonic() - looked > LOOK_SECONDS:
+                    self._look = False
+                    looked = time.monotonic()
+                    self._read()
+                self.step()
+            except Exception:
+                log.exception("the deployments loop failed at a step; it goes on")
+                self._news.wait(1.0)
+            self._news.wait(TICK_SECONDS if self._running else LOOK_SECONDS)
+            self._news.clear()
+        self._end()
+
+    def step(self) -> None:
+        """One look at the world and what follows from it."""
+        for running in self._running:
+            running.check(self._settings)
+        for running in [one for one in self._running if one.state == "ended"]:
+            self._ended(running)
+        for deployment, count in self._inflight().items():
+            if count:
+                self._used[deployment] = time.monotonic()
+        for wanted in self._wanted.values():
+            self._reconcile(wanted)
+        known = {variant.id for wanted in self._wanted.values() for variant in wanted.variants}
+        for running in self._running:
+            if running.variant.id not in known:
+                running.drain()
+        self._compile()
+        self._drain()
+        self._write()
+
+    def _read(self) -> None:
+        with self._db.read() as c:
+            rows = c.execute(sa.select(t.deployments).where(t.deployments.c.deleted_ms.is_(None))).all()
+            held = {running.variant.id for running in self._running}
+            some = sa.or_(t.variants.c.retired_ms.is_(None), t.variants.c.id.in_(held))
+            by_deployment: dict[str, list[Variant]] = {}
+            for row in c.execute(sa.select(t.variants).where(some).order_by(t.variants.c.created_ms)):
+                by_deployment.setdefault(row.deployment_id, []).append(variant_of(row))
+        self._wanted = {row.id: Wanted(row, by_deployment.get(row.id, [])) for row in rows}
+        live = {variant.id for wanted in self._wanted.values() for variant in wanted.live}
+        for gone in [variant for variant in self._trouble if variant not in live]:
+            del self._trouble[gone]
+        self._auth = self._identity.auth_mode()
+        self._workspaces = self._identity.workspaces_map()
+        self._grants = tuple(self._identity.grants())
+
+    def _of(self, variant: str, *states: str) -> list[Running]:
+        return [one for one in self._running if one.variant.id == variant and (not states or one.state in states)]
+
+    def _reconcile(self, wanted: Wanted) -> None:
+        for variant in wanted.live:
+            count = self._count(wanted, variant)
+            have = self._of(variant.id, "preparing", "starting", "ready")
+            for extra in have[count:]:
+                extra.drain()
+            for _ in range(count - len(have)):
+                if not self._start(variant):
+                    break
+        served = all(self._of(variant.id, "ready") or self._count(wanted, variant) == 0 for variant in wanted.live)
+        for variant in wanted.variants:
+            if variant.retired_ms is not None:
+                for running in self._of(variant.id):
+                    # The version before serves on until its successor does.
+                    if served or running.state != "ready":
+                        running.drain()
+
+    def _count(self, wanted: Wanted, variant: Variant) -> int:
+        if variant.min_replicas > 0:
+            return variant.min_replicas
+        used = self._used.get(wanted.row.id)
+        idle = self._settings.idle_stop_seconds
+        return int(used is not None and (idle == 0 or time.monotonic() - used < idle))
+
+    def _start(self, variant: Variant) -> bool:
+        trouble = self._trouble.get(variant.id)
+        if trouble is not None and (trouble.final or time.monotonic() < trouble.again_at):
+            return False
+        if lacking := self._lacking(variant):
+            self._fail(variant, Failure(lacking), 0.0)
+            return False
+        running = Running(variant, self._home)
+        self._running.append(running)
+        threading.Thread(target=self._launch, args=(running,), name=f"launch-{running.id[-6:]}", daemon=True).start()
+        return True
+
+    def _launch(self, running: Running) -> None:
+        try:
+            running.launch(self._local, self._blobs, self._registry.files, self._settings)
+        except Exception as error:
+            log.exception("replica %s of %s could not be started", running.id, running.variant.repo)
+            running.failure = Failure(f"Its files could not be put in place: {error}")
+            running.state = "ended"
+        self._news.set()
+
+    def _lacking(self, variant: Variant) -> str:
+        """Why this variant is not admitted to memory; "" if it is. Idle replicas that started on demand make room."""
+        limit = int(psutil.virtual_memory().total * self._settings.memory_fraction)
+        held = sum(one.variant.memory_bytes for one in self._running if one.state != "ended")
+        if held + variant.memory_bytes <= limit:
+            return ""
+        inflight = self._inflight()
+        idle = [
+            one
+            for one in self._running
+            if one.state == "ready" and one.variant.min_replicas == 0 and not inflight.get(one.variant.deployment_id)
+        ]
+        for one in sorted(idle, key=lambda one: self._used.get(one.variant.deployment_id, 0.0)):
+            one.drain()
+            self._used.pop(one.variant.deployment_id, None)
+            held -= one.variant.memory_bytes
+            if held + variant.memory_bytes <= limit:
+                return ""
+        return (
+            f"It needs about {variant.memory_bytes / GiB:.1f} GiB; replicas may take {limit / GiB:.1f} GiB of this machine (setting "
+            f"memory_fraction), of which {held / GiB:.1f} are taken. Stop another deployment, or serve a smaller version."
+        )
+
+    def _ended(self, running: Running) -> None:
+        self._running.remove(running)
+        running.end()
+        if running.failure is not None:
+            served = 0.0 if running.ready_at is None else time.monotonic() - running.ready_at
+            self._fail(running.variant, running.failure, served)
+
+    def _fail(self, variant: Variant, failure: Failure, served: float) -> None:
+        trouble = self._trouble.setdefault(variant.id, Trouble())
+        if failure.message != trouble.message or served:
+            log.warning("%s %s: %s", variant.repo, variant.name, failure.message)
+        trouble.add(failure, served_for=served)
+
+    def _drain(self) -> None:
+        for running in self._running:
+            if running.state == "draining" and running.drained(self._settings):
+                # Off the loop: a Python model may take its time to finish what it has begun.
+                running.state = "stopping"
+                threading.Thread(target=self._stop_one, args=(running,), name=f"stop-{running.id[-6:]}", daemon=True).start()
+
+    def _stop_one(self, running: Running) -> None:
+        if running.child is not None:
+            running.child.stop(self._settings.drain_seconds)
+        running.state = "ended"
+        self._news.set()
+
+    def _compile(self) -> None:
+        routes = tuple(self._route(wanted) for wanted in self._wanted.values() if wanted.variants)
+        before = self._snapshot
+        generation = 0 if before is None else before.generation
+        state: dict[str, Any] = {"auth": self._auth, "workspaces": self._workspaces, "deployments": routes, "keys": self._grants}
+        if before is None or Snapshot(generation=generation, **state) != before:
+            # Later than every table of an earlier life of this server, too.
+            self._snapshot = Snapshot(generation=max(generation + 1, time.time_ns()), **state)
+            self._publish(self._snapshot)
+
+    def _route(self, wanted: Wanted) -> DeploymentRoute:
+        row = wanted.row
+        old = [variant for variant in wanted.variants if variant.retired_ms is not None and self._of(variant.id, "ready")]
+        stand_in = old[-1].id if old and not any(self._of(variant.id, "ready") for variant in wanted.live) else None
+        shown: Iterable[Variant] = wanted.variants if stand_in else wanted.live
+        variants = []
+        for variant in shown:
+            weight = variant.weight if stand_in is None else WHOLE if variant.id == stand_in else 0
+            ready = self._of(variant.id, "ready")
+            trouble = self._trouble.get(variant.id)
+            variants.append(
+                VariantRoute(
+                    id=variant.id,
+                    name=variant.name,
+                    weight=weight,
+                    repo=variant.repo,
+                    version=variant.version,
+                    commit=variant.commit,
+                    engine=variant.engine,
+                    tasks=variant.tasks,
+                    replicas=tuple(ReplicaRoute(id=one.id, socket=str(one.socket), slots=variant.slots) for one in ready),
+                    problem="" if ready or trouble is None else trouble.message,
+                )
+            )
+        return DeploymentRoute(
+            id=row.id,
+            workspace_id=row.workspace_id,
+            workspace=row.workspace,
+            name=row.name,
+            salt=row.salt,
+            on_demand=wanted.on_demand,
+            capture=row.capture,
+            capture_rate=row.capture_rate,
+            variants=tuple(variants),
+        )
+
+    def _write(self) -> None:
+        """What people see of replicas. Only differences are written."""
+        now: dict[str, dict[str, object]] = {}
+        for one in self._running:
+            trouble = self._trouble.get(one.variant.id)
+            state = {"preparing": "starting", "stopping": "draining"}.get(one.state, one.state)
+            now[one.id] = self._row(one.id, one.variant, state) | {
+                "message": trouble.message if trouble is not None and state == "starting" else "",
+                "pid": one.child.pid if one.child is not None else None,
+                "socket": str(one.socket),
+                "restarts": trouble.failures if trouble is not None else 0,
+                "started_ms": one.started_ms,
+                "ready_ms": one.ready_ms,
+            }
+        for variant in [variant for wanted in self._wanted.values() for variant in wanted.live]:
+            trouble = self._trouble.get(variant.id)
+            if trouble is not None and not self._of(variant.id):
+                id_ = uuid.uuid5(uuid.UUID(variant.id), self._home.server_id).hex  # one such row for each server
+                now[id_] = self._row(id_, variant, "failed" if trouble.final else "restarting") | {
+                    "message": trouble.message,
+                    "pid": None,
+                    "socket": "",
+                    "restarts": trouble.failures,
+                    "started_ms": self._rows.get(id_, {"started_ms": now_ms()})["started_ms"],
+                    "ready_ms": None,
+                }
+        if now == self._rows:
+            return
+        gone = [id_ for id_ in self._rows if id_ not in now]
+        changed = [row for id_, row in now.items() if self._rows.get(id_) != row]
+        with self._db.write() as c:
+            c.execute(sa.delete(t.replicas).where(t.replicas.c.id.in_(gone + [str(row["id"]) for row in changed])))
+            if changed:
+                c.execute(sa.insert(t.replicas), changed)
+        self._rows = now
+
+    def _row(self, id_: str, variant: Variant, state: str) -> dict[str, object]:
+        server = {"variant_id": variant.id, "server_id": self._home.server_id, "memory_bytes": variant.memory_bytes}
+        return {"id": id_, "state": state, **server}
+
+    def _end(self) -> None:
+        """The server stops: all replicas at once."""
+        for running in self._running:
+            if running.child is not None:
+                running.child.terminate()
+        end = time.monotonic() + self._settings.drain_seconds
+        for running in self._running:
+            if running.child is not None:
+                running.child.stop(max(0.0, end - time.monotonic()))
+            running.end()
+        with self._db.write() as c:
+            c.execute(sa.delete(t.replicas).where(t.replicas.c.server_id == self._home.server_id))

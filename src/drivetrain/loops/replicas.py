@@ -1,0 +1,217 @@
+"""One replica process of this server, from its files to its end."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from drivetrain.compute.local import Child, Local
+from drivetrain.config import Settings
+from drivetrain.engines.model import BAD_MODEL, ReplicaSpec, ReplicaStatus
+from drivetrain.engines.plan import environment
+from drivetrain.registry.model import FileEntry
+from drivetrain.serving.model import Variant
+from drivetrain.store.blobs import Blobs
+from drivetrain.store.home import Home
+from drivetrain.store.ids import now_ms, uuid7
+
+HEALTH_SECONDS = 2.0
+
+
+class Failure(Struct, frozen=True):
+    """Why a replica ended. `final`: another try would end the same way."""
+
+    message: str
+    final: bool = False
+
+
+class Running:
+    """States: preparing (files), starting, ready, draining, ended."""
+
+    def __init__(self, variant: Variant, home: Home) -> None:
+        self.id = uuid7()
+        self.variant = variant
+        self.state = "preparing"
+        self.socket = home.runtime / f"{self.id[-12:]}.sock"
+        self.child: Child | None = None
+        self.failure: Failure | None = None
+        self.began = time.monotonic()
+        self.ready_at: float | None = None
+        self.draining_since: float | None = None
+        self.started_ms = now_ms()
+        self.ready_ms: int | None = None
+        self.next_check = 0.0
+        self.misses = 0
+        self._home = home
+
+    def launch(self, local: Local, blobs: Blobs, files: Callable[[str], Mapping[str, FileEntry]], settings: Settings) -> None:
+        """Put the files in place and start the process. Takes as long as the files take to arrive."""
+        folder = model_folder(self._home, self.variant.commit)
+        materialise(blobs, files(self.variant.commit), folder)
+        spec = ReplicaSpec(
+            id=self.id,
+            name=self.variant.name,
+            engine=self.variant.engine,
+            tasks=self.variant.tasks,
+            model_dir=str(folder),
+            socket=str(self.socket),
+            options=self.variant.options,
+            slots=self.variant.slots,
+            context_tokens=settings.context_tokens,
+            threads=settings.threads,
+        )
+        path = self.socket.with_suffix(".json")
+        path.write_bytes(msgspec.json.encode(spec))
+        path.chmod(0o600)
+        log = f"replica-{self.id}.log"
+        child = local.start("drivetrain.engines.replica", [str(path)], log=log, environ=environment(self.variant.engine, settings))
+        if self.state == "ended":
+            child.kill()  # stopped while its files were on their way
+            return
+        self.child = child
+        self.state = "starting"
+
+    def check(self, settings: Settings) -> bool:
+        """Look at the process; whether anything has changed."""
+        if self.child is None or self.state == "ended":
+            return False
+        if self.child.code is not None:
+            self.failure = self._why(self.child)
+            self.end()
+            return True
+        now = time.monotonic()
+        if now < self.next_check:
+            return False
+        if self.state == "starting":
+            self.next_check = now + 0.05
+            if healthy(self.socket):
+                self.state, self.ready_at, self.ready_ms = "ready", now, now_ms()
+                return True
+            if now - self.began > settings.start_seconds:
+                self.failure = Failure(f"It was not ready within {settings.start_seconds:g} s (setting start_seconds). {self._words()}")
+                self.end()
+                return True
+        elif self.state == "ready":
+            self.next_check = now + HEALTH_SECONDS
+            self.misses = 0 if healthy(self.socket, seconds=5.0) else self.misses + 1
+            if self.misses >= 5:
+                self.failure = Failure(f"It has not answered its health check {self.misses} times. {self._words()}")
+                self.end()
+                return True
+        return False
+
+    def drain(self) -> None:
+        """No new requests; it ends when it has finished what it has begun."""
+        if self.state in ("starting", "ready"):
+            self.state, self.draining_since = "draining", time.monotonic()
+        elif self.state == "preparing":
+            self.state = "ended"
+
+    def drained(self, settings: Settings) -> bool:
+        """Whether a draining replica has nothing left to do (or has had time enough)."""
+        assert self.draining_since is not None
+        waited = time.monotonic() - self.draining_since
+        # Web processes may still be using the route table of a moment ago.
+        return waited > 0.5 and (waited > settings.drain_seconds or not busy(self.socket))
+
+    def end(self) -> None:
+        """Kill what is left of it and tidy up."""
+        self.state = "ended"
+        if self.child is not None:
+            self.child.kill()
+            self.child.process.wait()
+        for suffix in (".sock", ".json", ".status"):
+            self.socket.with_suffix(suffix).unlink(missing_ok=True)
+
+    def _why(self, child: Child) -> Failure:
+        status = self._status()
+        if status is not None and status.state == "failed":
+            return Failure(status.message, final=child.code == BAD_MODEL)
+        code = child.code or 0
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+        if self.state == "ready":
+            return Failure(f"The process {how} while it served.")
+        return Failure(f"The process {how} while it started. {self._words()}")
+
+    def _status(self) -> ReplicaStatus | None:
+        try:
+            return msgspec.json.decode(self.socket.with_suffix(".status").read_bytes(), type=ReplicaStatus)
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def _words(self) -> str:
+        words = self.child.last_words() if self.child is not None else ""
+        return f"Its last words: {words[-600:]}" if words else ""
+
+
+def model_folder(home: Home, commit: str) -> Path:
+    return home.cache / "models" / commit
+
+
+def materialise(blobs: Blobs, files: Mapping[str, FileEntry], folder: Path) -> None:
+    """The files of a commit as a folder: hard links where blobs are local. Whole, or not there."""
+    if folder.is_dir():
+        return
+    partial = folder.with_name(f"{folder.name}.{uuid7()[-8:]}.partial")
+    for path, entry in files.items():
+        target = partial / path
+        if not target.resolve().is_relative_to(partial.resolve()):
+            raise ValueError(f"{path!r} leaves its folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        blobs.materialise(entry.sha256, target)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        shutil.rmtree(partial)  # another replica of the same version was faster
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket, for the few small questions that loops ask of replicas."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("replica", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def ask(path: Path, target: str, *, seconds: float) -> tuple[int, bytes] | None:
+    """GET from a replica; None when it does not answer."""
+    connection = UnixConnection(path, seconds)
+    try:
+        connection.request("GET", target)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def healthy(path: Path, *, seconds: float = 1.0) -> bool:
+    answer = ask(path, "/health", seconds=seconds)
+    return answer is not None and answer[0] == 200
+
+
+def busy(path: Path) -> bool:
+    """Whether it works on a request, as far as its engine says (llama.cpp does; Python models finish by themselves on SIGTERM)."""
+    answer = ask(path, "/slots", seconds=1.0)
+    if answer is None or answer[0] != 200:
+        return False
+    try:
+        slots = msgspec.json.decode(answer[1])
+    except msgspec.DecodeError:
+        return False
+    return isinstance(slots, list) and any(isinstance(slot, dict) and slot.get("is_processing") for slot in slots)

@@ -1,0 +1,92 @@
+"""A web process: one uvicorn on the sockets that the supervisor bound. It holds no truth and can be killed at any moment."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from drivetrain.compute import lifeline
+
+
+def main() -> None:
+    lifeline.watch()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--index", type=int, required=True)
+    parser.add_argument("--listeners", required=True, help="FD=DIALECT,… ; the first serves everything")
+    arguments = parser.parse_args()
+    # Imported after the lifeline hangs: a supervisor that dies meanwhile takes this process with it.
+    from drivetrain.config import Settings
+    from drivetrain.store.home import Home
+
+    home = Home.open(arguments.home, create=False)
+    told: dict[str, Any] = json.loads((home.runtime / "settings.json").read_text())
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+    settings = Settings(**{**values, "home": Path(values["home"])})
+    logging.basicConfig(stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    asyncio.run(serve(settings, home, arguments.index, arguments.listeners))
+
+
+async def serve(settings: Any, home: Any, index: int, listeners: str) -> None:
+    import uvicorn
+
+    from drivetrain.app import asgi, build
+    from drivetrain.serving.channel import ChannelClient, socket_path
+    from drivetrain.serving.routes import RoutesHolder
+    from drivetrain.store.ids import uuid7
+    from drivetrain.store.spool import Spool
+
+    routes = RoutesHolder()
+    counts: list[Callable[[], dict[str, int]]] = []
+    channel = ChannelClient(socket_path(home.runtime), routes, lambda: counts[0]() if counts else {})
+    platform = build(settings, home, nudge=channel.nudge)
+    spool = Spool(
+        home.spool / uuid7(),
+        fsync_s=settings.event_fsync_seconds,
+        segment_s=settings.event_segment_seconds,
+        segment_bytes=settings.event_segment_bytes,
+    )
+    app = asgi(platform, routes, spool, channel.wake)
+    counts.append(app.inflight)
+    following = asyncio.create_task(channel.run())
+    servers = []
+    for listener in listeners.split(","):
+        descriptor, _, dialect = listener.partition("=")
+        sock = socket.socket(fileno=int(descriptor))
+        config = uvicorn.Config(
+            app if not dialect else app.only(dialect),
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=int(settings.drain_seconds),
+        )
+        servers.append((uvicorn.Server(config), sock))
+    async with asyncio.timeout(settings.start_seconds):
+        await routes.changed(0)  # nobody is let in before it is known who may come in
+    (home.runtime / f"web-{index}.ready").touch()
+    try:
+        await asyncio.gather(*(server.serve([sock]) for server, sock in servers))
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+        await app.close()
+        spool.close()
+        platform.db.close()
+
+
+if __name__ == "__main__":
+    main()
