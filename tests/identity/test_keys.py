@@ -33,7 +33,8 @@ def test_a_key_has_40_random_characters_and_is_kept_as_a_hash(identity: Identity
 
 def test_what_a_key_may_do_is_its_scopes_within_its_users_role(identity: Identity, root: Context) -> None:
     secret, ada = newcomer(identity, root, "ada", ("read", "write"))
-    assert (ada.workspace, ada.scopes) == ("ada", {Scope.read, Scope.write})
+    assert ada.workspace == "ada"
+    assert ada.scopes == {Scope.read, Scope.write}
     identity.set_member(root, "default", "ada", "viewer")
     assert holder(identity, secret, "default").scopes == {Scope.read}
     identity.set_member(root, "default", "ada", "admin")
