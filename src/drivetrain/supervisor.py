@@ -20,7 +20,6 @@ from drivetrain.app import JOB_HANDLERS, Platform, build
 from drivetrain.compute.local import Child, Local
 from drivetrain.config import Settings
 from drivetrain.errors import Conflict, Invalid
-from drivetrain.identity.model import Scope
 from drivetrain.loops.deployments import DeploymentsLoop
 from drivetrain.loops.events import EventsLoop
 from drivetrain.loops.jobs import JobsLoop
@@ -178,7 +177,7 @@ class Supervisor:
 
     def _write_server_file(self) -> None:
         """For the command line on this home: the address, and an admin's token. Only the home's owner can read it."""
-        token = self._platform.identity.job_token(self._platform.identity.local_context(), scopes=Scope, seconds=TOKEN_SECONDS)
+        token = self._platform.identity.home_token(self._platform.identity.local_context(), seconds=TOKEN_SECONDS)
         about = {"url": self._url, "pid": os.getpid(), "token": token}
         write_file(self._home.server_file, json.dumps(about).encode(), mode=0o600)
 
