@@ -1,0 +1,108 @@
+"""Deployments, their events, figures and quality."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from drivetrain.errors import Invalid
+from drivetrain.identity.model import Context, Scope
+from drivetrain.monitoring.quality import quality
+from drivetrain.serving.model import Deployment
+from drivetrain.serving.service import Serving
+from drivetrain.store.events import Events
+from drivetrain.store.ids import now_ms
+from drivetrain.tracking.feedback import Feedback
+from drivetrain.wire.fastapi import Asking
+
+MOST_EVENTS = 1000
+QUALITY_EVENTS = 10_000
+HOUR_MS = 3_600_000
+
+
+class NewDeployment(BaseModel):
+    name: str
+    source: str
+    engine: str = "auto"
+    options: dict[str, Any] = Field(default_factory=dict)
+    min_replicas: int = 1
+    max_replicas: int | None = None
+    capture: Literal["all", "sampled", "hashed", "nothing"] = "all"
+    capture_rate: float = 1.0
+
+
+class Scale(BaseModel):
+    min_replicas: int
+    max_replicas: int | None = None
+
+
+def router(serving: Serving, events: Events, feedback: Feedback) -> APIRouter:
+    api = APIRouter(prefix="/api/v1", tags=["serving"])
+
+    @api.get("/deployments")
+    def deployments(ctx: Asking) -> dict[str, Any]:
+        return {"deployments": [shown(one) for one in serving.list(ctx)]}
+
+    @api.post("/deployments", status_code=201)
+    def deploy(ctx: Asking, new: NewDeployment) -> dict[str, Any]:
+        return shown(serving.deploy(ctx, **new.model_dump()))
+
+    # Names may hold slashes: what follows the name comes first in the routes.
+
+    @api.post("/deployments/{name:path}/scale")
+    def scale(ctx: Asking, name: str, bounds: Scale) -> dict[str, Any]:
+        return shown(serving.scale(ctx, name, min_replicas=bounds.min_replicas, max_replicas=bounds.max_replicas))
+
+    @api.post("/deployments/{name:path}/restart")
+    def restart(ctx: Asking, name: str) -> dict[str, Any]:
+        return shown(serving.restart(ctx, name))
+
+    @api.get("/deployments/{name:path}/series")
+    def series(ctx: Asking, name: str, since_ms: int | None = None, until_ms: int | None = None, step_ms: int = 60_000) -> dict[str, Any]:
+        """Requests, errors, tokens and latency quantiles, step by step (at least a minute); the last hour by default."""
+        until = until_ms or now_ms() + 60_000
+        id_ = serving.get(ctx, name).id
+        points = events.series([id_], since_ms=since_ms if since_ms is not None else until - HOUR_MS, until_ms=until, step_ms=step_ms)
+        return {"points": msgspec.to_builtins(points)}
+
+    @api.get("/deployments/{name:path}/quality")
+    def label_quality(ctx: Asking, name: str) -> dict[str, Any]:
+        """Accuracy of the newest answers for which labels have come."""
+        deployment = serving.get(ctx, name)
+        newest = events.recent(ctx.workspace_id, deployment=deployment.id, limit=QUALITY_EVENTS)
+        labels = feedback.labels(ctx, [event.id for event in newest])
+        return {"deployment": name, **msgspec.to_builtins(quality(newest, labels))}
+
+    @api.get("/deployments/{name:path}")
+    def deployment(ctx: Asking, name: str) -> dict[str, Any]:
+        return shown(serving.get(ctx, name))
+
+    @api.delete("/deployments/{name:path}")
+    def delete(ctx: Asking, name: str) -> dict[str, Any]:
+        serving.delete(ctx, name)
+        return {}
+
+    @api.get("/events")
+    def recent(
+        ctx: Asking, deployment: str | None = None, limit: int = 100, before: str | None = None, errors_only: bool = False
+    ) -> dict[str, Any]:
+        """The newest events, of one deployment (by name) or of all."""
+        ctx.require(Scope.read)
+        if not 0 < limit <= MOST_EVENTS:
+            raise Invalid(f"limit is between 1 and {MOST_EVENTS}.", param="limit")
+        id_ = _id(ctx, deployment)
+        found = events.recent(ctx.workspace_id, deployment=id_, limit=limit, before=before, errors_only=errors_only)
+        return {"events": [msgspec.to_builtins(event) for event in found]}
+
+    def _id(ctx: Context, name: str | None) -> str | None:
+        return serving.get(ctx, name).id if name is not None else None
+
+    return api
+
+
+def shown(deployment: Deployment) -> dict[str, Any]:
+    values: dict[str, Any] = msgspec.to_builtins(deployment)
+    return {**values, "state": deployment.state, "problem": deployment.problem}
