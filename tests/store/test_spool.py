@@ -20,13 +20,15 @@ from drivetrain.store.spoolfiles import complete_end, find_line, lines_backwards
 from tests.conftest import wait_for
 
 APPEND_FOR_EVER = """
-import sys, time
+import itertools, sys, time
 from pathlib import Path
 from drivetrain.store.event import Event
 from drivetrain.store.ids import uuid7
 from drivetrain.store.spool import Spool
-spool = Spool(Path(sys.argv[1]), segment_bytes=20_000, fsync_s=0.001)
-while True:
+spool = Spool(Path(sys.argv[1]))
+for i in itertools.count(1):
+    if i % 200 == 0:
+        spool.rotate()
     event = Event(id=uuid7(), t=time.time_ns(), output="x" * 100)
     spool.append(event)
     print(event.id, flush=True)

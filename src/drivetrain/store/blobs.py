@@ -7,12 +7,13 @@ same moment stays.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import threading
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -104,6 +105,7 @@ class Blobs:
         for some in _batches(stale):
             touch = sa.update(blobs_table).where(blobs_table.c.sha256.in_(some), ~blobs_table.c.doomed).values(seen_ms=now)
             with self._db.write() as connection:
+                _lock_rows(connection, some)
                 touched = set(connection.execute(touch.returning(blobs_table.c.sha256)).scalars())
             for digest in set(some) - touched:
                 del found[digest]
@@ -167,6 +169,7 @@ class Blobs:
         for some in _batches(dead):
             doom = sa.update(blobs_table).where(blobs_table.c.sha256.in_(some), blobs_table.c.seen_ms <= cutoff).values(doomed=True)
             with self._db.write() as connection:
+                _lock_rows(connection, some)
                 connection.execute(doom)
         count = size = 0
         for digest in dead:
@@ -184,8 +187,9 @@ class Blobs:
         before = time.time() - max(older_than_s, 3600)
         if self.objects.scratch.is_dir():
             for path in self.objects.scratch.iterdir():
-                if path.stat().st_mtime < before:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < before:
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
         stray = [entry.key for entry in self.objects.list("sha256") if entry.modified_s < before]
         for some in _batches(stray):
             names = [key.rpartition("/")[2] for key in some]
@@ -211,7 +215,7 @@ class Blobs:
         row = {**{name: getattr(blob, name) for name in blob.__struct_fields__}, "created_ms": now, "seen_ms": now}
         mine = blobs_table.c.sha256 == blob.sha256
         touch = sa.update(blobs_table).where(mine, ~blobs_table.c.doomed).values(seen_ms=now)
-        if self._db.group_write(lambda connection: connection.execute(touch).rowcount) and self.objects.size(key) == blob.size:
+        if self._write(lambda connection: connection.execute(touch).rowcount) and self.objects.size(key) == blob.size:
             return
         while True:
             # The row that is doomed but fresh keeps the sweep away from bytes that are on their way.
@@ -223,7 +227,14 @@ class Blobs:
                 return
 
     def _upsert(self, row: dict[str, str | int | bool], update: list[str]) -> None:
-        self._db.group_write(lambda connection: upsert(connection, blobs_table, [row], key=["sha256"], update=update))
+        self._write(lambda connection: upsert(connection, blobs_table, [row], key=["sha256"], update=update))
+
+    def _write(self, work: Callable[[sa.Connection], T]) -> T:
+        # On PostgreSQL a transaction that locks rows of several uploads could deadlock with another server's.
+        if self._db.kind == "sqlite":
+            return self._db.group_write(work)
+        with self._db.write() as connection:
+            return work(connection)
 
 
 class Upload:
@@ -320,6 +331,13 @@ def key_of(sha256: str) -> str:
     if len(sha256) != 64 or not sha256.isalnum():
         raise NotFound(f"{sha256[:80]!r} is not the sha256 of a blob.")
     return f"sha256/{sha256[:2]}/{sha256}"
+
+
+def _lock_rows(connection: sa.Connection, digests: Collection[str]) -> None:
+    """Lock these rows in one order everywhere, so that nobody waits in a circle. (SQLite has one lock for all.)"""
+    connection.execute(
+        sa.select(blobs_table.c.sha256).where(blobs_table.c.sha256.in_(digests)).order_by(blobs_table.c.sha256).with_for_update()
+    )
 
 
 def _git(size: int) -> hashlib._Hash:
