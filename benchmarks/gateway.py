@@ -71,19 +71,19 @@ class Client(asyncio.Protocol):
 class Target:
     """Where requests go: a Unix socket or a TCP port."""
 
-    def __init__(self, path: str | None = None, port: int | None = None) -> None:
+    def __init__(self, path: str = "", port: int = 0) -> None:
         self.path, self.port = path, port
 
     async def connect(self) -> Client:
         loop = asyncio.get_running_loop()
-        if self.path is not None:
+        if self.path:
             _, client = await loop.create_unix_connection(Client, self.path)
         else:
             _, client = await loop.create_connection(Client, "127.0.0.1", self.port)
         return client
 
     def request(self, unit: int, *, stream: bool = False) -> bytes:
-        more = ',"stream":true,"max_tokens":%d' % CHUNKS if stream else ""
+        more = f',"stream":true,"max_tokens":{CHUNKS}' if stream else ""
         body = f'{{"model":"m","user":"u{unit}","messages":[{{"role":"user","content":"Say hello to everybody, please."}}]{more}}}'.encode()
         key = b"authorization: Bearer %b\r\n" % KEY.encode() if self.port else b""
         head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n%bcontent-type: application/json\r\n" % key
@@ -129,8 +129,8 @@ async def measure(target: Target, cpu: Callable[[], float] | None) -> dict[str, 
     out["first chunk p50, ms"] = quantile(firsts, 0.5)
     if cpu:
         out["CPU a chunk, µs"] = (cpu() - before) / chunks * 1e6
-    for client in [client, *clients]:
-        client.transport.close()
+    for used in [client, *clients]:
+        used.transport.close()
     return out
 
 
@@ -166,9 +166,9 @@ def main() -> None:
                 child.terminate()
                 child.wait(20)
     notes = (
-        f"{ONE} requests one at a time, {MANY} over {CONNECTIONS} connections; {STREAMS} streams of {CHUNKS} chunks, 1 ms apart. The gateway "
-        "checks the Host and a hashed key, parses and checks the body, assigns the unit to one of two variants, and writes an event with input "
-        "and output to the spool. With 32 connections the client is part of what is measured; the CPU columns are not affected by it."
+        f"{ONE} requests one at a time, {MANY} over {CONNECTIONS} connections; {STREAMS} streams of {CHUNKS} chunks, 1 ms apart. The "
+        "gateway checks the Host and a hashed key, parses and checks the body, assigns the unit to one of two variants, and writes an event with "
+        "input and output to the spool. With 32 connections the client is part of what is measured; the CPU columns are not affected by it."
     )
     report("gateway", "The gateway over a replica that answers at once", samples, packages=("uvicorn", "httptools", "msgspec"), notes=notes)
 

@@ -41,7 +41,7 @@ def settled(plane: Plane) -> bool:
         open_ = sum(r.upstream.open - len(r.upstream._idle) for pool in pools for r in pool._replicas.values())
         names = [task.get_name() for task in asyncio.all_tasks()]
         leftover = [name for name in names if name == "gateway-implicit"]
-        return not busy and not open_ and not leftover and not plane.gateway.inflight() and not any(r.active for r in plane.replicas)
+        return not busy and not open_ and not leftover and not plane.gateway._inflight and not any(r.active for r in plane.replicas)
 
     return plane.call(look)
 
@@ -331,3 +331,25 @@ def test_a_slow_reader_holds_the_replica_back(plane: Plane) -> None:
         while replica.sent_bytes < 60 << 20:
             assert sock.recv(1 << 20)
     wait_for(lambda: settled(plane), what="the end of all work")
+
+
+def test_news_of_a_problem_reaches_those_who_wait(plane: Plane) -> None:
+    plane.routes(deployment("m", variant("a", [], starting=True)))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(chat, plane, "n=1")
+        wait_for(plane.gateway.inflight, what="the request")
+        plane.routes(deployment("m", variant("a", [], problem="it crashed", starting=True)))
+        assert not waiting.done()
+        began = time.monotonic()
+        plane.routes(deployment("m", variant("a", [], problem="the file is corrupt", final=True)))
+        answer = waiting.result()
+    assert time.monotonic() - began < 2
+    assert answer.status_code == 503
+    assert "corrupt" in answer.json()["error"]["message"]
+
+
+def test_short_requests_are_reported_too(plane: Plane) -> None:
+    plane.routes(deployment("m", variant("a", [plane.replica()])))
+    assert chat(plane, "n=1").status_code == 200
+    assert plane.call(plane.gateway.inflight) == {"d-m": 1}
+    assert plane.call(plane.gateway.inflight) == {}

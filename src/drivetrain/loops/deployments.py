@@ -307,6 +307,8 @@ class DeploymentsLoop:
                     tasks=variant.tasks,
                     replicas=tuple(ReplicaRoute(id=one.id, socket=str(one.socket), slots=variant.slots) for one in ready),
                     problem="" if ready or trouble is None else trouble.message,
+                    starting=bool(self._of(variant.id, "preparing", "starting")),
+                    final=not ready and trouble is not None and trouble.final,
                 )
             )
         return DeploymentRoute(

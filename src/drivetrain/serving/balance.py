@@ -21,7 +21,7 @@ _LONGEST_REST = 1.0
 
 
 class Moved(Exception):  # noqa: N818 - a signal inside the package, not an error that anybody sees
-    """The variant that a request waits for has no traffic any more: assign it again."""
+    """What is known of the variant that a request waits for has changed: look again."""
 
 
 class Replica:
@@ -56,6 +56,7 @@ class Pool:
         self._replicas: dict[str, Replica] = {}
         self._waiting: deque[asyncio.Future[Replica]] = deque()
         self._seconds = 0.0  # how long an answer takes, smoothed
+        self._told = ("", False)
 
     @property
     def waiting(self) -> int:
@@ -83,6 +84,11 @@ class Pool:
         for gone in old.values():
             gone.upstream.close()
         self.dispatch()
+
+    def told(self, problem: str, starting: bool) -> bool:
+        """Take note of how the start of a replica goes; True when that is news to those who wait for one."""
+        before, self._told = self._told, (problem, starting)
+        return before != self._told and not self._replicas
 
     def take(self) -> Replica | None:
         """A replica with a free slot, at once, or None. Release it with `release`."""

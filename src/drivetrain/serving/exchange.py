@@ -225,8 +225,11 @@ class Exchange:
                 if not variant.replicas:
                     gateway.need(deployment.id)
                 patience = deadline - loop.time()
-                if variant.problem and not variant.replicas:
-                    patience = min(patience, PATIENCE)
+                if not variant.replicas and variant.problem:
+                    if variant.final:
+                        raise _troubled(deployment, variant)
+                    if not variant.starting:
+                        patience = min(patience, PATIENCE)
                 try:
                     return await pool.wait(max(patience, 0.0))
                 except Moved:
@@ -239,8 +242,8 @@ class Exchange:
     def _gave_up(self, deployment: DeploymentRoute, before: VariantRoute, *, out_of_time: bool) -> None:
         route = self._gateway.deployment(deployment.id, deployment.name)
         now = next((variant for variant in route.variants if variant.id == before.id), before)
-        if not now.replicas and now.problem and (before.problem or out_of_time):
-            raise Unavailable(f"The model {deployment.name!r} cannot answer: {now.problem}", retry_after=5)
+        if not now.replicas and now.problem and (out_of_time or not now.starting):
+            raise _troubled(deployment, now)
         if out_of_time:
             waited = f"within {self._gateway.settings.queue_seconds:g} seconds (setting queue_seconds)"
             if now.replicas:
@@ -284,6 +287,10 @@ class Exchange:
         if error is not None:
             event.status, event.error, event.message = _classified(error)
         self._gateway.spool.append(event)
+
+
+def _troubled(deployment: DeploymentRoute, variant: VariantRoute) -> Unavailable:
+    return Unavailable(f"The model {deployment.name!r} cannot answer: {variant.problem}", retry_after=5)
 
 
 _ADVICE = {

@@ -80,13 +80,15 @@ class Gateway:
         self._by_id: dict[str, DeploymentRoute] = {}
         self._follower: asyncio.Task[None] | None = None
         self._inflight: dict[str, int] = {}
+        self._used: set[str] = set()
 
     def exchange(self, request: Incoming, *, dialect: str, task: str) -> Exchange:
         return Exchange(self, request, dialect, task)
 
     def inflight(self) -> dict[str, int]:
-        """How many requests each deployment (by id) is working on or has waiting, in this process. Zeros are left out."""
-        return {deployment: count for deployment, count in self._inflight.items() if count}
+        """To report: requests in progress or waiting by deployment id, and 1 for what was used and is done since the last report."""
+        used, self._used = self._used, set()
+        return dict.fromkeys(used, 1) | self._inflight
 
     def deployments(self, workspace_id: str) -> list[DeploymentRoute]:
         """The deployments of a workspace, as the route table has them."""
@@ -194,6 +196,7 @@ class Gateway:
             self._follower = asyncio.get_running_loop().create_task(self._follow(), name="gateway-follow")
 
     def entered(self, deployment: str) -> None:
+        self._used.add(deployment)
         self._inflight[deployment] = self._inflight.get(deployment, 0) + 1
 
     def left(self, deployment: str) -> None:
@@ -233,7 +236,7 @@ class Gateway:
                 pool.close()
             else:
                 pool.update(variant.replicas)
-            if variant is None or variant.weight <= 0:
+            if variant is None or variant.weight <= 0 or pool.told(variant.problem, variant.starting):
                 pool.evict(Moved())
         self._woken = {identity: at for identity, at in self._woken.items() if identity in self._by_id}
 

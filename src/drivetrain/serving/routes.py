@@ -34,6 +34,8 @@ class VariantRoute(Struct, frozen=True):
     tasks: tuple[str, ...]  # of: chat, completion, embeddings, infer
     replicas: tuple[ReplicaRoute, ...] = ()
     problem: str = ""  # why there is no ready replica, in words for people; "" while all is well
+    starting: bool = False  # a replica is on its way
+    final: bool = False  # the problem is one that no other try would mend
 
 
 class DeploymentRoute(Struct, frozen=True):
