@@ -30,7 +30,9 @@ FORMAT = 1
 RUNTIME_LENGTH = 40
 """Longest path of the runtime folder: leaves 67 bytes for the names of sockets."""
 
-_FOREIGN_ENTRIES = frozenset({"drivetrain.toml", "lost+found", "server.json"})
+_FOLDERS = ("blobs", "spool", "logs", "cache", "backups")
+_BEGUN = frozenset({"drivetrain.toml", "lost+found", "server.json", "secret.key", "server_id", "runtime", *_FOLDERS})
+"""What a folder may hold that is to become a home: the user's settings, and what a start that was cut off has left."""
 _NETWORK = re.compile(
     "nfs|cifs|smb|afp|webdav|ceph|glusterfs|lustre|gpfs|beegfs|afs|9p|fuse.(sshfs|rclone|s3fs|gcsfuse|goofys|ceph|glusterfs)"
 )
@@ -83,7 +85,7 @@ class Home:
         try:
             _check_format(path, format_file.read_text())
         except FileNotFoundError:
-            others = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith(".") and entry.name not in _FOREIGN_ENTRIES)
+            others = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith(".") and entry.name not in _BEGUN)
             if others:
                 advice = f"it has no file 'format' but contains {', '.join(others[:3])}. Name an empty or a new folder with --home."
                 raise Invalid(f"{path} is not a drivetrain home: {advice}") from None
@@ -98,7 +100,7 @@ class Home:
         id_file = path / "server_id"
         if not id_file.exists():
             write_file(id_file, uuid7().encode())
-        for name in ("blobs", "spool", "logs", "cache", "backups"):
+        for name in _FOLDERS:
             (path / name).mkdir(mode=0o700, exist_ok=True)
         runtime = _runtime(path / "runtime")
         if not format_file.exists():
