@@ -31,6 +31,7 @@ def running(home: Path) -> tuple[str, str]:
     """(address, token) that the server of a home has left there; empty where none runs or they cannot be read."""
     try:
         said = json.loads((home / "server.json").read_text())
+        os.kill(int(said["pid"]), 0)  # its port may be somebody else's by now, who must not get the token
         return str(said["url"]).rstrip("/"), str(said.get("token", ""))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "", ""

@@ -12,6 +12,8 @@ from drivetrain.client.push import segment
 from drivetrain.errors import Unavailable
 
 API = "/api/v1"
+GIVE_UP = 4
+"""A replica that was started so often in vain will fail again."""
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -103,22 +105,19 @@ class Deployments(Group):
         return self.wait(name, timeout=timeout, watch=watch) if wait else made
 
     def wait(self, name: str, *, timeout: float = 600.0, watch: Callable[[Json], None] | None = None) -> Json:
-        """Wait until the newest variant is ready. Raises `Unavailable` if it failed, or is not ready in time."""
+        """Wait until the newest variant answers. Raises `Unavailable` if it fails again and again, or does not in time."""
         end = time.monotonic() + timeout
         while True:
             shown = self.get(name)
             if watch is not None:
                 watch(shown)
-            state = str(shown.get("state", ""))
-            if state in ("ready", "healthy"):
+            ready, problem = _newest(shown)
+            if ready:
                 return shown
-            problem = str(shown.get("problem") or "")
-            if state == "failed":
-                raise Unavailable(f"{name} does not start: {problem or 'its log says why'}")
+            if problem is not None:
+                raise Unavailable(f"{name} does not start: {problem or 'the log of its replica says why'}")
             if time.monotonic() > end:
-                raise Unavailable(
-                    f"{name} is not ready after {timeout:.0f} s ({state}). {problem} Look again with: drivetrain ps".replace("  ", " ")
-                )
+                raise Unavailable(f"{name} is not ready after {timeout:.0f} s. Look again with: drivetrain ps")
             time.sleep(0.1)
 
     def delete(self, name: str) -> None:
@@ -129,6 +128,19 @@ class Deployments(Group):
 
     def restart(self, name: str) -> Json:
         return self._one("POST", f"/deployments/{segment(name)}/restart")
+
+
+def _newest(deployment: Json) -> tuple[bool, str | None]:
+    """(whether the newest variant is ready, why it will not be)."""
+    live = [variant for variant in deployment["variants"] if variant.get("retired_ms") is None]
+    variant = max(live, key=lambda one: int(one["created_ms"]), default=None)
+    if variant is None:
+        return False, "it was deleted"
+    replicas = [replica for replica in deployment["replicas"] if replica["variant_id"] == variant["id"]]
+    if any(replica["state"] == "ready" for replica in replicas) or (not replicas and variant["min_replicas"] == 0):
+        return True, None
+    given_up = [one for one in replicas if one["state"] == "failed" or int(one.get("restarts") or 0) >= GIVE_UP]
+    return False, str(given_up[0].get("message") or "") if given_up else None
 
 
 class Jobs(Group):
@@ -166,8 +178,9 @@ class Jobs(Group):
 class Runs(Group):
     """Runs of experiments."""
 
-    def list(self, *, experiment: str | None = None, limit: int = 50) -> list[Json]:
-        return self._list("/runs", "runs", experiment=experiment, limit=limit)
+    def list(self, *, experiment: str | None = None, filter: str | None = None, limit: int = 50) -> list[Json]:  # noqa: A002
+        """The newest runs; `filter` is in mlflow's grammar."""
+        return self._list("/runs", "runs", experiment=experiment, filter=filter, limit=limit)
 
     def get(self, run_id: str) -> Json:
         return self._one("GET", f"/runs/{segment(run_id)}")

@@ -67,9 +67,10 @@ class Connection:
         params: Mapping[str, Any] | None = None,
         content: Iterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
+        again: bool | None = None,
     ) -> Any:
         """The answer's JSON. Raises the `DrivetrainError` that the server sent, or `Unreachable`."""
-        return self._decoded(self.send(method, path, body, params=params, content=content, headers=headers))
+        return self._decoded(self.send(method, path, body, params=params, content=content, headers=headers, again=again))
 
     def send(
         self,
@@ -80,20 +81,23 @@ class Connection:
         params: Mapping[str, Any] | None = None,
         content: Iterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
+        again: bool | None = None,
     ) -> httpx.Response:
-        """As `json`, but the answer itself."""
+        """As `json`, but the answer itself. `again`: it does no harm to send it twice (default: by the method)."""
+        again = method in _IDEMPOTENT if again is None else again
         query = {key: value for key, value in (params or {}).items() if value is not None}
-        end = time.monotonic() + (self._patience if method in _IDEMPOTENT and content is None else 0)
+        end = time.monotonic() + (self._patience if content is None else 0.0)
         while True:
             try:
                 answer = self._http.request(
                     method, path, params=query or None, json=body, content=content, headers=dict(headers) if headers else None
                 )
             except httpx.TransportError as error:
-                if time.monotonic() >= end:
+                # What never reached the server can be sent again in any case.
+                if time.monotonic() >= end or not (again or isinstance(error, httpx.ConnectError)):
                     raise self._unreachable(error) from error
             else:
-                if answer.status_code != 503 or time.monotonic() >= end:
+                if answer.status_code != 503 or not again or time.monotonic() >= end:
                     raise_for(answer)
                     return answer
             time.sleep(0.25)

@@ -63,7 +63,7 @@ def push(
     for path, file in files.items():
         digests[path], done = _hash(file, done, total, tell), done + sizes[path]
     wanted = {digests[path]: sizes[path] for path in files}
-    known = set(connection.json("POST", "/api/v1/blobs/known", {"blobs": wanted})["known"])
+    known = set(connection.json("POST", "/api/v1/blobs/known", {"blobs": wanted}, again=True)["known"])
     missing = {digests[path]: file for path, file in files.items() if digests[path] not in known}
     to_send = sum(wanted[digest] for digest in missing)
     sent = 0
@@ -73,7 +73,7 @@ def push(
     body: dict[str, Any] = {"files": digests, "message": message or f"Import {len(files)} files", "create": True}
     if register:
         body["register"] = {"source": source, "description": description, "run_id": run_id, "tags": dict(tags or {})}
-    answer: Json = connection.json("POST", f"/api/v1/repos/{segment(name)}/commits", body, params={"kind": kind})
+    answer: Json = connection.json("POST", f"/api/v1/repos/{segment(name)}/commits", body, params={"kind": kind}, again=True)
     return {**answer, "files": len(files), "bytes": total, "uploaded": to_send}
 
 

@@ -10,7 +10,9 @@ import base64
 import csv
 import hashlib
 import io
+import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -19,6 +21,7 @@ from email.parser import HeaderParser
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+from drivetrain import config
 from drivetrain.client import Client
 from drivetrain.errors import DrivetrainError, Invalid, NotFound, StorageFull
 from drivetrain.registry import names
@@ -46,10 +49,11 @@ class Job(Protocol):
 
 
 def run(job: Job) -> dict[str, Any]:
-    """The handler of jobs of kind `pull`. Spec: `source`, and optionally `name` and `pip_args`."""
+    """The handler of jobs of kind `pull`. Spec: `source`, and optionally `name`."""
     source = str(job.spec["source"])
     package, version = parse_source(source)
-    wheel = fetch(job, package, version, [str(argument) for argument in job.spec.get("pip_args") or ()])
+    # Arguments for pip are the server's to give, never the submitter's: they can name files and addresses.
+    wheel = fetch(job, package, version, config.load(job.folder).pip_args)
     about = read_about(wheel)
     found = f"{about['Name']}=={about['Version']}"
     job.log(f"{wheel.name}: {found}")
@@ -62,9 +66,11 @@ def run(job: Job) -> dict[str, Any]:
         source=f"pypi:{found}",
         description=about["Summary"] or "",
         tags={"package": found, **({"license": about["License"]} if about["License"] else {})},
-        progress=lambda done, total, message: job.progress(done, total, message),
+        progress=job.progress,
     )
     job.log(f"{answer['repo']['slug']} version {answer['version']['number']}: {answer['files']} files, {answer['bytes']} bytes")
+    for leftover in ("wheel", "files"):
+        shutil.rmtree(job.folder / leftover, ignore_errors=True)
     return {
         "repo": answer["repo"]["slug"],
         "version": answer["version"]["number"],
@@ -96,7 +102,9 @@ def fetch(job: Job, package: str, version: str | None, pip_args: Sequence[str]) 
     job.progress(0, 0, f"asking for {requirement}")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--progress-bar", "raw"]
     command += ["--disable-pip-version-check", "--no-input", "--dest", str(folder), *pip_args, requirement]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
+    environ = {**os.environ, "PIP_RESUME_RETRIES": "10"}  # a pip that is too old to know it ignores it
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environ) as pip:
         assert pip.stdout is not None
         said: list[str] = []
         for line in pip.stdout:
@@ -144,6 +152,9 @@ def unpack(job: Job, wheel: Path) -> dict[str, Path]:
             raise Invalid(f"{wheel.name} has no model file inside: none of {', '.join(MODELS)}, and no MLmodel.")
         record = _record(archive)
         total = sum(archive.getinfo(member).file_size for member in chosen)
+        target.mkdir(parents=True, exist_ok=True)
+        if total > shutil.disk_usage(target).free:
+            raise StorageFull(f"The {total >> 20} MiB of models in {wheel.name} do not fit on the disk. Free some space and pull it again.")
         done = 0
         files: dict[str, Path] = {}
         for member, path in chosen.items():

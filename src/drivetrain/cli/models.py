@@ -1,0 +1,143 @@
+"""`drivetrain models`: what is registered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from drivetrain.cli import output
+from drivetrain.cli.connect import connect, model_names
+from drivetrain.cli.output import JsonFlag, ago, console, emit, note, size
+
+app = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
+
+Model = Annotated[str, typer.Argument(help="The model.", autocompletion=model_names)]
+Ref = Annotated[str, typer.Option(help="Which one: a version number, an alias, a tag, a branch or a commit.")]
+
+
+@app.callback()
+def models(context: typer.Context, as_json: JsonFlag = False) -> None:
+    """Registered models: versions, aliases, files. Without a command: list them."""
+    if context.invoked_subcommand is None:
+        list_models(as_json=as_json)
+
+
+@app.command("list")
+def list_models(as_json: JsonFlag = False) -> None:
+    """List models, the latest changed first."""
+    with connect() as client:
+        found = client.models.list()
+    if as_json:
+        emit(found)
+        return
+    made = output.table("model", ">latest", "aliases", "changed", "description")
+    lines = [(m["slug"], m["latest"], _aliases(m["aliases"]), ago(m["updated_ms"]), m["description"]) for m in found]
+    output.rows(made, lines, empty="No model is registered. Import one with: drivetrain pull ./model.gguf --name mine")
+
+
+@app.command()
+def show(name: Model, as_json: JsonFlag = False) -> None:
+    """Show a model's versions: aliases, where each came from."""
+    with connect() as client:
+        found = client.models.get(name)
+    if as_json:
+        emit(found)
+        return
+    repo = found["repo"]
+    console().print(f"[bold]{repo['slug']}[/]  {repo['description']}".rstrip())
+    made = output.table(">version", "aliases", "run", "source", "by", "registered")
+    lines = [
+        (v["number"], " ".join(v["aliases"]), (v["run_id"] or "")[:12], v["source"], v["user"], ago(v["created_ms"]))
+        for v in found["versions"]
+    ]
+    output.rows(made, lines, empty="No version is registered yet.")
+
+
+@app.command()
+def files(name: Model, ref: Ref = "latest", as_json: JsonFlag = False) -> None:
+    """List the files of a version."""
+    with connect() as client:
+        found = client.models.files(name, ref=ref)
+    if as_json:
+        emit(found)
+        return
+    made = output.table("path", ">size", "sha256")
+    output.rows(made, [(path, size(f["size"]), f["sha256"][:16]) for path, f in found["files"].items()], empty="It has no files.")
+
+
+@app.command()
+def download(
+    name: Model,
+    target: Annotated[Path, typer.Argument(help="A folder; it is made.", file_okay=False)],
+    ref: Ref = "latest",
+    as_json: JsonFlag = False,
+) -> None:
+    """Download the files of a version into a folder."""
+    with connect(timeout=600.0) as client:
+        found: dict[str, dict[str, int]] = client.models.files(name, ref=ref)["files"]
+        total = sum(file["size"] for file in found.values())
+        done = 0
+        with output.progress("downloading") as tell:
+            for path, file in found.items():
+                tell(done, total, path)
+                place = target / path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                part = place.with_name(f".{place.name}.part")
+                done += client.models.download(name, path, part, ref=ref)
+                part.replace(place)
+                assert place.stat().st_size == file["size"]
+    if as_json:
+        emit({"folder": str(target), "files": len(found), "bytes": total})
+    else:
+        console().print(f"{len(found)} files, {size(total)}, in {target}")
+
+
+@app.command()
+def alias(
+    name: Model,
+    alias: Annotated[str, typer.Argument(help="As in champion.")],
+    version: Annotated[int | None, typer.Argument(help="The version that it names from now on.")] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove the alias.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Let an alias name a version, or remove it. Deployments made from an alias stay on the version that they were made with."""
+    if delete == (version is not None):
+        raise typer.BadParameter("name a version, or --delete")
+    with connect() as client:
+        if version is None:
+            client.models.delete_alias(name, alias)
+        else:
+            client.models.set_alias(name, alias, version)
+    if as_json:
+        emit({"model": name, "alias": alias, "version": version})
+    else:
+        console().print(f"{name}@{alias} is gone." if version is None else f"{name}@{alias} is version {version}.")
+
+
+@app.command()
+def delete(
+    name: Model,
+    version: Annotated[int | None, typer.Option(help="Only this version.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Delete a model with all its versions, or one version. It cannot be undone; a version's number is never given again."""
+    what = f"version {version} of {name}" if version is not None else f"{name} with all its versions"
+    if not yes:
+        typer.confirm(f"Delete {what}?", abort=True, err=True)
+    with connect() as client:
+        if version is None:
+            client.models.delete(name)
+        else:
+            client.models.delete_version(name, version)
+    if as_json:
+        emit({"model": name, "version": version, "deleted": True})
+    else:
+        console().print(f"Deleted {what}.")
+        note("[dim]Files that nothing else uses are removed from the disk within the hour.[/]")
+
+
+def _aliases(found: dict[str, int]) -> str:
+    return " ".join(f"@{alias}={number}" for alias, number in found.items())
