@@ -84,10 +84,10 @@ class Supervisor:
             publish=self._channel.publish,
             inflight=self._channel.inflight,
         )
-        self._jobs = JobsLoop(
-            platform.jobs, JOB_HANDLERS, platform.identity, self._home, self._local, self._settings, url=self._inner_url(port)
-        )
         leases = Leases(platform.db, self._home.server_id)
+        self._jobs = JobsLoop(
+            platform.jobs, JOB_HANDLERS, platform.identity, self._home, self._local, leases, self._settings, url=self._inner_url(port)
+        )
         self._events = EventsLoop(EventFolder(platform.db, platform.blobs, self._home, self._settings), leases, self._settings)
 
     def run(self) -> None:

@@ -125,17 +125,27 @@ class Jobs:
     def died(self, job_id: str, error: str, *, most_attempts: int) -> None:
         """Its process ended without a word: queue it again, unless that happened too often."""
         with self._db.write() as c:
-            row = c.execute(sa.select(t).where(t.c.id == job_id)).one()
-            again = row.attempts < most_attempts and not row.cancel_requested
-            ended = {"state": FAILED, "error": f"{error} It was tried {row.attempts} times.", "ended_ms": now_ms()}
-            c.execute(sa.update(t).where(t.c.id == job_id, t.c.state == RUNNING).values({"state": QUEUED} if again else ended))
+            row = c.execute(sa.select(t).where(t.c.id == job_id, t.c.state == RUNNING)).one_or_none()
+            if row is None:
+                return
+            if row.cancel_requested:
+                values: dict[str, Any] = {"state": CANCELLED, "ended_ms": now_ms()}
+            elif row.attempts < most_attempts:
+                values = {"state": QUEUED}
+            else:
+                values = {"state": FAILED, "error": f"{error} It was tried {row.attempts} times."[:4000], "ended_ms": now_ms()}
+            c.execute(sa.update(t).where(t.c.id == job_id, t.c.state == RUNNING).values(values))
 
-    def orphans(self, server_id: str, *, most_attempts: int) -> None:
-        """Jobs that this server ran in an earlier life: their processes died with it."""
+    def running(self, server_id: str) -> set[str]:
+        """Jobs that this server runs, or ran in an earlier life."""
         with self._db.read() as c:
-            ids = c.scalars(sa.select(t.c.id).where(t.c.state == RUNNING, t.c.server_id == server_id)).all()
-        for job_id in ids:
-            self.died(job_id, "The server was stopped while it ran.", most_attempts=most_attempts)
+            return set(c.scalars(sa.select(t.c.id).where(t.c.state == RUNNING, t.c.server_id == server_id)))
+
+    def others(self, server_id: str) -> set[str]:
+        """The other servers that run jobs."""
+        query = sa.select(t.c.server_id).where(t.c.state == RUNNING, t.c.server_id != server_id).distinct()
+        with self._db.read() as c:
+            return {str(other) for other in c.scalars(query)}
 
     def to_cancel(self, server_id: str) -> set[str]:
         with self._db.read() as c:

@@ -126,11 +126,13 @@ class DeploymentsLoop:
         self._news.set()
 
     def run(self) -> None:
-        with self._db.write() as c:
-            c.execute(sa.delete(t.replicas).where(t.replicas.c.server_id == self._home.server_id))
         looked = 0.0
+        tidy = False
         while not self._stopping:
             try:
+                if not tidy:
+                    self._forget()
+                    tidy = True
                 if self._look or time.monotonic() - looked > LOOK_SECONDS:
                     self._look = False
                     looked = time.monotonic()
@@ -373,5 +375,12 @@ class DeploymentsLoop:
             if running.child is not None:
                 running.child.stop(max(0.0, end - time.monotonic()))
             running.end()
+        try:
+            self._forget()
+        except Exception:
+            log.exception("the deployments loop could not write down its end; the next start will")
+
+    def _forget(self) -> None:
+        """No replica of this server runs: those of an earlier life died with it."""
         with self._db.write() as c:
             c.execute(sa.delete(t.replicas).where(t.replicas.c.server_id == self._home.server_id))

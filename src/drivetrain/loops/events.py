@@ -44,4 +44,7 @@ class EventsLoop:
                         self._folder.expire()
             except Exception:
                 log.exception("the events loop failed at a step; it goes on")
-        self._folder.fold()
+        try:
+            self._folder.fold()
+        except Exception:
+            log.exception("the last events were not counted; the next start will count them")

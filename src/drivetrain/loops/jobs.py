@@ -18,25 +18,41 @@ from drivetrain.identity.service import Identity
 from drivetrain.jobs.model import Assignment, Job
 from drivetrain.jobs.service import Jobs
 from drivetrain.store.home import Home
+from drivetrain.store.leases import Leases
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 TICK_SECONDS = 0.1
 TOKEN_SECONDS = 7 * 24 * 3600.0
+LEASE_SECONDS = 30.0
+STOPPED = "The server was stopped while it ran."
 
 
 class JobsLoop:
-    """`handlers`: kind → `module:function`. `url` is where jobs reach this server."""
+    """`handlers`: kind → `module:function`. `url` is where jobs reach this server.
+
+    Each server holds a lease for as long as it lives; what a server ran whose lease has run out is queued again by another.
+    """
 
     def __init__(
-        self, jobs: Jobs, handlers: Mapping[str, str], identity: Identity, home: Home, local: Local, settings: Settings, *, url: str
+        self,
+        jobs: Jobs,
+        handlers: Mapping[str, str],
+        identity: Identity,
+        home: Home,
+        local: Local,
+        leases: Leases,
+        settings: Settings,
+        *,
+        url: str,
     ) -> None:
         self._jobs = jobs
         self._handlers = handlers
         self._identity = identity
         self._home = home
         self._local = local
+        self._leases = leases
         self._settings = settings
         self._url = url
         self._running: dict[str, tuple[Job, Child]] = {}
@@ -51,8 +67,7 @@ class JobsLoop:
         self._news.set()
 
     def run(self) -> None:
-        self._jobs.orphans(self._home.server_id, most_attempts=self._settings.job_attempts)
-        looked = 0.0
+        looked = -LOOK_SECONDS
         while not self._stopping:
             try:
                 self._reap()
@@ -63,17 +78,34 @@ class JobsLoop:
             except Exception:
                 log.exception("the jobs loop failed at a step; it goes on")
             self._news.wait(TICK_SECONDS if self._running else LOOK_SECONDS)
-        for job, child in self._running.values():
-            child.stop(2.0)
-            self._jobs.died(job.id, "The server was stopped while it ran.", most_attempts=self._settings.job_attempts + 1)
+        for _, child in self._running.values():
+            child.terminate()
+        try:
+            for job, child in list(self._running.values()):
+                child.stop(2.0)
+                self._settle(job.id, STOPPED, attempts=1)
+            self._leases.release(lease_of(self._home.server_id))
+        except Exception:
+            log.exception("the jobs loop could not write down its end; the next start will")
 
     def step(self) -> None:
+        self._leases.acquire(lease_of(self._home.server_id), LEASE_SECONDS)
+        mine = self._jobs.running(self._home.server_id)
+        for job_id in mine - self._running.keys():
+            self._settle(job_id, STOPPED)  # of an earlier life: its process died with that
+        for job_id in self._running.keys() - mine:
+            # This server was out of touch for so long that another has taken the job over.
+            self._running.pop(job_id)[1].stop(0.0)
         for job_id in self._jobs.to_cancel(self._home.server_id):
             if job_id in self._running:
-                _, child = self._running.pop(job_id)
-                child.stop(5.0)
+                self._running.pop(job_id)[1].stop(5.0)
             self._jobs.cancelled(job_id)
             shutil.rmtree(self.folder(job_id), ignore_errors=True)
+        for other in self._jobs.others(self._home.server_id):
+            if self._leases.acquire(lease_of(other), LEASE_SECONDS):
+                for job_id in self._jobs.running(other):
+                    self._jobs.died(job_id, "Its server went away.", most_attempts=self._settings.job_attempts)
+                self._leases.release(lease_of(other))
         while len(self._running) < self._settings.jobs and (job := self._jobs.claim(self._home.server_id)) is not None:
             self._start(job)
 
@@ -81,9 +113,10 @@ class JobsLoop:
         return self._home.path / "jobs" / job_id
 
     def _start(self, job: Job) -> None:
+        if job.kind not in self._handlers:
+            self._jobs.failed(job.id, f"This server knows no jobs of kind {job.kind!r}. Was it submitted to another version?")
+            return
         folder = self.folder(job.id)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (folder / "outcome.json").unlink(missing_ok=True)
         owner = Context(user_id=job.user_id, user_name=job.user_name, workspace_id=job.workspace_id, workspace=job.workspace)
         token = self._identity.job_token(owner, scopes=(Scope.read, Scope.write, Scope.invoke), seconds=TOKEN_SECONDS)
         assignment = Assignment(
@@ -97,9 +130,15 @@ class JobsLoop:
             workspace=job.workspace,
         )
         file = folder / "assignment.json"
-        file.touch(mode=0o600)
-        file.write_bytes(msgspec.json.encode(assignment))
-        child = self._local.start("drivetrain.compute.worker", [str(file)], log=f"job-{job.id}.log")
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (folder / "outcome.json").unlink(missing_ok=True)
+            file.touch(mode=0o600)
+            file.write_bytes(msgspec.json.encode(assignment))
+            child = self._local.start("drivetrain.compute.worker", [str(file)], log=f"job-{job.id}.log")
+        except OSError as error:
+            self._jobs.died(job.id, f"It could not be started: {error}.", most_attempts=self._settings.job_attempts)
+            return
         self._running[job.id] = (job, child)
 
     def _reap(self) -> None:
@@ -107,16 +146,24 @@ class JobsLoop:
             if child.code is None:
                 continue
             child.kill()  # what it may have left behind in its process group
-            del self._running[job.id]
-            folder = self.folder(job.id)
-            try:
-                outcome = msgspec.json.decode((folder / "outcome.json").read_bytes())
-            except (OSError, msgspec.DecodeError):
-                how = f"Its process ended with status {child.code}. {child.last_words(600)}"
-                self._jobs.died(job.id, how, most_attempts=self._settings.job_attempts)
-                continue
-            if "error" in outcome:
-                self._jobs.failed(job.id, outcome["error"])
-            else:
-                self._jobs.succeeded(job.id, outcome["result"])
-            shutil.rmtree(folder, ignore_errors=True)
+            self._settle(job.id, f"Its process ended with status {child.code}. {child.last_words(600)}")
+            del self._running[job.id]  # not before its outcome is in the database
+
+    def _settle(self, job_id: str, how: str, *, attempts: int = 0) -> None:
+        """Take the outcome that a process left behind; without one, `how` it died decides. `attempts`: how many more than usual it has."""
+        folder = self.folder(job_id)
+        try:
+            outcome = msgspec.json.decode((folder / "outcome.json").read_bytes())
+        except (OSError, msgspec.DecodeError):
+            self._jobs.died(job_id, how, most_attempts=self._settings.job_attempts + attempts)
+            return
+        if "error" in outcome:
+            self._jobs.failed(job_id, outcome["error"])
+        else:
+            self._jobs.succeeded(job_id, outcome["result"])
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def lease_of(server_id: str) -> str:
+    """The lease that says that a server lives and looks after its jobs."""
+    return f"jobs/{server_id}"

@@ -73,7 +73,10 @@ class Running:
         log = f"replica-{self.id}.log"
         child = local.start("drivetrain.engines.replica", [str(path)], log=log, environ=environment(self.variant.engine, settings))
         if self.state == "ended":
-            child.kill()  # stopped while its files were on their way
+            # Stopped while its files were on their way.
+            child.kill()
+            child.process.wait()
+            self.end()
             return
         self.child = child
         self.state = "starting"
@@ -83,7 +86,8 @@ class Running:
         if self.child is None or self.state == "ended":
             return False
         if self.child.code is not None:
-            self.failure = self._why(self.child)
+            if self.state not in ("draining", "stopping"):
+                self.failure = self._why(self.child)
             self.end()
             return True
         now = time.monotonic()
