@@ -56,6 +56,7 @@ class JobsLoop:
         self._settings = settings
         self._url = url
         self._running: dict[str, tuple[Job, Child]] = {}
+        self._renewed = -LEASE_SECONDS
         self._news = threading.Event()
         self._stopping = False
 
@@ -89,7 +90,8 @@ class JobsLoop:
             log.exception("the jobs loop could not write down its end; the next start will")
 
     def step(self) -> None:
-        self._leases.acquire(lease_of(self._home.server_id), LEASE_SECONDS)
+        if time.monotonic() - self._renewed > LEASE_SECONDS / 3 and self._leases.acquire(lease_of(self._home.server_id), LEASE_SECONDS):
+            self._renewed = time.monotonic()
         mine = self._jobs.running(self._home.server_id)
         for job_id in mine - self._running.keys():
             self._settle(job_id, STOPPED)  # of an earlier life: its process died with that
