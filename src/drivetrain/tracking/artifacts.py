@@ -1,0 +1,126 @@
+"""Artifacts: files that belong to a run, a logged model or a workspace, as paths that name blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from drivetrain.errors import DrivetrainError, Invalid, NotFound
+from drivetrain.identity.model import Context, Scope
+from drivetrain.store.blobs import Blob
+from drivetrain.store.ids import now_ms
+from drivetrain.store.sql import upsert
+from drivetrain.tracking import checks
+from drivetrain.tracking import tables as t
+from drivetrain.tracking.inputs import Inputs
+from drivetrain.tracking.model import Artifact, Owner
+
+_a = t.artifacts.c
+
+
+class Artifacts(Inputs):
+    def check_owner(self, ctx: Context, kind: Owner, owner: str, *, writable: bool = False) -> None:
+        """Raises `NotFound` for what is not there or another workspace's, `Invalid` for a deleted run that is to be written to."""
+        ctx.require(Scope.write if writable else Scope.read)
+        with self.db.read() as c:
+            self._owner(c, ctx, kind, owner, writable=writable)
+
+    def put_artifact(self, ctx: Context, kind: Owner, owner: str, path: str, blob: Blob) -> None:
+        """Let `path` be the blob; a file that was there before is replaced."""
+        ctx.require(Scope.write)
+        checks.path(path)
+        row = {
+            "owner_kind": kind.value,
+            "owner_id": owner,
+            "path": path,
+            "sha256": blob.sha256,
+            "size": blob.size,
+            "created_ms": now_ms(),
+        }
+        folders = [path[:at] for at, letter in enumerate(path) if letter == "/"]
+
+        def work(c: sa.Connection) -> DrivetrainError | None:
+            try:
+                self._owner(c, ctx, kind, owner, writable=True)
+            except DrivetrainError as error:
+                return error
+            clash = sa.or_(_a.path.in_(folders), _below(path))
+            if (other := c.scalar(sa.select(_a.path).where(*_of(kind, owner), clash).limit(1))) is not None:
+                return Invalid(f"{path!r} cannot be a file: there is {other!r} already, and no name is a file and a folder.", param="path")
+            upsert(c, t.artifacts, [row], key=["owner_kind", "owner_id", "path"], update=["sha256", "size", "created_ms"])
+            return None
+
+        if (error := self.db.group_write(work)) is not None:
+            raise error
+
+    def list_artifacts(self, ctx: Context, kind: Owner, owner: str, folder: str = "") -> list[Artifact]:
+        """The files and folders right below `folder`; for a file just that one; for nothing, nothing."""
+        ctx.require(Scope.read)
+        folder = checks.folder(folder)
+        with self.db.read() as c:
+            self._owner(c, ctx, kind, owner)
+            query = sa.select(_a.path, _a.sha256, _a.size).where(*_of(kind, owner))
+            if folder:
+                query = query.where(sa.or_(_a.path == folder, _below(folder)))
+            rows = c.execute(query).all()
+        prefix = f"{folder}/" if folder else ""
+        found: dict[str, Artifact] = {}
+        for path, sha256, size in rows:
+            if path == folder:
+                return [Artifact(path, sha256, size)]
+            name, slash, _ = path[len(prefix) :].partition("/")
+            found[name] = Artifact(prefix + name, "", 0) if slash else Artifact(path, sha256, size)
+        return [found[name] for name in sorted(found)]
+
+    def get_artifact(self, ctx: Context, kind: Owner, owner: str, path: str) -> Artifact:
+        ctx.require(Scope.read)
+        checks.path(path)
+        with self.db.read() as c:
+            self._owner(c, ctx, kind, owner)
+            row = c.execute(sa.select(_a.path, _a.sha256, _a.size).where(*_of(kind, owner), _a.path == path)).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no artifact {checks.shown(path)} in {kind.value} {owner}: list what there is.", param="path")
+        return Artifact(row.path, row.sha256, row.size)
+
+    def delete_artifacts(self, ctx: Context, kind: Owner, owner: str, path: str) -> int:
+        """Delete a file, or a folder with all in it; how many files that were."""
+        ctx.require(Scope.write)
+        checks.path(path)
+        with self.db.write() as c:
+            self._owner(c, ctx, kind, owner, writable=True)
+            return c.execute(t.artifacts.delete().where(*_of(kind, owner), sa.or_(_a.path == path, _below(path)))).rowcount
+
+    def manifest(self, ctx: Context, kind: Owner, owner: str, folder: str = "") -> dict[str, tuple[str, int]]:
+        """All files below `folder`, as path (relative to it) → (sha256, size): what a commit of them names."""
+        ctx.require(Scope.read)
+        folder = checks.folder(folder)
+        with self.db.read() as c:
+            self._owner(c, ctx, kind, owner)
+            query = sa.select(_a.path, _a.sha256, _a.size).where(*_of(kind, owner)).order_by(_a.path)
+            if folder:
+                query = query.where(_below(folder))
+            skip = len(folder) + 1 if folder else 0
+            return {path[skip:]: (sha256, size) for path, sha256, size in c.execute(query)}
+
+    def live_blobs(self) -> set[str]:
+        """The blobs that some artifact names: what a sweep must keep."""
+        with self.db.read() as c:
+            return set(c.scalars(sa.select(_a.sha256).distinct()))
+
+    def _owner(self, c: sa.Connection, ctx: Context, kind: Owner, owner: str, *, writable: bool = False) -> None:
+        if kind is Owner.run:
+            self._run(c, ctx, owner, writable=writable)
+        elif kind is Owner.model:
+            self._model(c, ctx, owner)
+        elif owner != ctx.workspace_id:
+            raise NotFound("There is no such place for artifacts in this workspace.", param="path")
+
+
+def _of(kind: Owner, owner: str) -> Sequence[sa.ColumnElement[bool]]:
+    return _a.owner_kind == kind.value, _a.owner_id == owner
+
+
+def _below(folder: str) -> Any:
+    return sa.func.substr(_a.path, 1, len(folder) + 1) == f"{folder}/"

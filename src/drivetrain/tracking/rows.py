@@ -1,0 +1,125 @@
+"""What all of tracking's verbs share: finding rows of the caller's workspace, and the forms of stored values."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from drivetrain.errors import Invalid, NotFound
+from drivetrain.identity.model import Context
+from drivetrain.store.blobs import Blobs
+from drivetrain.store.ids import now_ms
+from drivetrain.store.sql import Database, upsert
+from drivetrain.tracking import tables as t
+from drivetrain.tracking.checks import shown
+
+CHUNK = 500  # SQLite takes a limited number of parameters in one statement
+DEFAULT = "Default"
+
+
+class Base:
+    """The ground that the groups of verbs stand on."""
+
+    def __init__(self, db: Database, blobs: Blobs) -> None:
+        self.db = db
+        self.blobs = blobs
+
+    def _experiment(self, c: sa.Connection, ctx: Context, experiment_id: str, *, writable: bool = False) -> sa.Row[Any]:
+        """The experiment's row. "0" exists in every workspace; its row is made at the first write."""
+        e = t.experiments.c
+        row = None
+        if experiment_id.isascii() and experiment_id.isdigit() and len(experiment_id) < 10:
+            query = sa.select(t.experiments).where(e.workspace_id == ctx.workspace_id, e.number == int(experiment_id))
+            row = c.execute(query).one_or_none()
+            if row is None and int(experiment_id) == 0:
+                row = self._default(c, ctx) if writable else None
+        if row is None:
+            raise NotFound(f"There is no experiment with the id {shown(experiment_id)} in this workspace.", param="experiment_id")
+        if writable and row.lifecycle != "active":
+            raise Invalid(f"The experiment {row.name!r} ({experiment_id}) is deleted: restore it before writing to it.")
+        return row
+
+    def _default(self, c: sa.Connection, ctx: Context) -> sa.Row[Any]:
+        now = now_ms()
+        values = {"workspace_id": ctx.workspace_id, "number": 0, "name": DEFAULT, "lifecycle": "active", "artifact_location": ""}
+        upsert(c, t.experiments, [values | {"created_ms": now, "updated_ms": now}], key=["workspace_id", "number"])
+        e = t.experiments.c
+        return c.execute(sa.select(t.experiments).where(e.workspace_id == ctx.workspace_id, e.number == 0)).one()
+
+    def _ready(self, ctx: Context) -> None:
+        """Make the workspace's experiment "0" if it is not there yet."""
+        e = t.experiments.c
+        with self.db.read() as c:
+            if c.scalar(sa.select(e.uid).where(e.workspace_id == ctx.workspace_id, e.number == 0)) is not None:
+                return
+        with self.db.write() as c:
+            self._default(c, ctx)
+
+    def _run(self, c: sa.Connection, ctx: Context, run_id: str, *, writable: bool = False) -> sa.Row[Any]:
+        query = sa.select(t.runs).where(t.runs.c.id == run_id, t.runs.c.workspace_id == ctx.workspace_id)
+        row = c.execute(query).one_or_none()
+        if row is None:
+            raise no_run(run_id)
+        if writable and row.lifecycle != "active":
+            raise deleted_run(run_id)
+        return row
+
+    def _model(self, c: sa.Connection, ctx: Context, model_id: str) -> sa.Row[Any]:
+        m = t.logged_models.c
+        query = sa.select(t.logged_models).where(m.id == model_id, m.workspace_id == ctx.workspace_id, m.lifecycle == "active")
+        row = c.execute(query).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no logged model {shown(model_id)} in this workspace.", param="model_id")
+        return row
+
+
+def no_run(run_id: str) -> NotFound:
+    return NotFound(f"There is no run {shown(run_id)} in this workspace.", param="run_id")
+
+
+def deleted_run(run_id: str) -> Invalid:
+    return Invalid(f"The run {run_id} is deleted: restore it before writing to it.", param="run_id")
+
+
+def packed(value: float) -> tuple[int, float]:
+    """(nan, value) as it is stored."""
+    return (1, 0.0) if math.isnan(value) else (0, value)
+
+
+def unpacked(nan: int, value: float) -> float:
+    return math.nan if nan else value
+
+
+def location(row: Any, number: int) -> str:
+    """Where an experiment's artifacts are, in the client's terms. `row` has an `artifact_location`."""
+    return row.artifact_location or f"mlflow-artifacts:/{number}"
+
+
+def chunked(values: Iterable[str], size: int = CHUNK) -> Iterator[list[str]]:
+    items = list(values)
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def to_token(values: list[Any]) -> str:
+    """A page token: where the page ended."""
+    return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def from_token(token: str, length: int | None = None) -> list[Any]:
+    """Raises `Invalid` for a token that was not made here."""
+    try:
+        found = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+    except (ValueError, binascii.Error):
+        found = None
+    if not isinstance(found, list) or (length is not None and len(found) != length):
+        raise Invalid(
+            f"{shown(token)} is not a page token of this search: send the one that came with the page before.", param="page_token"
+        )
+    return found

@@ -1,0 +1,12 @@
+"""Tracking's verbs. Each is one transaction, sees the caller's workspace only, and is durable when it returns."""
+
+from __future__ import annotations
+
+from drivetrain.tracking.logged import LoggedModels
+
+
+class Tracking(LoggedModels):
+    """Experiments, runs, metrics, inputs, artifacts and logged models, on one database and one blob store. Thread-safe.
+
+    Each group of verbs has its module, and stands on the one before it: experiments, runs, metrics, inputs, artifacts, logged models.
+    """
