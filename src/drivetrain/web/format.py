@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from markupsafe import Markup, escape
 
 from drivetrain.store.ids import now_ms
+from drivetrain.web.svg import fit
 
 DASH = "–"
 
 
-def number(value: float | int | None, digits: int = 4) -> str:
+def number(value: float | None, digits: int = 4) -> str:
     """At most `digits` significant digits; integers whole, with thin spaces between thousands."""
     if value is None:
         return DASH
@@ -37,14 +39,14 @@ def number(value: float | int | None, digits: int = 4) -> str:
     return text.replace("-", "−") if text.startswith("-") else text
 
 
-def compact(value: float | int | None) -> Markup:
+def compact(value: float | None) -> Markup:
     """A count for a large figure: 1 234, 12.3 k, 4.56 M."""
     if value is None:
-        return Markup(DASH)
+        return escape(DASH)
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             return _with_unit(number(value / (1e3 if unit == "k" else size), 3), unit)
-    return Markup(number(value, 3))
+    return escape(number(value, 3))
 
 
 def size(value: int | None) -> str:
@@ -67,7 +69,7 @@ def duration(ms: float | None) -> str:
 def duration_figure(ms: float | None) -> Markup:
     """The same for a large figure, with the unit set apart."""
     if ms is None:
-        return Markup(DASH)
+        return escape(DASH)
     parts = _duration(ms)
     return Markup(" ").join(_with_unit(parts[i], parts[i + 1].strip()) for i in range(0, len(parts), 2))
 
@@ -75,7 +77,7 @@ def duration_figure(ms: float | None) -> Markup:
 def _duration(ms: float | None) -> list[str]:
     if ms is None:
         return [DASH]
-    if ms < 1000:
+    if ms < 999.5:
         return [number(ms, 2 if ms < 10 else 3), "\u00a0ms"]
     seconds = ms / 1000
     if seconds < 60:
@@ -102,7 +104,7 @@ def _with_unit(text: str, unit: str) -> Markup:
 def ago(ms: int | None, now: int | None = None) -> Markup:
     """How long ago, with the exact moment on hover; the page keeps it up to date."""
     if not ms:
-        return Markup(f'<span class="faint">{DASH}</span>')
+        return Markup('<span class="faint">{}</span>').format(DASH)
     moment = datetime.fromtimestamp(ms / 1000, UTC)
     seconds = max(0, ((now or now_ms()) - ms) // 1000)
     if seconds < 5:
@@ -159,6 +161,24 @@ def plural(count: int, one: str, many: str | None = None) -> str:
     return f"{number(count)} {one if count == 1 else many or one + 's'}"
 
 
+def until(ms: int) -> Markup:
+    """How long from now, with the exact moment on hover."""
+    moment = datetime.fromtimestamp(ms / 1000, UTC)
+    days = (ms - now_ms()) / 86_400_000
+    text = f"in {plural(round(days), 'day')}" if days >= 1 else "today" if days > 0 else "past"
+    return Markup('<time class="nowrap" datetime="{}" title="{}">{}</time>').format(
+        moment.isoformat(), moment.strftime("%Y-%m-%d %H:%M:%S UTC"), text
+    )
+
+
+def grouped(items: Iterable[Any], key: str) -> list[tuple[str, list[Any]]]:
+    """Items by an attribute, in the order of their first."""
+    found: dict[str, list[Any]] = {}
+    for item in items:
+        found.setdefault(str(getattr(item, key)), []).append(item)
+    return list(found.items())
+
+
 FILTERS: dict[str, Any] = {
     "number": number,
     "compact": compact,
@@ -171,5 +191,7 @@ FILTERS: dict[str, Any] = {
     "short": short,
     "pretty_json": pretty_json,
     "breakable": breakable,
-    "e": escape,
+    "until": until,
+    "groupby_order": grouped,
+    "fit": fit,
 }

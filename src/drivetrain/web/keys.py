@@ -62,7 +62,11 @@ def routes(services: Services, pages: Pages) -> APIRouter:
 
     @router.post("/keys")
     def create(
-        request: Request, ctx: Viewer, name: Annotated[str, Form()] = "", scope: Annotated[tuple[str, ...], Form()] = (), days: Annotated[str, Form()] = ""
+        request: Request,
+        ctx: Viewer,
+        name: Annotated[str, Form()] = "",
+        scope: Annotated[tuple[str, ...], Form()] = (),
+        days: Annotated[str, Form()] = "",
     ) -> Response:
         try:
             key, secret = services.identity.create_key(ctx, name=name.strip(), scopes=scope, days=float(days) if days else None)

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from drivetrain.identity.service import digest, well_formed
+from drivetrain.identity.keys import digest, well_formed
 from drivetrain.web.render import HEADERS, Pages
 from drivetrain.web.services import Services
 from drivetrain.wire.who import COOKIE, SESSION

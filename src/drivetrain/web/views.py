@@ -152,9 +152,6 @@ class MetricRow:
     key: str
     last: float
     step: int
-    points: int
-    least: float | None = None
-    most: float | None = None
 
 
 @dataclass(frozen=True)
@@ -319,6 +316,7 @@ class RequestPage:
     output: str
     opinions: Sequence[Opinion]
     kept: bool
+    notes: Sequence[str]
 
 
 @dataclass(frozen=True)

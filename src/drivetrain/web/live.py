@@ -1,0 +1,155 @@
+"""Live pages: one stream of server-sent events for each, fed by one watcher for the whole process.
+
+A topic has a probe: a cheap question whose answer changes when the page does. Only topics that somebody looks at are probed, once for
+all who look, so a page left open costs one small query in a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from drivetrain.errors import DrivetrainError
+from drivetrain.identity.model import Context
+from drivetrain.store.ids import now_ms
+from drivetrain.web.render import HEADERS, Pages, viewer
+from drivetrain.web.services import Services
+from drivetrain.wire.request import run_sync
+
+log = logging.getLogger(__name__)
+Viewer = Annotated[Context, Depends(viewer)]
+Probe = Callable[[], Hashable]
+
+EVERY_S = 1.0
+BEAT_S = 15.0
+LONGEST_S = 600.0
+MOST_TOPICS = 8
+
+
+class Watcher:
+    """Probes the topics that are looked at, and wakes those who look when an answer has changed."""
+
+    def __init__(self) -> None:
+        self._probes: dict[Hashable, Probe] = {}
+        self._answers: dict[Hashable, Hashable] = {}
+        self._lookers: dict[Hashable, set[asyncio.Queue[str]]] = {}
+        self._names: dict[Hashable, str] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    @contextlib.contextmanager
+    def look(self, key: Hashable, name: str, probe: Probe, queue: asyncio.Queue[str]) -> Iterator[None]:
+        """While the block lasts, put `name` into the queue whenever the probe's answer changes."""
+        self._probes[key] = probe
+        self._names[key] = name
+        self._lookers.setdefault(key, set()).add(queue)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._watch())
+        try:
+            yield
+        finally:
+            self._lookers[key].discard(queue)
+            if not self._lookers[key]:
+                for table in (self._probes, self._answers, self._lookers, self._names):
+                    table.pop(key, None)
+
+    async def _watch(self) -> None:
+        while self._probes:
+            for key, probe in list(self._probes.items()):
+                try:
+                    answer = await run_sync(probe)
+                except DrivetrainError:
+                    answer = None  # it was deleted: the page will say so
+                except Exception:
+                    log.exception("the probe of %s failed", key)
+                    continue
+                if key in self._answers and self._answers[key] != answer:
+                    for queue in self._lookers.get(key, ()):
+                        queue.put_nowait(self._names[key])
+                self._answers[key] = answer
+            await asyncio.sleep(EVERY_S)
+
+
+def probe_of(services: Services, ctx: Context, topic: str) -> Probe:
+    """The question for a topic: deployments, deployment:NAME, runs, run:ID, models, jobs, overview."""
+    kind, _, name = topic.partition(":")
+
+    def traffic(ids: list[str]) -> Hashable:
+        now = now_ms()
+        point = services.events.total(ids, since_ms=now - 120_000, until_ms=now + 60_000)
+        return (point.requests, point.errors)
+
+    def of(deployments: list[object]) -> Hashable:
+        return repr(deployments)
+
+    def deployment() -> Hashable:
+        one = services.serving.get(ctx, name)
+        return (of([one]), traffic([one.id]))
+
+    def all_deployments() -> Hashable:
+        some = services.serving.list(ctx)
+        return (of(list(some)), traffic([one.id for one in some]))
+
+    def run() -> Hashable:
+        one = services.tracking.get_run(ctx, name)
+        return (one.status, len(one.params), len(one.tags), tuple((key, m.step, m.timestamp_ms) for key, m in sorted(one.metrics.items())))
+
+    def runs() -> Hashable:
+        ids = [one.id for one in services.tracking.experiments(ctx)]
+        newest = services.tracking.search_runs(ctx, ids, limit=5).items
+        return tuple((one.id, one.status, len(one.metrics)) for one in newest)
+
+    def models() -> Hashable:
+        return tuple((repo.slug, repo.updated_ms) for repo in services.registry.repos(ctx, limit=50))
+
+    def jobs() -> Hashable:
+        return tuple((job.id, job.state, job.done, job.message) for job in services.jobs.list(ctx, limit=10))
+
+    def overview() -> Hashable:
+        return (all_deployments(), runs(), jobs())
+
+    probes: dict[str, Probe] = {
+        "deployment": deployment,
+        "deployments": all_deployments,
+        "run": run,
+        "runs": runs,
+        "models": models,
+        "jobs": jobs,
+        "overview": overview,
+    }
+    return probes.get(kind, lambda: None)
+
+
+def routes(services: Services, pages: Pages) -> APIRouter:
+    router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
+    watcher = Watcher()
+
+    @router.get("/live")
+    async def live(request: Request, ctx: Viewer, topic: Annotated[tuple[str, ...], Query()] = ()) -> Response:
+        async def stream() -> AsyncIterator[str]:
+            queue: asyncio.Queue[str] = asyncio.Queue()
+            end = time.monotonic() + LONGEST_S
+            with contextlib.ExitStack() as stack:
+                for one in dict.fromkeys(topic[:MOST_TOPICS]):
+                    stack.enter_context(watcher.look((ctx.workspace_id, one), one, probe_of(services, ctx, one), queue))
+                yield "retry: 2000\n\n"
+                while time.monotonic() < end:
+                    try:
+                        changed = {await asyncio.wait_for(queue.get(), BEAT_S)}
+                    except TimeoutError:
+                        yield ": still here\n\n"
+                        continue
+                    while not queue.empty():
+                        changed.add(queue.get_nowait())
+                    yield f"event: change\ndata: {json.dumps(sorted(changed))}\n\n"
+
+        return StreamingResponse(stream(), media_type="text/event-stream", headers=HEADERS)
+
+    return router

@@ -1,0 +1,163 @@
+"""The first page: is everything well, and what changed?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from drivetrain.identity.audit import Entry
+from drivetrain.identity.model import Context
+from drivetrain.jobs.model import Job
+from drivetrain.store.ids import now_ms
+from drivetrain.web import deployments, runs, runtable
+from drivetrain.web import format as fmt
+from drivetrain.web.deployments import HOUR, MINUTE
+from drivetrain.web.render import Pages, viewer
+from drivetrain.web.services import Services
+from drivetrain.web.snippets import first_steps
+from drivetrain.web.svg import spark
+from drivetrain.web.views import DeploymentRow, Figure, Happening, JobRow, Overview, RecentRun, State
+
+Viewer = Annotated[Context, Depends(viewer)]
+_JOBS = {
+    "queued": State("Queued", "idle"),
+    "running": State("Running", "busy"),
+    "succeeded": State("Done", "good"),
+    "failed": State("Failed", "bad"),
+    "cancelled": State("Cancelled", "idle"),
+}
+_VERBS = {
+    "key.create": "made a key",
+    "key.revoke": "revoked a key",
+    "auth.set": "set access to",
+    "user.create": "added the user",
+    "user.disable": "disabled the user",
+    "user.enable": "enabled the user",
+    "workspace.create": "made the workspace",
+    "member.set": "set the role of",
+    "secret.set": "set the secret",
+    "secret.delete": "deleted the secret",
+}
+
+
+def view(services: Services, ctx: Context) -> Overview:
+    now = now_ms()
+    served = services.serving.list(ctx)
+    rows = [deployments.row(services, deployment, now) for deployment in served]
+    jobs = [_job(job) for job in services.jobs.list(ctx, limit=20) if job.ended_ms is None or now - job.ended_ms < HOUR]
+    recent = _runs(services, ctx)
+    models = services.registry.repos(ctx, limit=5)
+    lately = [_happening(entry) for entry in services.identity.audit.log(ctx, limit=8)]
+    for deployment in served:
+        for variant in deployment.variants:
+            text = f"put {deployments.serves(variant)} behind" if not deployment.implicit else f"started {deployments.serves(variant)} as"
+            lately.append(Happening(deployment.created_by, text, deployment.name, deployments.address(deployment.name), variant.created_ms))
+    for repo in models:
+        for version in services.registry.versions(ctx, repo.slug, limit=3):
+            url = f"/models/{quote(repo.slug, safe='')}?version={version.number}"
+            lately.append(Happening(version.user, "registered", f"{repo.name} v{version.number}", url, version.created_ms))
+    return Overview(
+        headline=_headline(rows),
+        state=_state(rows),
+        figures=_figures(services, [deployment.id for deployment in served], now),
+        deployments=rows,
+        jobs=jobs,
+        lately=sorted(lately, key=lambda one: -one.at_ms)[:10],
+        runs=recent,
+        is_empty=not rows and not recent and not models,
+    )
+
+
+def _headline(rows: list[DeploymentRow]) -> str:
+    ill = [row for row in rows if row.state.tone in ("bad", "warn")]
+    if not rows:
+        return "Nothing is deployed yet"
+    if not ill:
+        starting = [row for row in rows if row.state.tone == "busy"]
+        return f"{starting[0].name} is starting" if starting else "Everything is well"
+    return f"{ill[0].name} is {ill[0].state.word.lower()}" if len(ill) == 1 else f"{len(ill)} deployments need a look"
+
+
+def _state(rows: list[DeploymentRow]) -> State:
+    tones = {row.state.tone for row in rows}
+    if "bad" in tones:
+        return State("Failing", "bad")
+    if "warn" in tones:
+        return State("Look", "warn")
+    ready = sum(row.state.tone == "good" for row in rows)
+    idle = sum(row.state.tone == "idle" for row in rows)
+    words = [f"{count} {word}" for count, word in ((ready, "ready"), (idle, "idle")) if count]
+    return State(", ".join(words) or "idle", "good" if ready else "idle")
+
+
+def _figures(services: Services, ids: list[str], now: int) -> list[Figure]:
+    total = services.events.total(ids, since_ms=now - HOUR, until_ms=now)
+    points = services.events.series(ids, since_ms=now - HOUR, until_ms=now, step_ms=2 * MINUTE)
+    share = total.errors / total.requests if total.requests else None
+    return [
+        Figure(
+            "Requests", fmt.compact(total.requests), "in the last hour", spark([p.requests for p in points], "Requests in the last hour")
+        ),
+        Figure(
+            "Errors", fmt.percent(share), fmt.plural(total.errors, "error"), spark([p.errors for p in points], "Errors in the last hour")
+        ),
+        Figure(
+            "Latency p95",
+            fmt.duration_figure(total.latency_p95_ms),
+            f"median {fmt.duration(total.latency_p50_ms)}",
+            spark([p.latency_p95_ms for p in points], "95th percentile of latency in the last hour"),
+        ),
+        Figure(
+            "Tokens out",
+            fmt.compact(total.tokens_out),
+            f"{fmt.number(total.tokens_in)} in",
+            spark([p.tokens_out for p in points], "Tokens out in the last hour"),
+        ),
+    ]
+
+
+def _runs(services: Services, ctx: Context) -> list[RecentRun]:
+    names = {one.id: one.name for one in services.tracking.experiments(ctx)}
+    found = []
+    for run in services.tracking.search_runs(ctx, list(names), limit=8).items:
+        key = next(iter(sorted(run.metrics, key=lambda name: (runtable.lower_is_better(name), name))), "")
+        found.append(
+            RecentRun(
+                id=run.id,
+                name=run.name,
+                experiment=names.get(run.experiment_id, ""),
+                state=runs.state(run),
+                started_ms=run.start_ms,
+                metric=key,
+                value=run.metrics[key].value if key else None,
+            )
+        )
+    return found
+
+
+def _job(job: Job) -> JobRow:
+    what = str(job.spec.get("source") or job.spec.get("name") or "")
+    state = _JOBS.get(job.state, State(job.state.capitalize(), "idle", job.error))
+    message = job.error or job.message
+    return JobRow(
+        job.id, job.kind, what, state, job.done or None, job.total or None, message, job.ended_ms or job.started_ms or job.created_ms
+    )
+
+
+def _happening(entry: Entry) -> Happening:
+    thing = str(entry.detail.get("name") or entry.object)
+    url = "/keys" if entry.action.startswith(("key.", "auth.")) else ""
+    return Happening(entry.user_name, _VERBS.get(entry.action, entry.action.replace(".", " ")), thing, url, entry.at_ms)
+
+
+def routes(services: Services, pages: Pages) -> APIRouter:
+    router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
+
+    @router.get("/")
+    def overview(request: Request, ctx: Viewer) -> Response:
+        steps = first_steps(str(request.base_url).rstrip("/"))
+        return pages.page(request, "overview.html", path=[("Overview", "/")], view=view(services, ctx), steps=steps)
+
+    return router

@@ -1,0 +1,26 @@
+"""The dashboard: all pages as one router, mounted at `/`.
+
+`OPEN` are the paths that somebody unknown may see: the sign-in page and what it is drawn with.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from drivetrain.web import assets, deployments, keys, live, models, overview, playground, requests, runs, search, signin
+from drivetrain.web.assets import Assets
+from drivetrain.web.render import Pages
+from drivetrain.web.services import Services
+
+OPEN = ("/sign-in", "/sign-out", "/static", "/favicon.ico")
+
+
+def routes(services: Services) -> APIRouter:
+    """The pages of these services."""
+    files = Assets()
+    pages = Pages(files)
+    router = APIRouter(include_in_schema=False)
+    router.include_router(assets.routes(files))
+    for part in (signin, overview, runs, models, deployments, requests, playground, keys, search, live):
+        router.include_router(part.routes(services, pages))
+    return router

@@ -1,0 +1,36 @@
+"""What the pages need of the platform: the services whose verbs they call. `app` passes an object that has them all."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from drivetrain.config import Settings
+from drivetrain.identity.service import Identity
+from drivetrain.jobs.service import Jobs
+from drivetrain.registry.service import Registry
+from drivetrain.serving.lineage import Lineages
+from drivetrain.serving.service import Serving
+from drivetrain.store.events import Events
+from drivetrain.tracking.service import Tracking
+
+
+class Services(Protocol):
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def registry(self) -> Registry: ...
+    @property
+    def tracking(self) -> Tracking: ...
+    @property
+    def serving(self) -> Serving: ...
+    @property
+    def events(self) -> Events: ...
+    @property
+    def jobs(self) -> Jobs: ...
+    @property
+    def lineages(self) -> Lineages: ...
+
+    def nudge(self, what: str) -> None:
+        """Say that something was changed, so that it takes effect at once."""

@@ -1,0 +1,65 @@
+// Choose runs by their boxes; their curves are drawn beside the table, and the address remembers both.
+import { colourOf, draw, human, smooth } from "./charts.js";
+
+const table = document.getElementById("table");
+if (table) {
+  const metric = document.getElementById("metric");
+  const weight = document.getElementById("smooth");
+  const form = document.getElementById("shape");
+  const picked = () => new URLSearchParams(location.search).getAll("pick");
+
+  const remember = (runs) => {
+    const address = new URL(location.href);
+    address.searchParams.delete("pick");
+    for (const run of runs) address.searchParams.append("pick", run);
+    history.replaceState(null, "", address);
+    for (const old of form.querySelectorAll("input[name=pick]")) old.remove();
+    for (const run of runs) {
+      const input = document.createElement("input");
+      input.type = "hidden";
+      input.name = "pick";
+      input.value = run;
+      form.append(input);
+    }
+  };
+  const load = async () => {
+    const runs = picked();
+    table.classList.toggle("picked", runs.length > 0);
+    if (!runs.length || !metric.value) return;
+    const query = new URLSearchParams([...runs.map((run) => ["run", run]), ["key", metric.value]]);
+    const answer = await fetch(`/data/runs?${query}`);
+    if (!answer.ok) return;
+    const data = await answer.json();
+    const legend = document.getElementById("legend");
+    legend.replaceChildren();
+    const series = [];
+    for (const run of data.runs) {
+      const points = (run.series[metric.value] ?? []).map(([step, value]) => [step, value]);
+      const colour = colourOf(run.id);
+      const w = Number(weight.value);
+      if (w) series.push({ name: run.name, colour, points, quiet: true });
+      series.push({ name: run.name, colour, points: w ? smooth(points, w) : points });
+      const entry = document.createElement("span");
+      const key = document.createElement("span");
+      key.className = "key";
+      key.dataset.c = colour;
+      const last = points.at(-1)?.[1];
+      entry.append(key, `${run.name}  ${human(last)}`);
+      legend.append(entry);
+    }
+    draw(document.getElementById("curves"), { series, xName: "step", empty: `None of these runs has ${metric.value}.` });
+  };
+  document.addEventListener("change", (event) => {
+    const run = event.target.dataset?.pick;
+    if (run) {
+      const runs = new Set(picked());
+      event.target.checked ? runs.add(run) : runs.delete(run);
+      remember(runs);
+      load();
+    } else if (event.target === metric || event.target === weight) {
+      load();
+    }
+  });
+  document.addEventListener("live", load);
+  load();
+}
