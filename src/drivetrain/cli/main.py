@@ -37,6 +37,10 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    url: Annotated[str | None, typer.Option(help="The server to use, in place of DRIVETRAIN_URL.", show_default=False)] = None,
+    workspace: Annotated[
+        str | None, typer.Option("--workspace", "-w", help="The workspace, in place of DRIVETRAIN_WORKSPACE.", show_default=False)
+    ] = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")] = False,
 ) -> None:
     """Everything around the model: train, register, serve and trace, on one server.
@@ -46,6 +50,11 @@ def root(
 
     Commands find the server by DRIVETRAIN_URL (and DRIVETRAIN_API_KEY), else the one that runs on this machine's default home.
     """
+    # For this process alone: everything that looks for a server looks there.
+    if url is not None:
+        os.environ["DRIVETRAIN_URL"] = url
+    if workspace is not None:
+        os.environ["DRIVETRAIN_WORKSPACE"] = workspace
 
 
 app.command(rich_help_panel=SERVER)(up_.up)

@@ -1,0 +1,125 @@
+"""From an answer back to its data, with real parts, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from drivetrain.errors import NotFound
+from drivetrain.identity.model import Context
+from drivetrain.registry.service import Registry
+from drivetrain.serving.lineage import Lineages
+from drivetrain.store.blobs import Blobs
+from drivetrain.store.event import Event
+from drivetrain.store.events import Events
+from drivetrain.store.home import Home
+from drivetrain.store.ids import now_ms, uuid7
+from drivetrain.store.spool import Spool
+from drivetrain.store.sql import Database
+from drivetrain.tracking.feedback import Feedback
+from drivetrain.tracking.model import Dataset, Input
+from drivetrain.tracking.service import Tracking
+
+ADA = Context("u1", "ada", "w1", "vision")
+BOB = Context("u2", "bob", "w2", "speech")
+
+
+@dataclass
+class Parts:
+    registry: Registry
+    tracking: Tracking
+    lineages: Lineages
+    spool: Spool
+
+    def model(self) -> tuple[str, str]:
+        """A registered version that a run made: (run id, commit id)."""
+        run = self.tracking.create_run(ADA, name="forest", tags={"mlflow.source.git.commit": "abc123"})
+        self.tracking.log_batch(ADA, run.id, params={"seed": "7", "depth": "3"})
+        data = Dataset(name="iris", digest="d1", source_type="local", source="iris.csv")
+        self.tracking.log_inputs(ADA, run.id, [Input(data, {"mlflow.data.context": "training"})])
+        self.registry.create_repo(ADA, "iris")
+        blob = self.registry.blobs.put([b"weights"])
+        commit = self.registry.commit(ADA, "iris", {"model.bin": blob.sha256}, message="m")
+        self.registry.register(ADA, "iris", commit.id, run_id=run.id)
+        return run.id, commit.id
+
+    def answer(self, **fields: object) -> str:
+        values: dict[str, object] = {"id": uuid7(), "t": now_ms() * 1_000_000, "workspace": "w1", "deployment_name": "iris", "variant": "v"}
+        event = Event(**(values | fields))  # type: ignore[arg-type]
+        self.spool.append(event)
+        return event.id
+
+
+@pytest.fixture
+def parts(database: Database, home: Home) -> Iterator[Parts]:
+    blobs = Blobs(database, str(home.blobs), min_free=0, scratch=home.cache / "scratch")
+    registry, tracking = Registry(database, blobs), Tracking(database, blobs)
+    spool = Spool(home.spool / uuid7(), fsync_s=0.1)
+    yield Parts(registry, tracking, Lineages(Events(database, blobs, home), registry, tracking, Feedback(database)), spool)
+    spool.close()
+
+
+def test_everything_behind_an_answer(parts: Parts) -> None:
+    run_id, commit_id = parts.model()
+    request = parts.answer(repo="vision/iris", version=1, commit=commit_id)
+    parts.lineages.say(ADA, request, "label", 2, kind="label", source="", comment="")
+    found = parts.lineages.of(ADA, request)
+    assert found.version is not None
+    assert found.run is not None
+    assert found.commit is not None
+    assert found.experiment is not None
+    assert (found.version.number, found.commit.id, found.run.id) == (1, commit_id, run_id)
+    assert (found.git_commit, found.seed, found.experiment.name) == ("abc123", "7", "Default")
+    assert [(one.dataset.name, one.dataset.digest, one.context) for one in found.datasets] == [("iris", "d1", "training")]
+    assert set(found.files) == {"model.bin"}
+    assert [said.value for said in found.feedback] == [2]
+    assert found.notes == []
+
+
+def test_what_was_deleted_is_told(parts: Parts) -> None:
+    _, commit_id = parts.model()
+    request = parts.answer(repo="vision/iris", version=1, commit=commit_id)
+    parts.registry.delete_repo(ADA, "iris")
+    found = parts.lineages.of(ADA, request)
+    assert (found.version, found.commit, found.run, found.files) == (None, None, None, {})
+    assert any("deleted" in note for note in found.notes)
+
+
+def test_another_model_under_the_same_name_is_not_taken_for_it(parts: Parts) -> None:
+    _, commit_id = parts.model()
+    request = parts.answer(repo="vision/iris", version=1, commit=commit_id)
+    parts.registry.delete_repo(ADA, "iris")
+    parts.model()
+    assert parts.lineages.of(ADA, request).version is None
+
+
+def test_a_model_that_no_run_made_says_where_it_is_from(parts: Parts) -> None:
+    parts.registry.create_repo(ADA, "gguf")
+    commit = parts.registry.commit(ADA, "gguf", {"m.gguf": parts.registry.blobs.put([b"x"]).sha256}, message="m")
+    parts.registry.register(ADA, "gguf", commit.id, source="pypi:m==1")
+    request = parts.answer(repo="vision/gguf", version=1, commit=commit.id)
+    found = parts.lineages.of(ADA, request)
+    assert found.run is None
+    assert "pypi:m==1" in " ".join(found.notes)
+
+
+def test_a_refused_request_has_no_version(parts: Parts) -> None:
+    request = parts.answer(error="overloaded", status=429)
+    found = parts.lineages.of(ADA, request)
+    assert found.version is None
+    assert found.notes
+
+
+def test_another_workspace_has_never_seen_it(parts: Parts) -> None:
+    request = parts.answer()
+    with pytest.raises(NotFound):
+        parts.lineages.of(BOB, request)
+    with pytest.raises(NotFound):
+        parts.lineages.say(BOB, request, "thumbs", True, kind="feedback", source="", comment="")
+
+
+def test_feedback_for_an_answer_that_was_never_given_is_refused(parts: Parts) -> None:
+    with pytest.raises(NotFound, match="x-request-id"):
+        parts.lineages.say(ADA, "0190000000007000800000000000000a", "thumbs", True, kind="feedback", source="", comment="")

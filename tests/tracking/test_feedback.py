@@ -1,0 +1,81 @@
+"""Feedback and labels by request id: on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import pytest
+
+from drivetrain.errors import Forbidden, Invalid, NotFound
+from drivetrain.identity.model import Context, Scope
+from drivetrain.store.ids import uuid7
+from drivetrain.store.sql import Database
+from drivetrain.tracking.feedback import Feedback, Scalar
+
+ADA = Context("u1", "ada", "w1", "vision")
+BOB = Context("u2", "bob", "w2", "speech")
+
+
+@pytest.mark.parametrize("value", [True, False, 0, -7, 2**62, 0.25, "großartig", "", None])
+def test_a_value_reads_back_as_it_was(database: Database, value: Scalar) -> None:
+    feedback, request = Feedback(database), uuid7()
+    feedback.add(ADA, request, "thumbs", value, comment="weil")
+    (said,) = feedback.of(ADA, request)
+    assert said.value == value
+    assert type(said.value) is type(value)
+    assert (said.name, said.kind, said.source, said.comment) == ("thumbs", "feedback", "ada", "weil")
+
+
+def test_the_same_source_changes_its_mind_and_others_do_not(database: Database) -> None:
+    feedback, request = Feedback(database), uuid7()
+    for source, value in (("", 1), ("judge", 2), ("", 3)):
+        feedback.add(ADA, request, "score", value, source=source)
+    assert {(said.source, said.value) for said in feedback.of(ADA, request)} == {("ada", 3), ("judge", 2)}
+
+
+def test_labels_are_not_opinions(database: Database) -> None:
+    feedback, requests = Feedback(database), [uuid7() for _ in range(3)]
+    feedback.add(ADA, requests[0], "label", 7, kind="label")
+    feedback.add(ADA, requests[1], "label", "cat", kind="label")
+    feedback.add(ADA, requests[1], "thumbs", False)
+    assert feedback.labels(ADA, requests) == {requests[0]: 7, requests[1]: "cat"}
+    assert [said.kind for said in feedback.recent(ADA, kind="label")] == ["label", "label"]
+
+
+def test_another_workspace_sees_nothing(database: Database) -> None:
+    feedback, request = Feedback(database), uuid7()
+    said = feedback.add(ADA, request, "thumbs", True)
+    assert feedback.of(BOB, request) == []
+    assert feedback.labels(BOB, [request]) == {}
+    with pytest.raises(NotFound):
+        feedback.delete(BOB, said.id)
+    feedback.delete(ADA, said.id)
+    assert feedback.of(ADA, request) == []
+
+
+def test_ids_are_taken_with_hyphens_and_in_capitals(database: Database) -> None:
+    feedback, request = Feedback(database), uuid7()
+    spelled = f"{request[:8]}-{request[8:12]}-{request[12:16]}-{request[16:20]}-{request[20:]}".upper()
+    assert feedback.add(ADA, spelled, "thumbs", True).request_id == request
+
+
+@pytest.mark.parametrize(
+    ("request_id", "name", "value", "kind"),
+    [
+        ("nope", "thumbs", True, "feedback"),
+        (uuid7(), "", True, "feedback"),
+        (uuid7(), "thumbs", float("nan"), "feedback"),
+        (uuid7(), "thumbs", "x" * 20_001, "feedback"),
+        (uuid7(), "thumbs", 2**70, "feedback"),
+        (uuid7(), "thumbs", True, "rumour"),
+    ],
+)
+def test_nonsense_is_refused(database: Database, request_id: str, name: str, value: Scalar, kind: str) -> None:
+    feedback = Feedback(database)
+    with pytest.raises(Invalid):
+        feedback.add(ADA, request_id, name, value, kind=kind)
+    assert feedback.recent(ADA) == []
+
+
+def test_a_reader_cannot_speak(database: Database) -> None:
+    reader = Context("u1", "ada", "w1", "vision", scopes=frozenset({Scope.read}))
+    with pytest.raises(Forbidden):
+        Feedback(database).add(reader, uuid7(), "thumbs", True)
