@@ -141,6 +141,13 @@ class Serving:
             c.execute(sa.update(t.variants).where(t.variants.c.deployment_id == deployment.id).values(retired_ms=now, weight=0))
         self._nudge("deployments")
 
+    def history(self, ctx: Context, name: str, *, limit: int = 50) -> list[Variant]:
+        """All variants that the deployment has had, the newest first."""
+        deployment = self.get(ctx, name)
+        mine = sa.select(t.variants).where(t.variants.c.deployment_id == deployment.id)
+        with self._db.read() as c:
+            return [variant_of(row) for row in c.execute(mine.order_by(t.variants.c.created_ms.desc()).limit(limit))]
+
     def variant(self, ctx: Context, variant_id: str) -> Variant:
         """A variant by its id, also one that no longer serves: events name it."""
         ctx.require(Scope.read)
