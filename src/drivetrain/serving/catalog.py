@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+import msgspec
 from msgspec import Struct
 
+from drivetrain.errors import Invalid, NotFound
+from drivetrain.formats import gguf
 from drivetrain.identity.model import Context
+from drivetrain.registry.model import FileEntry, Repo
+from drivetrain.registry.service import Registry
+from drivetrain.serving.model import Deployment
+from drivetrain.serving.service import Serving
+
+K = TypeVar("K")
+V = TypeVar("V")
+MOST_KNOWN = 10_000
 
 
 class Servable(Struct, frozen=True, kw_only=True):
@@ -17,7 +30,7 @@ class Servable(Struct, frozen=True, kw_only=True):
     modified_ms: int = 0
     size: int = 0
     digest: str = ""  # 64 hex digits
-    format: str = ""  # gguf, safetensors, mlflow, …
+    format: str = ""  # gguf, mlflow
     family: str = ""
     parameters: int = 0
     quantization: str = ""
@@ -30,3 +43,89 @@ class Servable(Struct, frozen=True, kw_only=True):
 
 Catalog = Callable[[Context], Sequence[Servable]]
 """Lists what a workspace can call. Control plane: reads SQL, so it is run in a thread."""
+
+
+class Listing:
+    """The `Catalog` of a server. What it learns of a commit it keeps, since commits do not change."""
+
+    def __init__(self, registry: Registry, serving: Serving) -> None:
+        self._registry = registry
+        self._serving = serving
+        self._facts: dict[str, Servable] = {}
+        self._commits: dict[tuple[str, int], str] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, ctx: Context) -> list[Servable]:
+        """Deployments first, then what is not deployed but would start when it is called (formats that run no code)."""
+        deployments = [deployment for deployment in self._serving.list(ctx) if not deployment.implicit]
+        out = [self._deployed(deployment) for deployment in deployments]
+        taken = {item.name for item in out}
+        stored = (self._stored(ctx, repo) for repo in self._registry.repos(ctx, kind="model") if repo.slug not in taken)
+        return out + [item for item in stored if item is not None]
+
+    def _deployed(self, deployment: Deployment) -> Servable:
+        name, made = deployment.name, deployment.created_ms
+        live = [variant for variant in deployment.variants if variant.retired_ms is None]
+        if not live:
+            return Servable(name=name, deployed=True, created_ms=made, modified_ms=made)
+        main = max(live, key=lambda variant: variant.weight)
+        facts = self._about(main.commit) or Servable(name="")
+        return msgspec.structs.replace(
+            facts, name=name, tasks=main.tasks, deployed=True, created_ms=made, modified_ms=max(made, main.created_ms)
+        )
+
+    def _stored(self, ctx: Context, repo: Repo) -> Servable | None:
+        if repo.latest is None:
+            return None
+        key = (repo.id, repo.latest)
+        commit = self._commits.get(key)
+        if commit is None:
+            try:
+                commit = self._registry.get_version(ctx, repo.slug, repo.latest).commit_id
+            except NotFound:
+                return None  # deleted since it was listed
+            self._keep(self._commits, key, commit)
+        facts = self._about(commit)
+        if facts is None or facts.format != "gguf":
+            return None
+        return msgspec.structs.replace(facts, name=repo.slug, created_ms=repo.created_ms, modified_ms=repo.updated_ms)
+
+    def _about(self, commit: str) -> Servable | None:
+        """What the files say; None when nothing here can serve them."""
+        facts = self._facts.get(commit)
+        if facts is None:
+            facts = self._read(self._registry.files(commit))
+            self._keep(self._facts, commit, facts)
+        return facts if facts.format else None
+
+    def _read(self, files: dict[str, FileEntry]) -> Servable:
+        size = sum(file.size for file in files.values())
+        if any(path.rpartition("/")[2] == "MLmodel" for path in files):
+            return Servable(name="", format="mlflow", size=size, tasks=("infer",))
+        path = min((path for path in files if path.lower().endswith(".gguf")), default=None)
+        if path is None:
+            return Servable(name="")
+        file = files[path]
+        try:
+            head = gguf.read(lambda start, end: self._registry.blobs.read_bytes(file.sha256, start, end), file.size, path)
+        except Invalid:
+            return Servable(name="")
+        return Servable(
+            name="",
+            format="gguf",
+            size=file.size,
+            digest=file.sha256,
+            family=head.architecture,
+            parameters=head.parameters,
+            quantization=head.quantization,
+            context_length=head.context_length,
+            template=head.chat_template,
+            license=head.license,
+            tasks=("embeddings",) if head.embeddings else ("chat", "completion"),
+        )
+
+    def _keep(self, known: dict[K, V], key: K, value: V) -> None:
+        with self._lock:
+            if len(known) >= MOST_KNOWN:
+                known.clear()
+            known[key] = value

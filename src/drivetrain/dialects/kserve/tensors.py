@@ -104,7 +104,7 @@ def read(body: bytes, header_length: str | None) -> tuple[Infer, bytes]:
     for output in wanted.outputs or ():
         if (output.parameters or {}).get("classification"):
             raise Invalid("`classification` is not supported: ask for the output itself.", param=output.name)
-    parameters = {key: value for key, value in (wanted.parameters or {}).items() if key != "binary_data_output"}
+    parameters = {key: value for key, value in (wanted.parameters or {}).items() if key not in ("binary_data_output", "user")}
     canonical: dict[str, Any] = {"inputs": inputs}
     if parameters:
         canonical["parameters"] = parameters

@@ -205,8 +205,10 @@ class Ollama:
         await request.respond(200, b"".join(msgspec.json.encode(step) + b"\n" for step in steps), "application/x-ndjson")
 
     async def _listed(self, request: Request) -> list[Servable]:
+        """What speaks or embeds: models of tables are not Ollama's."""
         request.context.require(Scope.read)
-        return list(await run_sync(self._catalog, request.context))
+        items = await run_sync(self._catalog, request.context)
+        return [item for item in items if set(item.tasks) - {"infer"}]
 
     async def _one(self, request: Request, name: str) -> Servable:
         for item in await self._listed(request):
