@@ -91,7 +91,7 @@ class Door:
         self._signed = signed
         self._hosts = hosts or Hosts()
         self._open = tuple(open_paths)
-        self._ports = dict(ports or {})
+        self.ports = dict(ports or {})
         self.meter = meter or Meter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,7 +104,7 @@ class Door:
             return
         began = time.perf_counter()
         dialect, mount = self._find(scope["path"])
-        if self._ports and (alone := self._ports.get(scope["server"][1])) is not None:
+        if self.ports and (alone := self.ports.get(scope["server"][1])) is not None:
             dialect, mount = alone, ""
         # A path with an escaped slash or a space has its raw form in raw_path; dialects take the decoded one.
         request = Request(scope, receive, send, NOBODY, uuid7(), scope["path"][len(mount) :] or "/")

@@ -52,6 +52,12 @@ def install_errors(app: FastAPI) -> None:
         plain.status = error.status_code
         return _answer(request, plain)
 
+    async def bug(request: Request, error: Exception) -> Response:
+        # Starlette raises it again after this answer: the door logs it.
+        asked = request.scope["state"]["request"].id
+        return _answer(request, DrivetrainError(f"The server failed at this request; its log says why, under {asked}."))
+
+    app.add_exception_handler(Exception, bug)
     app.add_exception_handler(DrivetrainError, ours)
     app.add_exception_handler(RequestValidationError, unfit)
     app.add_exception_handler(HTTPException, http)
