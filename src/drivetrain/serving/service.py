@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -141,7 +141,7 @@ class Serving:
             c.execute(sa.update(t.variants).where(t.variants.c.deployment_id == deployment.id).values(retired_ms=now, weight=0))
         self._nudge("deployments")
 
-    def history(self, ctx: Context, name: str, *, limit: int = 50) -> list[Variant]:
+    def history(self, ctx: Context, name: str, *, limit: int = 50) -> Sequence[Variant]:
         """All variants that the deployment has had, the newest first."""
         deployment = self.get(ctx, name)
         mine = sa.select(t.variants).where(t.variants.c.deployment_id == deployment.id)
