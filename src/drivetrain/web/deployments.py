@@ -71,9 +71,8 @@ def state(deployment: Deployment, now: Point | None = None) -> State:
 
 
 def live(deployment: Deployment) -> list[Variant]:
-    """The variants that get traffic or are about to, the newest first."""
-    serving = [variant for variant in deployment.variants if variant.retired_ms is None or variant.weight > 0]
-    return sorted(serving, key=lambda variant: variant.created_ms, reverse=True)
+    """The variants that get traffic or are about to, and those on their way out, the newest first."""
+    return sorted(deployment.variants, key=lambda variant: variant.created_ms, reverse=True)
 
 
 def row(services: Services, deployment: Deployment, now: int) -> DeploymentRow:
@@ -172,6 +171,9 @@ def _variant(services: Services, deployment: Deployment, variant: Variant, since
     mine = [replica for replica in deployment.replicas if replica.variant_id == variant.id]
     best = min((replica.state for replica in mine), key=["ready", "starting", "draining", "failed"].index, default="idle")
     word, tone = _STATES.get(best, (best.capitalize(), "idle"))
+    ready = {replica.variant_id for replica in deployment.replicas if replica.state == "ready"}
+    succeeded = any(one.id in ready for one in deployment.variants if one.retired_ms is None)
+    serving = succeeded == (variant.retired_ms is None)  # a retired one serves until its successor is ready
     if variant.retired_ms is not None:
         word = "Going"
     return VariantRow(
@@ -179,7 +181,7 @@ def _variant(services: Services, deployment: Deployment, variant: Variant, since
         serves=serves(variant),
         serves_url=model_address(variant.repo, variant.version),
         engine=variant.engine,
-        share=variant.weight / 10_000,
+        share=variant.weight / 10_000 if serving else 0.0,
         state=State(word, tone, variant.why),
         requests=total.requests,
         errors=total.errors,
@@ -196,9 +198,10 @@ def series(services: Services, ctx: Context, name: str, window: str) -> dict[str
     length, step = WINDOWS[window]
     lines = []
     first = now - length
-    for variant in sorted(deployment.variants, key=lambda one: one.created_ms):
+    history = services.serving.history(ctx, name)
+    for variant in reversed(history):
         points = services.events.series([deployment.id], since_ms=first, until_ms=now, step_ms=step, variant=variant.id)
-        if variant.weight == 0 and not any(point.requests for point in points):
+        if not any(point.requests for point in points):
             continue
         lines.append(
             {
@@ -212,7 +215,7 @@ def series(services: Services, ctx: Context, name: str, window: str) -> dict[str
                 "at": [point.t_ms for point in points],
             }
         )
-    flags = [{"at": variant.created_ms, "text": serves(variant)} for variant in deployment.variants if variant.created_ms >= first]
+    flags = [{"at": variant.created_ms, "text": serves(variant)} for variant in history if variant.created_ms >= first]
     return {"step_ms": step, "since_ms": first, "until_ms": now, "variants": lines, "flags": flags}
 
 
