@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -39,7 +40,7 @@ def main() -> None:
 async def serve(settings: Any, home: Any, index: int, listeners: str) -> None:
     import uvicorn
 
-    from drivetrain.app import asgi, build
+    from drivetrain.app import Application, build
     from drivetrain.serving.channel import ChannelClient, socket_path
     from drivetrain.serving.routes import RoutesHolder
     from drivetrain.store.ids import uuid7
@@ -55,15 +56,16 @@ async def serve(settings: Any, home: Any, index: int, listeners: str) -> None:
         segment_s=settings.event_segment_seconds,
         segment_bytes=settings.event_segment_bytes,
     )
-    app = asgi(platform, routes, spool, channel.wake)
+    sockets = [(socket.socket(fileno=int(fd)), dialect) for fd, _, dialect in (entry.partition("=") for entry in listeners.split(","))]
+    ports = {sock.getsockname()[1]: dialect for sock, dialect in sockets if dialect}
+    app = Application(platform, routes, spool, channel.wake, ports)
     counts.append(app.inflight)
     following = asyncio.create_task(channel.run())
+    sharing = asyncio.create_task(app.share(os.getppid()))
     servers = []
-    for listener in listeners.split(","):
-        descriptor, _, dialect = listener.partition("=")
-        sock = socket.socket(fileno=int(descriptor))
+    for sock, _ in sockets:
         config = uvicorn.Config(
-            app if not dialect else app.only(dialect),
+            app,
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -80,9 +82,10 @@ async def serve(settings: Any, home: Any, index: int, listeners: str) -> None:
     try:
         await asyncio.gather(*(server.serve([sock]) for server, sock in servers))
     finally:
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await following
+        for task in (following, sharing):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         await app.close()
         spool.close()
         platform.db.close()

@@ -1,0 +1,290 @@
+"""Builds the platform from settings: the only place that knows everybody.
+
+`build` makes the services (for the supervisor, and for each web process); `asgi` makes what a web process answers with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from drivetrain.config import Settings
+from drivetrain.identity.model import Context
+from drivetrain.identity.service import Identity
+from drivetrain.jobs.service import Jobs
+from drivetrain.registry.service import Registry
+from drivetrain.serving.lineage import Lineages
+from drivetrain.serving.routes import RoutesHolder
+from drivetrain.serving.service import Serving
+from drivetrain.store.blobs import Blobs
+from drivetrain.store.events import Events
+from drivetrain.store.home import Home
+from drivetrain.store.migrate import migrate
+from drivetrain.store.spool import Spool
+from drivetrain.store.sql import Database
+from drivetrain.tracking.feedback import Feedback
+from drivetrain.tracking.service import Tracking
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from drivetrain.serving.catalog import Catalog
+    from drivetrain.serving.gateway import Gateway
+    from drivetrain.serving.model import Deployment
+    from drivetrain.wire.door import Dialect, Door
+    from drivetrain.wire.request import Receive, Scope, Send
+
+log = logging.getLogger(__name__)
+
+JOB_HANDLERS = {"pull": "drivetrain.registry.pull:run"}
+"""Kind of job → what runs it, in a process of its own."""
+SHARE_SECONDS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """All services on one database. `nudge` tells the supervisor that something was changed; losing a nudge costs time only."""
+
+    settings: Settings
+    home: Home
+    db: Database
+    blobs: Blobs
+    identity: Identity
+    jobs: Jobs
+    registry: Registry
+    tracking: Tracking
+    feedback: Feedback
+    serving: Serving
+    events: Events
+    lineages: Lineages
+    nudge: Callable[[str], None]
+
+
+def build(settings: Settings, home: Home, *, nudge: Callable[[str], None], migrating: bool = False) -> Platform:
+    """The services. `migrating`: bring the database to this version's schema first; whoever holds the home's lock does that."""
+    db = Database(settings.database_url or home.database_url)
+    blobs = Blobs(db, settings.blobs_url or str(home.blobs), min_free=settings.min_free_disk_bytes, scratch=home.cache)
+    identity = Identity(db, home.secret)
+    if migrating:
+        migrate(db)
+        identity.bootstrap()
+    registry = Registry(db, blobs)
+    tracking = Tracking(db, blobs)
+    feedback = Feedback(db)
+    events = Events(db, blobs, home)
+    return Platform(
+        settings=settings,
+        home=home,
+        db=db,
+        blobs=blobs,
+        identity=identity,
+        jobs=Jobs(db, frozenset(JOB_HANDLERS), nudge),
+        registry=registry,
+        tracking=tracking,
+        feedback=feedback,
+        serving=Serving(db, registry, settings, nudge),
+        events=events,
+        lineages=Lineages(events, registry, tracking, feedback),
+        nudge=nudge,
+    )
+
+
+def asgi(platform: Platform, routes: RoutesHolder, spool: Spool, wake: Callable[[str], None]) -> Application:
+    """What one web process answers with. `routes` is filled, and `wake` heard, by the supervisor."""
+    return Application(platform, routes, spool, wake)
+
+
+def mounts() -> list[str]:
+    """Where dialects are mounted, beside the dashboard at `/`."""
+    from drivetrain.dialects.invocations import Invocations
+    from drivetrain.dialects.kserve import KServe
+    from drivetrain.dialects.ollama import Ollama
+    from drivetrain.dialects.openai import OpenAI
+
+    found = [prefix for dialect in (OpenAI, Ollama, KServe, Invocations) for prefix in dialect.prefixes]
+    return sorted([*found, "/api/v1", "/health", "/metrics"])
+
+
+class Application:
+    """The door with all dialects behind it, and FastAPI (native API, pages) behind those."""
+
+    def __init__(self, platform: Platform, routes: RoutesHolder, spool: Spool, wake: Callable[[str], None]) -> None:
+        from drivetrain.serving.catalog import Listing
+        from drivetrain.serving.gateway import Gateway
+        from drivetrain.wire.hosts import Hosts
+        from drivetrain.wire.meter import Meter, share_file
+        from drivetrain.wire.request import run_sync
+        from drivetrain.wire.who import Who
+
+        async def implicit(ctx: Context, name: str) -> Deployment:
+            return await run_sync(platform.serving.implicit, ctx, name)
+
+        settings = platform.settings
+        self._gateway = Gateway(routes, spool, wake, implicit, settings)
+        self._dialects = _dialects(platform, self._gateway, Listing(platform.registry, platform.serving))
+        self._who = Who(platform.identity, lambda: routes.current)
+        self._hosts = Hosts(settings.host, settings.allowed_hosts)
+        self._meter = Meter()
+        self._family = os.getppid()
+        self._folder = platform.home.runtime
+        self._share_file = share_file(self._folder, self._family)
+        self._sharing: asyncio.Task[None] | None = None
+        self._rest = _fastapi(platform, self, routes, spool)
+        self._door = self._make_door({at: dialect for dialect in self._dialects for at in dialect.prefixes})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._sharing is None:
+            self._sharing = asyncio.get_running_loop().create_task(self._share(), name="share-meter")
+        await self._door(scope, receive, send)
+
+    def only(self, name: str) -> Door:
+        """An application for a port that belongs to one dialect alone, without its mount."""
+        from drivetrain.errors import Invalid
+
+        for dialect in self._dialects:
+            if dialect.name == name:
+                return self._make_door({"": dialect})
+        names = ", ".join(dialect.name for dialect in self._dialects)
+        raise Invalid(f"There is no dialect {name!r} to listen for; there are: {names}.", param="listen")
+
+    def inflight(self) -> dict[str, int]:
+        """Requests that each deployment (by id) is working on or has waiting, in this process."""
+        return self._gateway.inflight()
+
+    def metrics(self) -> str:
+        """Prometheus' text: the answers of all web processes of this server, and this one's state."""
+        from drivetrain.wire.meter import exposition, siblings
+
+        lines = exposition(self._meter.total(siblings(self._folder, self._family)))
+        return "\n".join(lines) + "\n"
+
+    async def close(self) -> None:
+        """Let go of what is held. Call it when no request is in flight any more."""
+        if self._sharing is not None:
+            self._sharing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sharing
+            self._meter.share(self._share_file)
+        await self._gateway.close()
+
+    def _make_door(self, at: dict[str, Dialect]) -> Door:
+        from drivetrain.web.pages import OPEN
+        from drivetrain.wire.door import Door
+
+        open_paths = (*OPEN, "/health", "/api/v1/session")
+        return Door(at, self._rest, self._who, signed=self._who.signed, hosts=self._hosts, open_paths=open_paths, meter=self._meter)
+
+    async def _share(self) -> None:
+        # What an earlier server of this home left.
+        for file in self._folder.glob("meter-*.json"):
+            if not file.name.startswith(f"meter-{self._family}-"):
+                file.unlink(missing_ok=True)
+        while True:
+            await asyncio.sleep(SHARE_SECONDS)
+            try:
+                self._meter.share(self._share_file)
+            except OSError as error:
+                log.warning("the counts of answers cannot be shared: %s", error)
+
+
+def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog) -> list[Dialect]:
+    from drivetrain.dialects.invocations import Invocations
+    from drivetrain.dialects.kserve import KServe
+    from drivetrain.dialects.ollama import Ollama
+    from drivetrain.dialects.openai import OpenAI
+
+    most = platform.settings.max_body_bytes
+    number = version("drivetrain")
+    return [
+        OpenAI(gateway, catalog, max_body=most),
+        Ollama(gateway, catalog, max_body=most),
+        KServe(gateway, server_version=number, max_body=most),
+        Invocations(gateway, server_version=number, max_body=most),
+    ]
+
+
+def _fastapi(platform: Platform, application: Application, routes: RoutesHolder, spool: Spool) -> FastAPI:
+    from fastapi import FastAPI, Response
+
+    from drivetrain.dialects.native import identity, jobs, lineage, registry, serving
+    from drivetrain.identity.model import Scope as May
+    from drivetrain.web import pages
+    from drivetrain.wire.fastapi import Asking, install_errors
+
+    app = FastAPI(
+        title="drivetrain",
+        version=version("drivetrain"),
+        openapi_url="/api/v1/openapi.json",
+        docs_url="/api/v1/docs",
+        redoc_url=None,
+    )
+    install_errors(app)
+    settings = platform.settings
+    health = _Health(platform.db, routes, spool)
+
+    @app.get("/health", tags=["server"])
+    def healthy(response: Response) -> dict[str, object]:
+        """200 when this server can serve. `database` and `events` say what is amiss while it can."""
+        response.status_code, told = health.look()
+        return told
+
+    @app.get("/metrics", tags=["server"])
+    def metrics(ctx: Asking) -> Response:
+        """Prometheus' text format."""
+        ctx.require(May.read)
+        text = application.metrics()
+        text += f"# TYPE drivetrain_events_lost_total counter\ndrivetrain_events_lost_total {spool.lost}\n"
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    for router in (
+        identity.router(platform.identity, platform.nudge, session_hours=settings.session_hours),
+        registry.router(platform.registry, settings),
+        serving.router(platform.serving, platform.events, platform.feedback),
+        jobs.router(platform.jobs, platform.home.logs),
+        lineage.router(platform.lineages),
+        pages.routes(platform),
+    ):
+        app.include_router(router)
+    return app
+
+
+class _Health:
+    """Whether this process can serve. The database is looked at once a second at most: a probe must not be a load."""
+
+    def __init__(self, db: Database, routes: RoutesHolder, spool: Spool) -> None:
+        self._db = db
+        self._routes = routes
+        self._spool = spool
+        self._looked = -1e9
+        self._database = "ok"
+
+    def look(self) -> tuple[int, dict[str, object]]:
+        if (now := time.monotonic()) - self._looked > 1.0:
+            self._looked = now
+            self._database = self._reach()
+        ready = self._routes.current.generation > 0
+        well = ready and self._database == "ok" and not self._spool.problem
+        told = {
+            "status": "ok" if well else "degraded" if ready else "starting",
+            "version": version("drivetrain"),
+            "database": self._database,
+            "events": self._spool.problem or "ok",
+            "events_lost": self._spool.lost,
+        }
+        return (200 if ready else 503), told
+
+    def _reach(self) -> str:
+        try:
+            with self._db.read() as connection:
+                connection.exec_driver_sql("SELECT 1")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what the probe asks for
+            log.warning("the database cannot be reached: %s", error)
+            return "unreachable"
+        return "ok"
