@@ -271,7 +271,7 @@ class _Health:
             self._database = self._reach()
         ready = self._routes.current.generation > 0
         well = ready and self._database == "ok" and not self._spool.problem
-        told = {
+        told: dict[str, object] = {
             "status": "ok" if well else "degraded" if ready else "starting",
             "version": version("drivetrain"),
             "database": self._database,

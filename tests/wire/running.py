@@ -136,6 +136,7 @@ class Running:
 @contextlib.contextmanager
 def running(folder: Path, *, hosts: Hosts | None = None, generation: int = 1, more: Sequence[Dialect] = ()) -> Iterator[Running]:
     """SQLite, blobs, identity with its native API, the door, uvicorn. The table follows the database at `refresh`."""
+    folder.mkdir(exist_ok=True)
     db = Database(f"sqlite:///{folder}/wire.db")
     migrate(db)
     identity = Identity(db, hashlib.sha256(b"home").digest())

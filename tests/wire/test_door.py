@@ -11,7 +11,7 @@ import pytest
 from drivetrain.store.ids import uuid7_ms
 from drivetrain.wire.hosts import Hosts, is_loopback
 from tests.conftest import wait_for
-from tests.wire.running import Running, running
+from tests.wire.running import Echo, Running, running
 
 
 class TestWhere:
@@ -171,11 +171,14 @@ class TestOtherSites:
         assert not [name for answer in answers for name in answer.headers if name.startswith("access-control-")]
 
 
-def test_a_port_of_one_dialect(tmp_path: Path) -> None:
-    with running(tmp_path) as wire:
-        wire.door.ports[wire.port] = wire.echo
-        with wire.client() as client:
-            assert client.get("/api/tags").json()["path"] == "/api/tags"
+class Rootless(Echo):
+    prefixes = ("",)
+
+
+def test_a_port_of_one_dialect(tmp_path: Path, wire: Running) -> None:
+    with running(tmp_path / "other", more=[Rootless(wire.blobs)]) as other, other.client() as client:
+        assert client.get("/api/tags").json()["path"] == "/api/tags"
+        assert client.get("/echo/who").json()["path"] == "/who"
 
 
 def test_bytes_that_are_no_text_are_no_bug(wire: Running) -> None:

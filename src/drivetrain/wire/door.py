@@ -70,28 +70,26 @@ class App(Protocol):
 class Door:
     """The ASGI application. `rest` (FastAPI) gets what no dialect is mounted at; it finds the context in `scope["state"]`.
 
-    `ports`: listening ports that belong to one dialect alone, without a mount (Ollama's 11434).
+    A dialect mounted at "" gets everything that no other one does (a port of its own: Ollama's 11434).
     """
 
     def __init__(
         self,
-        dialects: Sequence[Dialect],
+        mounts: Sequence[Dialect] | Mapping[str, Dialect],
         rest: App,
         who: Authenticator,
         *,
         signed: Signed | None = None,
         hosts: Hosts | None = None,
         open_paths: Sequence[str] = (),
-        ports: Mapping[int, Dialect] | None = None,
         meter: Meter | None = None,
     ) -> None:
-        self._mounts: dict[str, Dialect] = {prefix: dialect for dialect in dialects for prefix in dialect.prefixes}
+        self._mounts = dict(mounts) if isinstance(mounts, Mapping) else {at: dialect for dialect in mounts for at in dialect.prefixes}
         self._rest = rest
         self._who = who
         self._signed = signed
         self._hosts = hosts or Hosts()
         self._open = tuple(open_paths)
-        self.ports = dict(ports or {})
         self.meter = meter or Meter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,8 +102,6 @@ class Door:
             return
         began = time.perf_counter()
         dialect, mount = self._find(scope["path"])
-        if self.ports and (alone := self.ports.get(scope["server"][1])) is not None:
-            dialect, mount = alone, ""
         # A path with an escaped slash or a space has its raw form in raw_path; dialects take the decoded one.
         request = Request(scope, receive, send, NOBODY, uuid7(), scope["path"][len(mount) :] or "/")
         try:
