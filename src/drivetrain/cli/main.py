@@ -10,7 +10,7 @@ import typer
 
 from drivetrain.cli import chat, deploy, doctor, env, home, jobs, keys, models, people, pull, runs, trace
 from drivetrain.cli import up as up_
-from drivetrain.cli.output import EXIT_CODES, FAILED, complain
+from drivetrain.cli.output import EXIT_CODES, FAILED, USAGE, complain, emit
 from drivetrain.errors import DrivetrainError
 
 _CODES = " · ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())
@@ -84,6 +84,10 @@ def main() -> None:
     as_json = "--json" in sys.argv
     try:
         app(prog_name="drivetrain")
+    except SystemExit as end:
+        if as_json and end.code == USAGE:
+            emit({"error": {"type": "Usage", "message": "The command line is wrong: see --help.", "exit_code": USAGE}})
+        raise
     except DrivetrainError as error:
         sys.exit(complain(error, as_json=as_json))
     except BrokenPipeError:

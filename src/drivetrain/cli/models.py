@@ -10,6 +10,7 @@ import typer
 from drivetrain.cli import output
 from drivetrain.cli.connect import connect, model_names
 from drivetrain.cli.output import JsonFlag, ago, console, emit, note, size
+from drivetrain.errors import Invalid
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
 
@@ -125,6 +126,8 @@ def delete(
 ) -> None:
     """Delete a model with all its versions, or one version. It cannot be undone; a version's number is never given again."""
     what = f"version {version} of {name}" if version is not None else f"{name} with all its versions"
+    if as_json and not yes:
+        raise Invalid("With --json nobody is asked: add --yes.")
     if not yes:
         typer.confirm(f"Delete {what}?", abort=True, err=True)
     with connect() as client:

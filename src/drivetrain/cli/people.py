@@ -12,9 +12,7 @@ from drivetrain.cli.connect import connect
 from drivetrain.cli.output import JsonFlag, ago, console, emit, note
 
 users = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
-workspaces = typer.Typer(
-    help="Workspaces: each has its own models, runs and deployments.", invoke_without_command=True, rich_markup_mode="markdown"
-)
+workspaces = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
 
 User = Annotated[str, typer.Argument(help="Name of the user.")]
 Workspace = Annotated[str, typer.Argument(help="Name of the workspace.")]

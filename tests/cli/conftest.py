@@ -1,0 +1,61 @@
+"""The real command in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one JSON document on stdout: a second one, or text beside it, is an error."""
+        return json.loads(self.out)
+
+    def ok(self) -> Said:
+        assert self.code == 0, f"ended with {self.code}\n{self.out}\n{self.err}"
+        assert "Traceback" not in self.err
+        return self
+
+
+Drivetrain = Callable[..., Said]
+
+
+def run(*arguments: str | Path, stdin: str | None = None, seconds: float = 300, **environ: str) -> Said:
+    """Run `drivetrain …` with a clean environment and these variables."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("DRIVETRAIN_")} | {"COLUMNS": "200"} | environ
+    done = subprocess.run(
+        [sys.executable, "-m", "drivetrain.cli.main", *map(str, arguments)],
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        input=stdin or "",
+    )
+    return Said(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Drivetrain:
+    """The command where no server runs: an empty home, and an address where nothing listens."""
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    return lambda *arguments, **more: run(*arguments, **{"DRIVETRAIN_HOME": str(tmp_path / "none"), "DRIVETRAIN_URL": url, **more})
