@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -64,15 +64,8 @@ class Artifacts(Inputs):
             query = sa.select(_a.path, _a.sha256, _a.size).where(*_of(kind, owner))
             if folder:
                 query = query.where(sa.or_(_a.path == folder, _below(folder)))
-            rows = c.execute(query).all()
-        prefix = f"{folder}/" if folder else ""
-        found: dict[str, Artifact] = {}
-        for path, sha256, size in rows:
-            if path == folder:
-                return [Artifact(path, sha256, size)]
-            name, slash, _ = path[len(prefix) :].partition("/")
-            found[name] = Artifact(prefix + name, "", 0) if slash else Artifact(path, sha256, size)
-        return [found[name] for name in sorted(found)]
+            rows = [(row.path, row.sha256, row.size) for row in c.execute(query)]
+        return listed(rows, folder)
 
     def get_artifact(self, ctx: Context, kind: Owner, owner: str, path: str) -> Artifact:
         ctx.require(Scope.read)
@@ -116,6 +109,19 @@ class Artifacts(Inputs):
             self._model(c, ctx, owner)
         elif owner != ctx.workspace_id:
             raise NotFound("There is no such place for artifacts in this workspace.", param="path")
+
+
+def listed(files: Iterable[tuple[str, str, int]], folder: str) -> list[Artifact]:
+    """What is right below `folder`, out of all (path, sha256, size); for a file just that one."""
+    prefix = f"{folder}/" if folder else ""
+    found: dict[str, Artifact] = {}
+    for path, sha256, size in files:
+        if path == folder:
+            return [Artifact(path, sha256, size)]
+        if path.startswith(prefix):
+            name, slash, _ = path[len(prefix) :].partition("/")
+            found[name] = Artifact(prefix + name, "", 0) if slash else Artifact(path, sha256, size)
+    return [found[name] for name in sorted(found)]
 
 
 def _of(kind: Owner, owner: str) -> Sequence[sa.ColumnElement[bool]]:

@@ -89,7 +89,7 @@ def deleted_run(run_id: str) -> Invalid:
 
 def packed(value: float) -> tuple[int, float]:
     """(nan, value) as it is stored."""
-    return (1, 0.0) if math.isnan(value) else (0, value)
+    return (1, 0.0) if math.isnan(value) else (0, float(value))
 
 
 def unpacked(nan: int, value: float) -> float:

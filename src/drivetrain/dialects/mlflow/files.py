@@ -1,0 +1,96 @@
+"""Artifacts through the server: list, upload, download (with ranges), delete."""
+
+from __future__ import annotations
+
+from drivetrain.dialects.mlflow import answers, places
+from drivetrain.dialects.mlflow import messages as m
+from drivetrain.dialects.mlflow.routing import NoEndpoint, Services, WrongMethod
+from drivetrain.errors import Invalid, NotFound
+from drivetrain.identity.model import Context
+from drivetrain.store.blobs import Blob
+from drivetrain.tracking.model import Artifact, Owner
+from drivetrain.wire.request import Request, run_sync
+
+
+class NoMultipart(Invalid):
+    """Clients look for the beginning of this message, and then send the file in one piece."""
+
+    status = 501
+
+
+class Files:
+    def __init__(self, services: Services, max_upload: int, max_body: int) -> None:
+        self._services = services
+        self._blobs = services.tracking.blobs
+        self._max_upload = max_upload
+        self._max_body = max_body
+
+    async def handle(self, request: Request, path: str) -> None:
+        """`path` is what follows `/api/2.0/mlflow-artifacts/`."""
+        what, _, rest = path.partition("/")
+        if what in ("mpu", "presigned"):
+            raise NoMultipart("Multipart upload is not supported for the current artifact repository: files are sent in one piece.")
+        if what != "artifacts":
+            raise NoEndpoint(f"This server does not serve {request.method} {path[:200]!r} of MLflow's artifact API.")
+        if rest == "" and request.method == "GET":
+            await self._list(request, (request.query.get("path") or [""])[-1])
+        elif request.method in ("GET", "HEAD"):
+            at = places.place(request.context, rest)
+            await self._send(request, await run_sync(places.file, self._services, request.context, at))
+        elif request.method == "PUT":
+            await self._put(request, rest)
+        elif request.method == "DELETE":
+            at = _writable(places.place(request.context, rest))
+            await run_sync(self._delete, request.context, at)
+            await request.respond_json({})
+        else:
+            raise WrongMethod(f"Artifacts take GET, HEAD, PUT and DELETE, not {request.method}.")
+
+    async def by_query(self, request: Request, *, of_version: bool) -> None:
+        """`get-artifact`, as MLflow's own pages ask for files."""
+        if request.method not in ("GET", "HEAD"):
+            raise WrongMethod(f"This takes GET, not {request.method}.")
+        if of_version:
+            wanted = m.read_query(request.query, m.VersionArtifact)
+            file = await run_sync(self._of_version, request.context, wanted.name, wanted.version, wanted.path)
+        else:
+            asked = m.read_query(request.query, m.RunArtifact)
+            file = await run_sync(self._services.tracking.get_artifact, request.context, Owner.run, asked.run, asked.path)
+        await self._send(request, file)
+
+    async def _list(self, request: Request, folder: str) -> None:
+        at = places.place(request.context, folder)
+        found = await run_sync(places.look, self._services, request.context, at)
+        await request.respond_json({"files": answers.files(found, below=at.path)})
+
+    async def _send(self, request: Request, file: Artifact) -> None:
+        await request.respond_blob(self._blobs, file.sha256, name=file.path.rpartition("/")[2])
+
+    async def _put(self, request: Request, path: str) -> None:
+        at = _writable(places.place(request.context, path))
+        if at.path == "":
+            raise Invalid("The path names a folder: add the file's name.", param="path")
+        assert at.kind is not None
+        tracking = self._services.tracking
+        # Before the body is read: nobody sends gigabytes for nothing.
+        await run_sync(tracking.check_owner, request.context, at.kind, at.owner, writable=True)
+        blob: Blob = await request.save(self._blobs, self._max_upload)
+        await run_sync(tracking.put_artifact, request.context, at.kind, at.owner, at.path, blob)
+        await request.respond_json({})
+
+    def _delete(self, ctx: Context, at: places.Place) -> None:
+        assert at.kind is not None
+        if self._services.tracking.delete_artifacts(ctx, at.kind, at.owner, at.path) == 0:
+            raise NotFound(f"There is nothing at {at.path!r} to delete.", param="path")
+
+    def _of_version(self, ctx: Context, name: str, version: str, path: str) -> Artifact:
+        if not version.isdigit():
+            raise Invalid(f"{version!r} is no version: versions are numbers from 1.", param="version")
+        found = self._services.registry.get_version(ctx, name, int(version))
+        return places.file(self._services, ctx, places.Place(None, found.id, path))
+
+
+def _writable(at: places.Place) -> places.Place:
+    if at.kind is None:
+        raise Invalid("The files of a registered version cannot be changed: register another version.", param="path")
+    return at

@@ -1,0 +1,88 @@
+"""Logged models."""
+
+from __future__ import annotations
+
+from drivetrain.dialects.mlflow import answers
+from drivetrain.dialects.mlflow import messages as m
+from drivetrain.dialects.mlflow.routing import Json, Route, Services
+from drivetrain.identity.model import Context
+from drivetrain.tracking.model import LoggedModel, Owner
+
+_STATUS = {"LOGGED_MODEL_UPLOAD_FAILED": "FAILED"}
+
+
+def _answer(model: LoggedModel) -> Json:
+    return {"model": answers.logged_model(model)}
+
+
+def create(s: Services, ctx: Context, body: m.CreateLoggedModel) -> Json:
+    made = s.tracking.create_model(
+        ctx,
+        body.experiment_id or "0",
+        name=body.name or None,
+        model_type=body.model_type,
+        source_run_id=body.source_run_id or None,
+        params=m.tags(body.params),
+        tags=m.tags(body.tags),
+    )
+    return _answer(made)
+
+
+def get(s: Services, ctx: Context, _: m.Nothing, model_id: str) -> Json:
+    return _answer(s.tracking.get_model(ctx, model_id))
+
+
+def finalize(s: Services, ctx: Context, body: m.FinalizeLoggedModel, model_id: str) -> Json:
+    status = _STATUS.get(body.status, body.status.removeprefix("LOGGED_MODEL_"))
+    return _answer(s.tracking.finalize_model(ctx, model_id, status))
+
+
+def delete(s: Services, ctx: Context, _: m.Nothing, model_id: str) -> Json:
+    s.tracking.delete_model(ctx, model_id)
+    return {}
+
+
+def set_tags(s: Services, ctx: Context, body: m.LoggedModelTags, model_id: str) -> Json:
+    return _answer(s.tracking.set_model_tags(ctx, model_id, m.tags(body.tags)))
+
+
+def delete_tag(s: Services, ctx: Context, _: m.Nothing, model_id: str, key: str) -> Json:
+    s.tracking.delete_model_tag(ctx, model_id, key)
+    return {}
+
+
+def log_params(s: Services, ctx: Context, body: m.LoggedModelParams, model_id: str) -> Json:
+    s.tracking.log_model_params(ctx, model_id, m.tags(body.params))
+    return {}
+
+
+def list_files(s: Services, ctx: Context, body: m.LoggedModelFolder, model_id: str) -> Json:
+    model = s.tracking.get_model(ctx, model_id)
+    found = s.tracking.list_artifacts(ctx, Owner.model, model_id, body.artifact_directory_path)
+    return answers.lean({"root_uri": model.artifact_uri, "files": answers.files(found)})
+
+
+def search(s: Services, ctx: Context, body: m.SearchLoggedModels) -> Json:
+    found = s.tracking.search_models(
+        ctx,
+        body.experiment_ids,
+        filter=body.filter,
+        datasets=[(one.dataset_name, one.dataset_digest) for one in body.datasets],
+        order_by=[(one.field_name, one.ascending) for one in body.order_by],
+        limit=body.max_results,
+        token=body.page_token,
+    )
+    return answers.page("models", found, [answers.logged_model(one) for one in found.items])
+
+
+ROUTES = (
+    Route("POST", "logged-models", m.CreateLoggedModel, create),
+    Route("POST", "logged-models/search", m.SearchLoggedModels, search),
+    Route("GET", "logged-models/{id}", m.Nothing, get),
+    Route("PATCH", "logged-models/{id}", m.FinalizeLoggedModel, finalize),
+    Route("DELETE", "logged-models/{id}", m.Nothing, delete),
+    Route("PATCH", "logged-models/{id}/tags", m.LoggedModelTags, set_tags),
+    Route("DELETE", "logged-models/{id}/tags/{key}", m.Nothing, delete_tag),
+    Route("POST", "logged-models/{id}/params", m.LoggedModelParams, log_params),
+    Route("GET", "logged-models/{id}/artifacts/directories", m.LoggedModelFolder, list_files),
+)

@@ -1,0 +1,69 @@
+"""From method and path to a handler. Handlers are plain functions that translate, call a verb, and translate back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import Struct
+
+from drivetrain.errors import DrivetrainError, NotFound
+from drivetrain.identity.model import Context
+from drivetrain.registry.service import Registry
+from drivetrain.tracking.service import Tracking
+
+Json = dict[str, Any]
+
+
+class NoEndpoint(NotFound):
+    """A path that is not served."""
+
+
+class WrongMethod(DrivetrainError):  # noqa: N818  as the rest of the tree is named
+    status = 405
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    tracking: Tracking
+    registry: Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`path` is what follows `/api/2.0/mlflow/`; its `{parts}` are handed to the handler after the message."""
+
+    method: str
+    path: str
+    message: type[Struct]
+    handler: Callable[..., Json]
+
+    def call(self, services: Services, ctx: Context, message: Struct, parts: tuple[str, ...]) -> Json:
+        return self.handler(services, ctx, message, *parts)
+
+
+class Router:
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._fixed: dict[str, dict[str, Route]] = {}
+        patterns: dict[str, dict[str, Route]] = {}
+        for route in routes:
+            (patterns if "{" in route.path else self._fixed).setdefault(route.path, {})[route.method] = route
+        self._patterns = [(re.compile(re.sub(r"\{\w+\}", "([^/]+)", path)), methods) for path, methods in patterns.items()]
+
+    def find(self, method: str, path: str) -> tuple[Route, tuple[str, ...]]:
+        """Raises `NoEndpoint` or `WrongMethod`."""
+        parts: tuple[str, ...] = ()
+        methods = self._fixed.get(path)
+        if methods is None:
+            for pattern, some in self._patterns:
+                if (found := pattern.fullmatch(path)) is not None:
+                    methods, parts = some, found.groups()
+                    break
+        if methods is None:
+            raise NoEndpoint(f"This server does not serve {method} {path[:200]!r} of MLflow's API.")
+        route = methods.get(method)
+        if route is None:
+            raise WrongMethod(f"{path!r} takes {', '.join(sorted(methods))}, not {method}.")
+        return route, parts
