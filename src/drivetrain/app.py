@@ -1,16 +1,14 @@
 """Builds the platform from settings: the only place that knows everybody.
 
-`build` makes the services (for the supervisor, and for each web process); `asgi` makes what a web process answers with.
+`build` makes the services (for the supervisor, and for each web process); `Application` is what a web process answers with.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -96,11 +94,6 @@ def build(settings: Settings, home: Home, *, nudge: Callable[[str], None], migra
     )
 
 
-def asgi(platform: Platform, routes: RoutesHolder, spool: Spool, wake: Callable[[str], None]) -> Application:
-    """What one web process answers with. `routes` is filled, and `wake` heard, by the supervisor."""
-    return Application(platform, routes, spool, wake)
-
-
 def mounts() -> list[str]:
     """Where dialects are mounted, beside the dashboard at `/`."""
     from drivetrain.dialects.invocations import Invocations
@@ -113,13 +106,18 @@ def mounts() -> list[str]:
 
 
 class Application:
-    """The door with all dialects behind it, and FastAPI (native API, pages) behind those."""
+    """What one web process answers with: the door, all dialects behind it, and FastAPI (native API, pages) behind those.
 
-    def __init__(self, platform: Platform, routes: RoutesHolder, spool: Spool, wake: Callable[[str], None]) -> None:
+    `routes` is filled, and `wake` heard, by the supervisor. `ports`: ports that belong to one dialect alone, which has no mount there.
+    """
+
+    def __init__(
+        self, platform: Platform, routes: RoutesHolder, spool: Spool, wake: Callable[[str], None], ports: Mapping[int, str] | None = None
+    ) -> None:
         from drivetrain.serving.catalog import Listing
         from drivetrain.serving.gateway import Gateway
         from drivetrain.wire.hosts import Hosts
-        from drivetrain.wire.meter import Meter, share_file
+        from drivetrain.wire.meter import Meter
         from drivetrain.wire.request import run_sync
         from drivetrain.wire.who import Who
 
@@ -132,25 +130,20 @@ class Application:
         self._who = Who(platform.identity, lambda: routes.current)
         self._hosts = Hosts(settings.host, settings.allowed_hosts)
         self._meter = Meter()
-        self._family = os.getppid()
         self._folder = platform.home.runtime
-        self._share_file = share_file(self._folder, self._family)
-        self._sharing: asyncio.Task[None] | None = None
+        self._family = 0
         self._rest = _fastapi(platform, self, routes, spool)
         self._door = self._make_door({at: dialect for dialect in self._dialects for at in dialect.prefixes})
+        self._ports = {port: self._make_door({"": self._named(name)}) for port, name in (ports or {}).items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._sharing is None:
-            self._sharing = asyncio.get_running_loop().create_task(self._share(), name="share-meter")
-        await self._door(scope, receive, send)
+        door = self._ports.get(scope["server"][1], self._door) if self._ports and scope["type"] == "http" else self._door
+        await door(scope, receive, send)
 
-    def only(self, name: str) -> Door:
-        """An application for a port that belongs to one dialect alone, without its mount."""
-        from drivetrain.errors import Invalid
-
+    def _named(self, name: str) -> Dialect:
         for dialect in self._dialects:
             if dialect.name == name:
-                return self._make_door({"": dialect})
+                return dialect
         names = ", ".join(dialect.name for dialect in self._dialects)
         raise Invalid(f"There is no dialect {name!r} to listen for; there are: {names}.", param="listen")
 
@@ -167,11 +160,6 @@ class Application:
 
     async def close(self) -> None:
         """Let go of what is held. Call it when no request is in flight any more."""
-        if self._sharing is not None:
-            self._sharing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sharing
-            self._meter.share(self._share_file)
         await self._gateway.close()
 
     def _make_door(self, at: dict[str, Dialect]) -> Door:
@@ -181,17 +169,22 @@ class Application:
         open_paths = (*OPEN, "/health", "/api/v1/session")
         return Door(at, self._rest, self._who, signed=self._who.signed, hosts=self._hosts, open_paths=open_paths, meter=self._meter)
 
-    async def _share(self) -> None:
+    async def share(self, family: int) -> None:
+        """Let the other web processes of this server (children of process `family`) know this one's counts. Runs until it is cancelled."""
+        from drivetrain.wire.meter import share_file
+
+        self._family = family
+        mine = share_file(self._folder, family)
         # What an earlier server of this home left.
         for file in self._folder.glob("meter-*.json"):
-            if not file.name.startswith(f"meter-{self._family}-"):
+            if not file.name.startswith(f"meter-{family}-"):
                 file.unlink(missing_ok=True)
         while True:
-            await asyncio.sleep(SHARE_SECONDS)
             try:
-                self._meter.share(self._share_file)
+                self._meter.share(mine)
             except OSError as error:
                 log.warning("the counts of answers cannot be shared: %s", error)
+            await asyncio.sleep(SHARE_SECONDS)
 
 
 def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog) -> list[Dialect]:
