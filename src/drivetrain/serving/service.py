@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -70,7 +71,8 @@ class Serving:
         """The on-demand deployment of a registry name that somebody called. Raises `NotFound` for an unknown name, `Forbidden` for a version
         in a format that runs code."""
         ctx.require(Scope.invoke)
-        resolved = self._registry.resolve(ctx, name)
+        # Who may call a model may find it by its name, and no more.
+        resolved = self._registry.resolve(replace(ctx, scopes=ctx.scopes | {Scope.read}), name)
         canonical = f"{resolved.repo.slug}@{resolved.version.number if resolved.version else resolved.commit_id[:12]}"
         with self._db.read() as c:
             found = c.execute(self._active(ctx).where(t.deployments.c.name == canonical, t.deployments.c.implicit)).one_or_none()
