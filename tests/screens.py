@@ -82,7 +82,9 @@ def take(browser: Browser, url: str, state: str, target: Path, only: str, sizes:
 def show(page: Page, address: str) -> None:
     page.goto(address)
     page.evaluate("document.fonts.ready")
-    page.wait_for_function("[...document.querySelectorAll('.chart')].every((el) => el.offsetParent === null || el.firstChild)")
+    # Not page.wait_for_function: it needs eval, which the page's policy forbids.
+    drawn = "[...document.querySelectorAll('.chart')].every((el) => el.offsetParent === null || el.firstChild !== null)"
+    wait_for(lambda: page.evaluate(drawn), seconds=20, what=f"the charts of {address}")
     if page.locator(".runs.picked").count():
         page.wait_for_selector("#curves canvas, #curves .why")
 

@@ -133,14 +133,14 @@ def view(services: Services, ctx: Context, name: str, window: str, errors_only: 
     text = bool(tasks & {"chat", "completion"})
     figures = [
         Figure("Requests", fmt.compact(total.requests), f"{fmt.number(total.requests / seconds * 60, 3)} a minute"),
-        Figure("Errors", fmt.percent(total.errors / total.requests) if total.requests else fmt.DASH, fmt.plural(total.errors, "error")),
+        Figure("Errors", fmt.percent_figure(total.errors / total.requests if total.requests else None), fmt.plural(total.errors, "error")),
         Figure("Latency p95", fmt.duration_figure(total.latency_p95_ms), f"median {fmt.duration(total.latency_p50_ms)}"),
     ]
     if text:
         figures.append(Figure("First token p95", fmt.duration_figure(total.ttft_p95_ms), f"{fmt.number(total.tokens_out)} tokens out"))
     else:
         figures.append(Figure("Latency p99", fmt.duration_figure(total.latency_p99_ms), f"{fmt.number(total.cancelled)} cancelled"))
-    recent = services.events.recent(ctx.workspace_id, deployment=deployment.id, limit=30, errors_only=errors_only)
+    recent = services.events.recent(ctx.workspace_id, deployment=deployment.id, limit=20, errors_only=errors_only)
     return DeploymentPage(
         row=row(services, deployment, now),
         figures=figures,

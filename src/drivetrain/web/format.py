@@ -97,6 +97,15 @@ def percent(share: float | None, digits: int = 3) -> str:
     return DASH if share is None else f"{number(100 * share, digits)}\u00a0%"
 
 
+def percent_figure(share: float | None) -> Markup:
+    return escape(DASH) if share is None else _with_unit(number(100 * share, 3), "%")
+
+
+def size_figure(value: int | None) -> Markup:
+    amount, _, unit = size(value).partition("\u00a0")
+    return _with_unit(amount, unit)
+
+
 def _with_unit(text: str, unit: str) -> Markup:
     return Markup('{}<span class="unit">{}</span>').format(text, unit)
 

@@ -101,7 +101,10 @@ def _figures(services: Services, ids: list[str], now: int) -> list[Figure]:
             "Requests", fmt.compact(total.requests), "in the last hour", spark([p.requests for p in points], "Requests in the last hour")
         ),
         Figure(
-            "Errors", fmt.percent(share), fmt.plural(total.errors, "error"), spark([p.errors for p in points], "Errors in the last hour")
+            "Errors",
+            fmt.percent_figure(share),
+            fmt.plural(total.errors, "error"),
+            spark([p.errors for p in points], "Errors in the last hour"),
         ),
         Figure(
             "Latency p95",

@@ -12,7 +12,7 @@ from drivetrain.web.assets import Assets
 from drivetrain.web.render import Pages
 from drivetrain.web.services import Services
 
-OPEN = ("/sign-in", "/sign-out", "/static", "/favicon.ico")
+OPEN = ("/sign-in", "/static", "/favicon.ico")
 
 
 def routes(services: Services) -> APIRouter:

@@ -63,8 +63,8 @@ def _figures(event: Event) -> list[Figure]:
         )
         figures.append(Figure("Tokens out", fmt.compact(event.tokens_out), pace))
     else:
-        figures.append(Figure("In", fmt.size(event.bytes_in)))
-        figures.append(Figure("Out", fmt.size(event.bytes_out)))
+        figures.append(Figure("In", fmt.size_figure(event.bytes_in)))
+        figures.append(Figure("Out", fmt.size_figure(event.bytes_out)))
         if event.ttft_ms is None:
             figures.append(
                 Figure("Attempts", str(event.attempts), "no retry" if event.attempts == 1 else "a replica failed before it began")

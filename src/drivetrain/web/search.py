@@ -56,6 +56,10 @@ def find(services: Services, ctx: Context, text: str) -> list[Found]:
     ):
         if wanted in label.lower():
             found.append(Found("Commands", label, "", url, command, icon))
+    if wanted:
+        names_of = [one.slug for one in services.identity.list_workspaces(ctx) if one.slug != ctx.workspace]
+        spaces = [slug for slug in names_of if wanted in slug or wanted in "workspace"]
+        found += [Found("Workspaces", slug, "switch", "/", f"workspace:{slug}", "overview") for slug in spaces[:_EACH]]
     if not found:
         found.append(
             Found(

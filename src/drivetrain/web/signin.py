@@ -1,16 +1,20 @@
-"""The door of the page: a key for a signed, SameSite=Strict cookie."""
+"""The door of the page: a key for a signed, SameSite=Strict cookie; and which workspace a browser looks at."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
-from drivetrain.identity.keys import digest, well_formed
-from drivetrain.web.render import HEADERS, Pages
+from drivetrain.errors import DrivetrainError, NotFound
+from drivetrain.identity.model import Context
+from drivetrain.web.render import HEADERS, Pages, viewer
 from drivetrain.web.services import Services
-from drivetrain.wire.who import COOKIE, SESSION
+from drivetrain.wire.who import COOKIE, WORKSPACE_COOKIE
+
+Viewer = Annotated[Context, Depends(viewer)]
+_YEAR = 365 * 86_400
 
 
 def _local(address: str) -> str:
@@ -32,28 +36,31 @@ def routes(services: Services, pages: Pages) -> APIRouter:
 
     @router.post("/sign-in")
     def signed_in(request: Request, key: Annotated[str, Form()], next: Annotated[str, Form()] = "/") -> Response:  # noqa: A002
-        key = key.strip()
-        if not well_formed(key):
-            return show(request, next, "This is not a key: keys are ‘dt-’ and 40 letters and digits.", 401)
-        sha256 = digest(key)
-        if services.identity.grant(sha256) is None:
-            return show(request, next, "This key is not known here, or was revoked.", 401)
         seconds = services.settings.session_hours * 3600
+        try:
+            session = services.identity.sign_in(key.strip(), seconds=seconds)
+        except DrivetrainError as error:
+            return show(request, next, error.message, error.status)
         response = RedirectResponse(_local(next), status_code=303, headers=HEADERS)
-        response.set_cookie(
-            COOKIE,
-            services.identity.signer.sign(SESSION, {"key": sha256}, seconds),
-            max_age=int(seconds),
-            httponly=True,
-            samesite="strict",
-            secure=request.url.scheme == "https",
-        )
+        # `secure` only where the browser came over TLS: it would not keep the cookie for plain http on localhost.
+        secure = request.url.scheme == "https"
+        response.set_cookie(COOKIE, session, max_age=int(seconds), httponly=True, samesite="strict", secure=secure)
         return response
 
     @router.post("/sign-out")
-    def sign_out() -> Response:
+    def sign_out(request: Request, ctx: Viewer) -> Response:
+        if session := request.cookies.get(COOKIE):
+            services.identity.sign_out(ctx, session)
         response = RedirectResponse("/sign-in", status_code=303, headers=HEADERS)
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+        return response
+
+    @router.post("/workspace")
+    def workspace(ctx: Viewer, to: Annotated[str, Form()]) -> Response:
+        if to not in {one.slug for one in services.identity.list_workspaces(ctx)}:
+            raise NotFound(f"There is no workspace {to!r} that you are a member of.", param="to")
+        response = RedirectResponse("/", status_code=303, headers=HEADERS)
+        response.set_cookie(WORKSPACE_COOKIE, to, max_age=_YEAR, httponly=True, samesite="strict")
         return response
 
     return router

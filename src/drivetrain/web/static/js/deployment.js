@@ -1,5 +1,5 @@
 // The charts of a deployment, on one time axis, and kept up to date.
-import { colourOf, draw } from "./charts.js";
+import { coloursOf, draw } from "./charts.js";
 
 const box = document.getElementById("charts");
 
@@ -7,12 +7,13 @@ async function load() {
   const answer = await fetch(box.dataset.src);
   if (!answer.ok) return;
   const data = await answer.json();
+  const colours = coloursOf(data.variants.map((variant) => variant.name));
   for (const el of box.querySelectorAll(".chart")) {
     const { measure, dashed, unit } = el.dataset;
     const series = [];
     for (const variant of data.variants) {
       const points = (name) => variant.at.map((at, i) => [at, variant[name][i]]);
-      const colour = colourOf(variant.name);
+      const colour = colours.get(variant.name);
       series.push({ name: variant.name, colour, points: points(measure), flags: series.length ? [] : data.flags });
       if (dashed) series.push({ name: `${variant.name}, p95`, colour, dashed: true, points: points(dashed) });
     }

@@ -1,5 +1,5 @@
 // Choose runs by their boxes; their curves are drawn beside the table, and the address remembers both.
-import { colourOf, draw, human, smooth } from "./charts.js";
+import { coloursOf, draw, human, smooth } from "./charts.js";
 
 const table = document.getElementById("table");
 if (table) {
@@ -33,9 +33,10 @@ if (table) {
     const legend = document.getElementById("legend");
     legend.replaceChildren();
     const series = [];
+    const colours = coloursOf(data.runs.map((run) => run.id).sort());
     for (const run of data.runs) {
       const points = (run.series[metric.value] ?? []).map(([step, value]) => [step, value]);
-      const colour = colourOf(run.id);
+      const colour = colours.get(run.id);
       const w = Number(weight.value);
       if (w) series.push({ name: run.name, colour, points, quiet: true });
       series.push({ name: run.name, colour, points: w ? smooth(points, w) : points });

@@ -44,6 +44,16 @@ export function startSearch(toggleTheme) {
     if (option.dataset.command === "theme") {
       toggleTheme();
       dialog.close();
+    } else if (option.dataset.command?.startsWith("workspace:")) {
+      const form = document.createElement("form");
+      form.method = "post";
+      form.action = "/workspace";
+      const to = document.createElement("input");
+      to.name = "to";
+      to.value = option.dataset.command.slice("workspace:".length);
+      form.append(to);
+      document.body.append(form);
+      form.submit();
     } else {
       location.href = option.href;
     }
