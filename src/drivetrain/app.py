@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from drivetrain.config import Settings
+from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
 from drivetrain.identity.service import Identity
 from drivetrain.jobs.service import Jobs
@@ -98,10 +98,11 @@ def mounts() -> list[str]:
     """Where dialects are mounted, beside the dashboard at `/`."""
     from drivetrain.dialects.invocations import Invocations
     from drivetrain.dialects.kserve import KServe
+    from drivetrain.dialects.mlflow import MLflow
     from drivetrain.dialects.ollama import Ollama
     from drivetrain.dialects.openai import OpenAI
 
-    found = [prefix for dialect in (OpenAI, Ollama, KServe, Invocations) for prefix in dialect.prefixes]
+    found = [prefix for dialect in (OpenAI, Ollama, KServe, Invocations, MLflow) for prefix in dialect.prefixes]
     return sorted([*found, "/api/v1", "/health", "/metrics"])
 
 
@@ -125,6 +126,7 @@ class Application:
             return await run_sync(platform.serving.implicit, ctx, name)
 
         settings = platform.settings
+        self._spool = spool
         self._gateway = Gateway(routes, spool, wake, implicit, settings)
         self._dialects = _dialects(platform, self._gateway, Listing(platform.registry, platform.serving))
         self._who = Who(platform.identity, lambda: routes.current)
@@ -132,7 +134,7 @@ class Application:
         self._meter = Meter()
         self._folder = platform.home.runtime
         self._family = 0
-        self._rest = _fastapi(platform, self, routes, spool)
+        self._rest = _fastapi(platform, routes, spool, self.metrics)
         self._door = self._make_door({at: dialect for dialect in self._dialects for at in dialect.prefixes})
         self._ports = {port: self._make_door({"": self._named(name)}) for port, name in (ports or {}).items()}
 
@@ -156,6 +158,7 @@ class Application:
         from drivetrain.wire.meter import exposition, siblings
 
         lines = exposition(self._meter.total(siblings(self._folder, self._family)))
+        lines += ["# TYPE drivetrain_events_lost_total counter", f"drivetrain_events_lost_total {self._spool.lost}"]
         return "\n".join(lines) + "\n"
 
     async def close(self) -> None:
@@ -190,6 +193,7 @@ class Application:
 def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog) -> list[Dialect]:
     from drivetrain.dialects.invocations import Invocations
     from drivetrain.dialects.kserve import KServe
+    from drivetrain.dialects.mlflow import MLflow
     from drivetrain.dialects.ollama import Ollama
     from drivetrain.dialects.openai import OpenAI
 
@@ -200,16 +204,16 @@ def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog) -> list[Di
         Ollama(gateway, catalog, max_body=most),
         KServe(gateway, server_version=number, max_body=most),
         Invocations(gateway, server_version=number, max_body=most),
+        MLflow(platform.tracking, platform.registry, max_body=most, max_upload=platform.settings.upload_max_bytes),
     ]
 
 
-def _fastapi(platform: Platform, application: Application, routes: RoutesHolder, spool: Spool) -> FastAPI:
-    from fastapi import FastAPI, Response
+def _fastapi(platform: Platform, routes: RoutesHolder, spool: Spool, metrics: Callable[[], str]) -> FastAPI:
+    from fastapi import FastAPI
 
-    from drivetrain.dialects.native import identity, jobs, lineage, registry, serving
-    from drivetrain.identity.model import Scope as May
+    from drivetrain.dialects.native import identity, jobs, lineage, registry, server, serving
     from drivetrain.web import pages
-    from drivetrain.wire.fastapi import Asking, install_errors
+    from drivetrain.wire.fastapi import install_errors
 
     app = FastAPI(
         title="drivetrain",
@@ -219,26 +223,10 @@ def _fastapi(platform: Platform, application: Application, routes: RoutesHolder,
         redoc_url=None,
     )
     install_errors(app)
-    settings = platform.settings
-    health = _Health(platform.db, routes, spool)
-
-    @app.get("/health", tags=["server"])
-    def healthy(response: Response) -> dict[str, object]:
-        """200 when this server can serve. `database` and `events` say what is amiss while it can."""
-        response.status_code, told = health.look()
-        return told
-
-    @app.get("/metrics", tags=["server"])
-    def metrics(ctx: Asking) -> Response:
-        """Prometheus' text format."""
-        ctx.require(May.read)
-        text = application.metrics()
-        text += f"# TYPE drivetrain_events_lost_total counter\ndrivetrain_events_lost_total {spool.lost}\n"
-        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
-
     for router in (
-        identity.router(platform.identity, platform.nudge, session_hours=settings.session_hours),
-        registry.router(platform.registry, settings),
+        server.router(server.Health(platform.db, spool, lambda: routes.current.generation), metrics),
+        identity.router(platform.identity, platform.nudge, session_hours=platform.settings.session_hours),
+        registry.router(platform.registry, platform.settings),
         serving.router(platform.serving, platform.events, platform.feedback),
         jobs.router(platform.jobs, platform.home.logs),
         lineage.router(platform.lineages),
@@ -246,38 +234,3 @@ def _fastapi(platform: Platform, application: Application, routes: RoutesHolder,
     ):
         app.include_router(router)
     return app
-
-
-class _Health:
-    """Whether this process can serve. The database is looked at once a second at most: a probe must not be a load."""
-
-    def __init__(self, db: Database, routes: RoutesHolder, spool: Spool) -> None:
-        self._db = db
-        self._routes = routes
-        self._spool = spool
-        self._looked = -1e9
-        self._database = "ok"
-
-    def look(self) -> tuple[int, dict[str, object]]:
-        if (now := time.monotonic()) - self._looked > 1.0:
-            self._looked = now
-            self._database = self._reach()
-        ready = self._routes.current.generation > 0
-        well = ready and self._database == "ok" and not self._spool.problem
-        told: dict[str, object] = {
-            "status": "ok" if well else "degraded" if ready else "starting",
-            "version": version("drivetrain"),
-            "database": self._database,
-            "events": self._spool.problem or "ok",
-            "events_lost": self._spool.lost,
-        }
-        return (200 if ready else 503), told
-
-    def _reach(self) -> str:
-        try:
-            with self._db.read() as connection:
-                connection.exec_driver_sql("SELECT 1")
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is what the probe asks for
-            log.warning("the database cannot be reached: %s", error)
-            return "unreachable"
-        return "ok"
