@@ -145,7 +145,7 @@ class App:
             return 503, b'{"error":"the model is loading"}'
         try:
             one = read(decoder.decode(b"".join(pieces)), self.model)
-            return 200, write(await self.batcher.predict(one), self._name)
+            return 200, write(await self.batcher.predict(one), self._name, self.model.signature.outputs, one.method)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             return 400, _error(f"The request is not a valid inference request: {error}")
         except DrivetrainError as error:

@@ -211,8 +211,8 @@ def _assembled(arrays: Mapping[str, np.ndarray[Any, Any]], model: Loaded) -> Any
     return pd.DataFrame({name: arrays[name] for name in order})
 
 
-def write(result: Any, name: str) -> bytes:
-    """A v2 answer of a model's result."""
+def write(result: Any, name: str, described: Sequence[Column] = (), method: str = "") -> bytes:
+    """A v2 answer of a model's result. A single output is called what the signature calls it, or after the method that was asked for."""
     if hasattr(result, "columns"):  # a DataFrame
         outputs = [_output(str(column), result[column].to_numpy()) for column in result.columns]
         return msgspec.json.encode({"model_name": name, "parameters": {"content_type": "pd"}, "outputs": outputs})
@@ -220,7 +220,8 @@ def write(result: Any, name: str) -> bytes:
         return msgspec.json.encode({"model_name": name, "outputs": [_output(str(key), np.asarray(value)) for key, value in result.items()]})
     if hasattr(result, "to_numpy"):  # a Series
         result = result.to_numpy()
-    return msgspec.json.encode({"model_name": name, "outputs": [_output("predict", np.asarray(result))]})
+    single = described[0].name if len(described) == 1 and not method else method or "predict"
+    return msgspec.json.encode({"model_name": name, "outputs": [_output(single, np.asarray(result))]})
 
 
 def _output(name: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
