@@ -353,3 +353,13 @@ def test_short_requests_are_reported_too(plane: Plane) -> None:
     assert chat(plane, "n=1").status_code == 200
     assert plane.call(plane.gateway.inflight) == {"d-m": 1}
     assert plane.call(plane.gateway.inflight) == {}
+
+
+def test_a_route_to_nobody_says_so(tmp_path: Path) -> None:
+    with running(tmp_path, queue_seconds=0.5) as plane:
+        replica = plane.replica()
+        plane.routes(deployment("m", variant("a", [replica])))
+        plane.run(replica.stop())
+        answer = chat(plane, "n=1")
+        assert answer.status_code == 503
+        assert "no replica listens" in answer.json()["error"]["message"]

@@ -60,6 +60,7 @@ class Exchange:
         self._gone = False
         self._recorded = False
         self._unit = ""
+        self._lost = ""  # why the last replica did not take the request
         context = request.context
         self.event = Event(
             id=request.id,
@@ -197,19 +198,19 @@ class Exchange:
                         f"{deaths} replicas in a row went away while they worked on this request; it may be what stops them. "
                         "Their output is in the server's logs folder."
                     ) from error
-                reason = str(error)
+                self._lost = str(error)
             else:
                 if answer.status != 503:
                     replica.succeeded()
                     return answer
                 answer.close()
-                reason = "the replica is still loading"
+                self._lost = "the replica is still loading"
             # Nothing has reached the client: ask another replica, or the next one.
             self._pool.failed(replica)
             self._let_go(served=False)
             self._gateway.need(self.event.deployment)
             if loop.time() >= deadline:
-                raise Unavailable(f"No replica of {self.event.deployment_name!r} could take the request in time: {reason}.")
+                raise Unavailable(f"No replica of {self.event.deployment_name!r} could take the request in time: {self._lost}.", retry_after=5)
 
     async def _queue(self, deadline: float) -> Replica:
         """Wait for a free slot; for on-demand deployments and after crashes that includes the start of a replica."""
@@ -245,6 +246,8 @@ class Exchange:
         if not now.replicas and now.problem and (out_of_time or not now.starting):
             raise _troubled(deployment, now)
         if out_of_time:
+            if self._lost:
+                raise Unavailable(f"No replica of {deployment.name!r} could take the request in time: {self._lost}.", retry_after=5)
             waited = f"within {self._gateway.settings.queue_seconds:g} seconds (setting queue_seconds)"
             if now.replicas:
                 assert self._pool is not None
