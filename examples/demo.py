@@ -170,7 +170,7 @@ def chat_with_two_clients() -> None:
     console.print("\n  [bold]ollama[/] ", end="")
     for part in ollama.Client().chat(model="smollm2", messages=question, options={"num_predict": 48}, stream=True):
         console.print(part.message.content or "", end="", markup=False)
-    replicas = [r for d in json.loads(run("ps", "--json")) if d["name"] == "smollm2" for r in d["replicas"]]
+    replicas = [r for d in json.loads(run("ps", "--json")) if d["name"].startswith("smollm2") for r in d["replicas"]]
     console.print(f"\n  both from the same replica: {[r['id'][-8:] for r in replicas]}")
 
 
