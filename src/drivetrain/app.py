@@ -211,7 +211,7 @@ def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog) -> list[Di
 def _fastapi(platform: Platform, routes: RoutesHolder, spool: Spool, metrics: Callable[[], str]) -> FastAPI:
     from fastapi import FastAPI
 
-    from drivetrain.dialects.native import identity, jobs, lineage, registry, server, serving
+    from drivetrain.dialects.native import identity, jobs, lineage, registry, server, serving, tracking
     from drivetrain.web import pages
     from drivetrain.wire.fastapi import install_errors
 
@@ -230,6 +230,7 @@ def _fastapi(platform: Platform, routes: RoutesHolder, spool: Spool, metrics: Ca
         serving.router(platform.serving, platform.events, platform.feedback),
         jobs.router(platform.jobs, platform.home.logs),
         lineage.router(platform.lineages),
+        tracking.router(platform.tracking, platform.settings),
         pages.routes(platform),
     ):
         app.include_router(router)

@@ -1,0 +1,241 @@
+"""Experiments and runs: list, search, log, and their artifacts. NaN and infinities are strings, since JSON has no form for them."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, Field
+from starlette.types import Receive, Scope, Send
+
+from drivetrain.config import Settings
+from drivetrain.errors import NotFound
+from drivetrain.identity.model import Context
+from drivetrain.store.ids import now_ms
+from drivetrain.tracking.checks import MAX_BATCH
+from drivetrain.tracking.model import Experiment, LoggedModel, Metric, Owner, Run
+from drivetrain.tracking.service import Tracking
+from drivetrain.wire.fastapi import Asking
+from drivetrain.wire.request import Request as WireRequest
+from drivetrain.wire.request import run_sync
+
+
+class NewExperiment(BaseModel):
+    name: str
+    tags: dict[str, str] = {}
+
+
+class NewRun(BaseModel):
+    experiment: str = Field("0", description="Name or id; a name that is not there yet is made")
+    name: str | None = None
+    tags: dict[str, str] = {}
+    start_ms: int | None = None
+
+
+class RunChange(BaseModel):
+    status: Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"] | None = None
+    end_ms: int | None = None
+    name: str | None = None
+
+
+class NewPoint(BaseModel):
+    key: str
+    value: float = Field(description="A number, or 'NaN', 'Infinity', '-Infinity'")
+    step: int = 0
+    timestamp_ms: int | None = None
+
+
+class Batch(BaseModel):
+    metrics: list[NewPoint] = Field([], max_length=10 * MAX_BATCH)
+    params: dict[str, str] = Field({}, max_length=MAX_BATCH)
+    tags: dict[str, str] = Field({}, max_length=MAX_BATCH)
+
+
+def router(tracking: Tracking, settings: Settings) -> APIRouter:
+    api = APIRouter(prefix="/api/v1", tags=["tracking"])
+    _experiments(api, tracking)
+    _runs(api, tracking)
+    _artifacts(api, tracking, settings)
+    return api
+
+
+def _experiments(api: APIRouter, tracking: Tracking) -> None:
+    @api.get("/experiments")
+    def experiments(ctx: Asking, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> dict[str, Any]:
+        """The active experiments, the latest changed first."""
+        return {"experiments": [_experiment(one) for one in tracking.experiments(ctx, limit=limit)]}
+
+    @api.post("/experiments", status_code=201)
+    def create(ctx: Asking, new: NewExperiment) -> dict[str, Any]:
+        return _experiment(tracking.create_experiment(ctx, new.name, tags=new.tags))
+
+    @api.get("/experiments/{experiment}")
+    def one(ctx: Asking, experiment: str) -> dict[str, Any]:
+        """By name or id."""
+        return _experiment(_named(tracking, ctx, experiment))
+
+
+def _runs(api: APIRouter, tracking: Tracking) -> None:
+    @api.get("/runs")
+    def search(
+        ctx: Asking,
+        experiment: str | None = None,
+        filter: Annotated[str | None, Query(description="As in mlflow: metrics.accuracy > 0.9 AND params.seed = '7'")] = None,  # noqa: A002
+        order_by: Annotated[list[str] | None, Query()] = None,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 50,
+        token: str | None = None,
+    ) -> dict[str, Any]:
+        """Runs of one experiment (name or id) or of all, the latest begun first; `token` asks for the next page."""
+        experiments = [_named(tracking, ctx, experiment)] if experiment else tracking.experiments(ctx, limit=10_000)
+        names = {one.id: one.name for one in experiments}
+        found = tracking.search_runs(ctx, list(names), filter=filter, order_by=order_by or [], limit=limit, token=token)
+        return {"runs": [_run(one, names.get(one.experiment_id)) for one in found.items], "token": found.token}
+
+    @api.post("/runs", status_code=201)
+    def create(ctx: Asking, new: NewRun) -> dict[str, Any]:
+        try:
+            experiment = _named(tracking, ctx, new.experiment)
+        except NotFound:
+            experiment = tracking.create_experiment(ctx, new.experiment)
+        made = tracking.create_run(ctx, experiment.id, name=new.name, tags=new.tags, start_ms=new.start_ms)
+        return _run(made, experiment.name)
+
+    @api.get("/runs/{run_id}")
+    def one(ctx: Asking, run_id: str) -> dict[str, Any]:
+        """A run with its params, tags, latest metrics, data and models."""
+        run = tracking.get_run(ctx, run_id)
+        return _run(run, tracking.get_experiment(ctx, run.experiment_id).name) | {
+            "inputs": [
+                {
+                    "name": one.dataset.name,
+                    "digest": one.dataset.digest,
+                    "context": one.context,
+                    "source_type": one.dataset.source_type,
+                    "source": one.dataset.source,
+                    "profile": one.dataset.profile,
+                }
+                for one in run.inputs
+            ],
+            "models": [_model(one) for one in tracking.models_of_run(ctx, run_id)],
+        }
+
+    @api.patch("/runs/{run_id}")
+    def change(ctx: Asking, run_id: str, new: RunChange) -> dict[str, Any]:
+        tracking.update_run(ctx, run_id, status=new.status, end_ms=new.end_ms, name=new.name)
+        return _run(tracking.get_run(ctx, run_id))
+
+    @api.delete("/runs/{run_id}")
+    def delete(ctx: Asking, run_id: str) -> dict[str, Any]:
+        """Hide a run."""
+        tracking.delete_run(ctx, run_id)
+        return {}
+
+    @api.post("/runs/{run_id}/restore")
+    def restore(ctx: Asking, run_id: str) -> dict[str, Any]:
+        tracking.restore_run(ctx, run_id)
+        return {}
+
+    @api.post("/runs/{run_id}/log")
+    def log(ctx: Asking, run_id: str, batch: Batch) -> dict[str, Any]:
+        """Log points, params and tags: all of them or, after an error, none. The same again changes nothing."""
+        now = now_ms()
+        points = [Metric(p.key, p.value, now if p.timestamp_ms is None else p.timestamp_ms, p.step) for p in batch.metrics]
+        tracking.log_batch(ctx, run_id, metrics=points, params=batch.params, tags=batch.tags)
+        return {}
+
+    @api.get("/runs/{run_id}/metrics/{key:path}")
+    def history(
+        ctx: Asking, run_id: str, key: str, limit: Annotated[int, Query(ge=1, le=25_000)] = 25_000, token: str | None = None
+    ) -> dict[str, Any]:
+        """The points of a metric as [step, time in ms, value], ordered by step, then time."""
+        found = tracking.history(ctx, run_id, key, limit=limit, token=token)
+        return {"key": key, "points": [[p.step, p.timestamp_ms, _number(p.value)] for p in found.items], "token": found.token}
+
+
+def _artifacts(api: APIRouter, tracking: Tracking, settings: Settings) -> None:
+    @api.get("/runs/{run_id}/artifacts")
+    def files(ctx: Asking, run_id: str, path: str = "") -> dict[str, Any]:
+        """The files and folders right below a folder of the run's artifacts."""
+        found = tracking.list_artifacts(ctx, Owner.run, run_id, path)
+        return {"artifacts": [{"path": one.path, "is_dir": one.is_dir, "size": one.size, "sha256": one.sha256} for one in found]}
+
+    @api.get("/runs/{run_id}/artifacts/{path:path}")
+    def download(ctx: Asking, request: Request, run_id: str, path: str) -> Response:
+        """One file; ranges are served."""
+        found = tracking.get_artifact(ctx, Owner.run, run_id, path)
+        return _File(tracking, request.scope["state"]["request"], found.sha256, path)
+
+    @api.put("/runs/{run_id}/artifacts/{path:path}", status_code=201)
+    async def upload(ctx: Asking, request: Request, run_id: str, path: str) -> dict[str, Any]:
+        """The raw bytes as the body."""
+        await run_sync(tracking.check_owner, ctx, Owner.run, run_id, writable=True)
+        wire: WireRequest = request.scope["state"]["request"]
+        blob = await wire.save(tracking.blobs, settings.upload_max_bytes)
+        await run_sync(tracking.put_artifact, ctx, Owner.run, run_id, path, blob)
+        return {"path": path, "sha256": blob.sha256, "size": blob.size}
+
+
+class _File(Response):
+    """A blob, sent by the request that it answers."""
+
+    def __init__(self, tracking: Tracking, request: WireRequest, sha256: str, path: str) -> None:
+        super().__init__()
+        self._tracking = tracking
+        self._request = request
+        self._sha256 = sha256
+        self._name = path.rpartition("/")[2]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._request.respond_blob(self._tracking.blobs, self._sha256, name=self._name)
+
+
+def _named(tracking: Tracking, ctx: Context, experiment: str) -> Experiment:
+    """By name, else by id."""
+    try:
+        return tracking.find_experiment(ctx, experiment)
+    except NotFound:
+        if not experiment.isdigit():
+            raise
+        return tracking.get_experiment(ctx, experiment)
+
+
+def _number(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _experiment(one: Experiment) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "name": one.name,
+        "lifecycle": one.lifecycle,
+        "created_ms": one.created_ms,
+        "updated_ms": one.updated_ms,
+        "tags": dict(one.tags),
+    }
+
+
+def _run(run: Run, experiment: str | None = None) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "name": run.name,
+        "experiment": experiment,
+        "experiment_id": run.experiment_id,
+        "user": run.user,
+        "status": run.status,
+        "lifecycle": run.lifecycle,
+        "start_ms": run.start_ms,
+        "end_ms": run.end_ms,
+        "git_commit": run.git_commit,
+        "source": run.source,
+        "params": dict(run.params),
+        "metrics": {key: _number(point.value) for key, point in run.metrics.items()},
+        "tags": dict(run.tags),
+    }
+
+
+def _model(one: LoggedModel) -> dict[str, Any]:
+    return {"id": one.id, "name": one.name, "status": one.status, "model_type": one.model_type, "created_ms": one.created_ms}
