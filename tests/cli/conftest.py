@@ -36,7 +36,7 @@ class Said:
 Drivetrain = Callable[..., Said]
 
 
-def run(*arguments: str | Path, stdin: str | None = None, seconds: float = 300, **environ: str) -> Said:
+def run(*arguments: str | Path, stdin: str | None = None, **environ: str) -> Said:
     """Run `drivetrain …` with a clean environment and these variables."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("DRIVETRAIN_")} | {"COLUMNS": "200"} | environ
     done = subprocess.run(
@@ -44,7 +44,7 @@ def run(*arguments: str | Path, stdin: str | None = None, seconds: float = 300, 
         env=clean,
         capture_output=True,
         text=True,
-        timeout=seconds,
+        timeout=300,
         input=stdin or "",
     )
     return Said(done.returncode, done.stdout, done.stderr)
