@@ -126,6 +126,8 @@ class Application:
             return await run_sync(platform.serving.implicit, ctx, name)
 
         settings = platform.settings
+        self.stopping: Callable[[], bool] = lambda: False
+        """Whether this process is to end; it says so itself. Streams without an end of their own end then."""
         self._spool = spool
         self._gateway = Gateway(routes, spool, wake, implicit, settings)
         self._dialects = _dialects(platform, self._gateway, Listing(platform.registry, platform.serving))
@@ -134,13 +136,16 @@ class Application:
         self._meter = Meter()
         self._folder = platform.home.runtime
         self._family = 0
-        self._rest = _fastapi(platform, routes, spool, self.metrics)
+        self._rest = _fastapi(platform, routes, spool, self.metrics, self._ending)
         self._door = self._make_door({at: dialect for dialect in self._dialects for at in dialect.prefixes})
         self._ports = {port: self._make_door({"": self._named(name)}) for port, name in (ports or {}).items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         door = self._ports.get(scope["server"][1], self._door) if self._ports and scope["type"] == "http" else self._door
         await door(scope, receive, send)
+
+    def _ending(self) -> bool:
+        return self.stopping()
 
     def _named(self, name: str) -> Dialect:
         for dialect in self._dialects:
@@ -208,7 +213,7 @@ def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog) -> list[Di
     ]
 
 
-def _fastapi(platform: Platform, routes: RoutesHolder, spool: Spool, metrics: Callable[[], str]) -> FastAPI:
+def _fastapi(platform: Platform, routes: RoutesHolder, spool: Spool, metrics: Callable[[], str], stopping: Callable[[], bool]) -> FastAPI:
     from fastapi import FastAPI
 
     from drivetrain.dialects.native import identity, jobs, lineage, registry, server, serving, tracking
@@ -231,7 +236,7 @@ def _fastapi(platform: Platform, routes: RoutesHolder, spool: Spool, metrics: Ca
         jobs.router(platform.jobs, platform.home.logs),
         lineage.router(platform.lineages),
         tracking.router(platform.tracking, platform.settings),
-        pages.routes(platform),
+        pages.routes(platform, stopping),
     ):
         app.include_router(router)
     return app

@@ -25,13 +25,12 @@ def main() -> None:
     parser.add_argument("--listeners", required=True, help="FD=DIALECT,… ; the first serves everything")
     arguments = parser.parse_args()
     # Imported after the lifeline hangs: a supervisor that dies meanwhile takes this process with it.
-    from drivetrain.config import Settings
+    from drivetrain.config import load
     from drivetrain.store.home import Home
 
     home = Home.open(arguments.home, create=False)
     told: dict[str, Any] = json.loads((home.runtime / "settings.json").read_text())
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-    settings = Settings(**{**values, "home": Path(values["home"])})
+    settings = load(Path(told.pop("home")), environ={}, **told)
     logging.basicConfig(stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     asyncio.run(serve(settings, home, arguments.index, arguments.listeners))
@@ -76,6 +75,7 @@ async def serve(settings: Any, home: Any, index: int, listeners: str) -> None:
             timeout_graceful_shutdown=int(settings.drain_seconds),
         )
         servers.append((uvicorn.Server(config), sock))
+    app.stopping = lambda: any(server.should_exit for server, _ in servers)
     async with asyncio.timeout(settings.start_seconds):
         await routes.changed(0)  # nobody is let in before it is known who may come in
     (home.runtime / f"web-{index}.ready").touch()

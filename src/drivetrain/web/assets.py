@@ -8,8 +8,6 @@ from pathlib import Path
 
 from fastapi import APIRouter, Request, Response
 
-from drivetrain.errors import NotFound
-
 FOLDER = Path(__file__).parent / "static"
 _TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -39,7 +37,7 @@ class Assets:
     def get(self, name: str, *, packed: bool) -> Response:
         path = self._files.get(name)
         if path is None:
-            raise NotFound(f"There is no static file {name!r}.")
+            return Response(status_code=404)
         headers = {"cache-control": _FOREVER, "vary": "accept-encoding"}
         if packed and path.suffix != ".woff2":
             if name not in self._packed:

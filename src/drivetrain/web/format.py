@@ -154,7 +154,7 @@ def pretty_json(text: str | None) -> str:
 
 def breakable(text: str) -> Markup:
     """Let long names break after dots, slashes and underscores."""
-    return Markup("").join(Markup("{}<wbr>").format(part) for part in _pieces(text))
+    return Markup("<wbr>").join(_pieces(text))
 
 
 def _pieces(text: str) -> list[str]:

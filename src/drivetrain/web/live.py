@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -37,16 +37,19 @@ MOST_TOPICS = 8
 class Watcher:
     """Probes the topics that are looked at, and wakes those who look when an answer has changed."""
 
-    def __init__(self) -> None:
+    def __init__(self, stopping: Callable[[], bool]) -> None:
+        self._stopping = stopping
         self._probes: dict[Hashable, Probe] = {}
         self._answers: dict[Hashable, Hashable] = {}
         self._lookers: dict[Hashable, set[asyncio.Queue[str]]] = {}
         self._names: dict[Hashable, str] = {}
         self._task: asyncio.Task[None] | None = None
 
-    @contextlib.contextmanager
-    def look(self, key: Hashable, name: str, probe: Probe, queue: asyncio.Queue[str]) -> Iterator[None]:
-        """While the block lasts, put `name` into the queue whenever the probe's answer changes."""
+    @contextlib.asynccontextmanager
+    async def look(self, key: Hashable, name: str, probe: Probe, queue: asyncio.Queue[str]) -> AsyncIterator[None]:
+        """While the block lasts, put `name` into the queue whenever the probe's answer changes; "" when the process is to stop."""
+        if key not in self._answers:
+            self._answers[key] = await self._ask(key, probe)
         self._probes[key] = probe
         self._names[key] = name
         self._lookers.setdefault(key, set()).add(queue)
@@ -62,19 +65,27 @@ class Watcher:
 
     async def _watch(self) -> None:
         while self._probes:
+            if self._stopping():
+                # A stream that goes on would hold up the end of the process.
+                for queue in {queue for some in self._lookers.values() for queue in some}:
+                    queue.put_nowait("")
+                return
             for key, probe in list(self._probes.items()):
-                try:
-                    answer = await run_sync(probe)
-                except DrivetrainError:
-                    answer = None  # it was deleted: the page will say so
-                except Exception:
-                    log.exception("the probe of %s failed", key)
-                    continue
-                if key in self._answers and self._answers[key] != answer:
-                    for queue in self._lookers.get(key, ()):
+                answer = await self._ask(key, probe)
+                if key in self._lookers and self._answers.get(key) != answer:
+                    self._answers[key] = answer
+                    for queue in self._lookers[key]:
                         queue.put_nowait(self._names[key])
-                self._answers[key] = answer
             await asyncio.sleep(EVERY_S)
+
+    async def _ask(self, key: Hashable, probe: Probe) -> Hashable:
+        try:
+            return await run_sync(probe)
+        except DrivetrainError:
+            return None  # it was deleted: the page will say so
+        except Exception:
+            log.exception("the probe of %s failed", key)
+            return self._answers.get(key)
 
 
 def probe_of(services: Services, ctx: Context, topic: str) -> Probe:
@@ -127,18 +138,18 @@ def probe_of(services: Services, ctx: Context, topic: str) -> Probe:
     return probes.get(kind, lambda: None)
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(services: Services, pages: Pages, stopping: Callable[[], bool]) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
-    watcher = Watcher()
+    watcher = Watcher(stopping)
 
     @router.get("/live")
     async def live(request: Request, ctx: Viewer, topic: Annotated[tuple[str, ...], Query()] = ()) -> Response:
         async def stream() -> AsyncIterator[str]:
             queue: asyncio.Queue[str] = asyncio.Queue()
             end = time.monotonic() + LONGEST_S
-            with contextlib.ExitStack() as stack:
+            async with contextlib.AsyncExitStack() as stack:
                 for one in dict.fromkeys(topic[:MOST_TOPICS]):
-                    stack.enter_context(watcher.look((ctx.workspace_id, one), one, probe_of(services, ctx, one), queue))
+                    await stack.enter_async_context(watcher.look((ctx.workspace_id, one), one, probe_of(services, ctx, one), queue))
                 yield "retry: 2000\n\n"
                 while time.monotonic() < end:
                     try:
@@ -148,6 +159,8 @@ def routes(services: Services, pages: Pages) -> APIRouter:
                         continue
                     while not queue.empty():
                         changed.add(queue.get_nowait())
+                    if "" in changed:
+                        return
                     yield f"event: change\ndata: {json.dumps(sorted(changed))}\n\n"
 
         return StreamingResponse(stream(), media_type="text/event-stream", headers=HEADERS)

@@ -97,15 +97,8 @@ def _figures(services: Services, ids: list[str], now: int) -> list[Figure]:
     points = services.events.series(ids, since_ms=now - HOUR, until_ms=now, step_ms=2 * MINUTE)
     share = total.errors / total.requests if total.requests else None
     return [
-        Figure(
-            "Requests", fmt.compact(total.requests), "in the last hour", spark([p.requests for p in points], "Requests in the last hour")
-        ),
-        Figure(
-            "Errors",
-            fmt.percent_figure(share),
-            fmt.plural(total.errors, "error"),
-            spark([p.errors for p in points], "Errors in the last hour"),
-        ),
+        Figure("Requests", fmt.compact(total.requests), "in the last hour", spark([p.requests for p in points], "Requests by time")),
+        Figure("Errors", fmt.percent_figure(share), fmt.plural(total.errors, "error"), spark([p.errors for p in points], "Errors by time")),
         Figure(
             "Latency p95",
             fmt.duration_figure(total.latency_p95_ms),

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import APIRouter
 
 from drivetrain.web import assets, deployments, keys, live, models, overview, playground, requests, runs, search, signin
@@ -15,12 +17,13 @@ from drivetrain.web.services import Services
 OPEN = ("/sign-in", "/static", "/favicon.ico")
 
 
-def routes(services: Services) -> APIRouter:
-    """The pages of these services."""
+def routes(services: Services, stopping: Callable[[], bool] = lambda: False) -> APIRouter:
+    """The pages of these services. `stopping` tells when the process is to end: live pages let go then."""
     files = Assets()
     pages = Pages(files)
     router = APIRouter(include_in_schema=False)
     router.include_router(assets.routes(files))
-    for part in (signin, overview, runs, models, deployments, requests, playground, keys, search, live):
+    for part in (signin, overview, runs, models, deployments, requests, playground, keys, search):
         router.include_router(part.routes(services, pages))
+    router.include_router(live.routes(services, pages, stopping))
     return router

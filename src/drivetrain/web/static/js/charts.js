@@ -145,7 +145,7 @@ function option(spec) {
             silent: true,
             animation: false,
             lineStyle: { color: token("--line-strong"), type: [2, 2], width: 1 },
-            label: { color: ink3, ...font, formatter: "{b}", position: "insideEndTop", rotate: 0, align: "right", distance: 4 },
+            label: { show: !one.bare, color: ink3, ...font, formatter: "{b}", position: "insideEndTop", rotate: 0, align: "right", distance: 4 },
             data: one.flags.map((flag) => ({ xAxis: flag.at, name: flag.text })),
           }
         : undefined,

@@ -14,7 +14,7 @@ async function load() {
     for (const variant of data.variants) {
       const points = (name) => variant.at.map((at, i) => [at, variant[name][i]]);
       const colour = colours.get(variant.name);
-      series.push({ name: variant.name, colour, points: points(measure), flags: series.length ? [] : data.flags });
+      series.push({ name: variant.name, colour, points: points(measure), flags: series.length ? [] : data.flags, bare: measure !== "requests" });
       if (dashed) series.push({ name: `${variant.name}, p95`, colour, dashed: true, points: points(dashed) });
     }
     draw(el, {

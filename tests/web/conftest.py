@@ -1,0 +1,61 @@
+"""One stage for the fast tests of a module, and its pages in a real Chromium."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.conftest import free_port, wait_for
+from tests.web.browser import launch
+from tests.web.stage import Stage
+
+
+@dataclass
+class Site:
+    """A stage whose pages are served on `url`. `made` names what it was filled with."""
+
+    stage: Stage
+    url: str
+    made: dict[str, str]
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return httpx.get(self.url + path, headers={"accept": "text/html", **headers}, timeout=30)
+
+
+def serve(stage: Stage, made: dict[str, str]) -> Iterator[Site]:
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(stage.app(), port=port, lifespan="off", log_level="error", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_for(lambda: server.started, what="the pages")
+    yield Site(stage, f"http://127.0.0.1:{port}", made)
+    server.should_exit = True
+    thread.join(20)
+    stage.db.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Pages full of data."""
+    stage = Stage.open(tmp_path_factory.mktemp("site") / "home")
+    yield from serve(stage, stage.fill())
+
+
+@pytest.fixture
+def empty_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Pages with nothing to show."""
+    yield from serve(Stage.open(tmp_path_factory.mktemp("empty") / "home"), {})
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        it = launch(playwright)
+        yield it
+        it.close()
