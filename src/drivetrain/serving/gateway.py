@@ -258,9 +258,9 @@ class Gateway:
     async def _ask_implicit(self, context: Context, name: str, key: tuple[str, str]) -> str:
         try:
             deployment = await self._implicit(context, name)
-        except NotFound:
+        except NotFound as error:
             self._aliases.pop(key, None)
-            raise
+            raise NotFound(error.message, param="model") from error
         if len(self._aliases) >= _MOST_ALIASES:
             self._aliases.clear()
         self._aliases[key] = (deployment.id, asyncio.get_running_loop().time())
