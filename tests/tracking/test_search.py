@@ -1,0 +1,294 @@
+"""The search grammar, against an evaluator that knows nothing of SQL."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from drivetrain.errors import Invalid
+from drivetrain.identity.model import Context
+from drivetrain.tracking.grammar import Condition, Order, parse_filter, parse_order
+from drivetrain.tracking.languages import EXPERIMENTS, RUNS
+from drivetrain.tracking.model import Dataset, Input, Metric, Run, View
+from drivetrain.tracking.service import Tracking
+
+NUMBERS = [-1.5, 0.0, 0.25, 1.0, 1.0, 3.0, math.nan, math.inf, -math.inf]
+TEXTS = ["", "a", "A", "ab", "Ab%", "a_b", "a*b", "a?", "[a]", "a\\b", "it's", 'say "x"', "B", "zz"]
+METRICS = ["acc", "val/loss", "a b"]
+PARAMS = ["lr", "opt.name"]
+TAGS = ["team", "x y", "mlflow.note"]
+STATUSES = ["RUNNING", "FINISHED", "FAILED"]
+
+
+@pytest.fixture
+def runs(tracking: Tracking, ctx: Context) -> list[Run]:
+    dice = random.Random(7)
+    for _ in range(3):
+        tracking.create_experiment(ctx, f"e{dice.random()}")
+    made: list[Run] = []
+    for _ in range(40):
+        run = tracking.create_run(ctx, dice.choice(["0", "1", "2"]), name=dice.choice(TEXTS[1:]), start_ms=dice.randrange(1, 8))
+        tracking.log_batch(
+            ctx,
+            run.id,
+            metrics=[Metric(key, dice.choice(NUMBERS), 1) for key in METRICS if dice.random() < 0.6],
+            params={key: dice.choice(TEXTS) for key in PARAMS if dice.random() < 0.6},
+            tags={key: dice.choice(TEXTS) for key in TAGS if dice.random() < 0.6},
+        )
+        if dice.random() < 0.5:
+            tracking.update_run(ctx, run.id, status=dice.choice(STATUSES), end_ms=dice.randrange(1, 8))
+        if dice.random() < 0.3:
+            tracking.log_inputs(ctx, run.id, [Input(Dataset(dice.choice(["d1", "d2"]), "x"), {"mlflow.data.context": "train"})])
+        if dice.random() < 0.2:
+            tracking.delete_run(ctx, run.id)
+        made.append(tracking.get_run(ctx, run.id))
+    return made
+
+
+# --- the evaluator
+
+
+def value_of(run: Run, entity: str, key: str) -> Any:
+    if entity == "metric":
+        return run.metrics[key].value if key in run.metrics else None
+    if entity == "param":
+        return run.params.get(key)
+    if entity == "tag":
+        return run.tags.get(key)
+    names = {"run_id": "id", "run_name": "name", "user_id": "user", "start_time": "start_ms", "end_time": "end_ms"}
+    return getattr(run, names.get(key, key))
+
+
+def like(pattern: str, text: str, *, fold: bool) -> bool:
+    expression = "".join({"%": ".*", "_": "."}.get(letter, re.escape(letter)) for letter in pattern)
+    return re.fullmatch(expression, text, re.DOTALL | (re.IGNORECASE if fold else 0)) is not None
+
+
+def holds(value: Any, op: str, wanted: Any) -> bool:
+    if op == "IS NULL":
+        return value is None
+    if op == "IS NOT NULL":
+        return value is not None
+    if value is None:
+        return False
+    match op:
+        case "=":
+            return bool(value == wanted)
+        case "!=":
+            return bool(value != wanted)
+        case ">":
+            return bool(value > wanted)
+        case ">=":
+            return bool(value >= wanted)
+        case "<":
+            return bool(value < wanted)
+        case "<=":
+            return bool(value <= wanted)
+        case "LIKE":
+            return like(wanted, value, fold=False)
+        case "ILIKE":
+            return like(wanted, value, fold=True)
+        case "IN":
+            return value in wanted
+        case _:
+            assert op == "NOT IN"
+            return value not in wanted
+
+
+def meets(run: Run, condition: Condition) -> bool:
+    if condition.entity == "dataset":
+        values = [i.context if condition.key == "context" else getattr(i.dataset, condition.key) for i in run.inputs]
+        return any(holds(value, condition.op, condition.value) for value in values)
+    return holds(value_of(run, condition.entity, condition.key), condition.op, condition.value)
+
+
+def ordered(runs: Sequence[Run], orders: Sequence[Order]) -> list[Run]:
+    found = sorted(runs, key=lambda run: run.id)
+    found.sort(key=lambda run: run.start_ms, reverse=True)
+    for order in reversed(orders):
+        has = [run for run in found if (v := value_of(run, order.entity, order.key)) is not None and v == v]
+        nans = [run for run in found if isinstance(v := value_of(run, order.entity, order.key), float) and v != v]
+        rest = [run for run in found if value_of(run, order.entity, order.key) is None]
+        has.sort(key=lambda run: value_of(run, order.entity, order.key), reverse=not order.ascending)
+        found = has + nans + rest
+    return found
+
+
+# --- what to search for
+
+quoted = st.sampled_from(TEXTS).map(lambda text: "'" + text.replace("'", "''") + "'") | st.sampled_from(TEXTS).map(
+    lambda text: '"' + text.replace('"', '""') + '"'
+)
+patterns = st.text("aAbB%_*?[]\\", max_size=4).map(lambda text: f"'{text}'")
+numbers = st.sampled_from(["0", "1", "-1.5", "0.25", "1e400", "+3", ".5", "123456789012345678901234567890"])
+spaces = st.sampled_from([" ", "  ", "\n"])
+
+
+def named(prefixes: list[str], keys: list[str]) -> st.SearchStrategy[str]:
+    def write(prefix: str, key: str, quote: str) -> str:
+        return f"{prefix}.{quote}{key}{quote}" if " " in key or quote else f"{prefix}.{key}"
+
+    return st.builds(write, st.sampled_from(prefixes), st.sampled_from([*keys, "never"]), st.sampled_from(["`", '"'])) | st.builds(
+        lambda prefix, key: f"{prefix}.{key}", st.sampled_from(prefixes), st.sampled_from([key for key in keys if " " not in key])
+    )
+
+
+metric_names = named(["metrics", "metric"], METRICS)
+text_names = named(["params", "parameter"], PARAMS) | named(["tags", "tag"], TAGS)
+attribute_texts = st.sampled_from(["run_name", "attributes.run_name", "status", "attr.user_id", "run.status"])
+attribute_numbers = st.sampled_from(["start_time", "attributes.end_time", "created"])
+
+clauses = st.one_of(
+    st.builds(
+        lambda k, op, v: f"{k} {op} {v}", metric_names | attribute_numbers, st.sampled_from(["=", "!=", ">", ">=", "<", "<="]), numbers
+    ),
+    st.builds(lambda k, op, v: f"{k}{op}{v}", text_names | attribute_texts, st.sampled_from(["=", "!=", " = "]), quoted),
+    st.builds(lambda k, op, v: f"{k} {op} {v}", text_names | attribute_texts, st.sampled_from(["LIKE", "ILIKE", "like"]), patterns),
+    st.builds(lambda k, op: f"{k} {op}", text_names, st.sampled_from(["IS NULL", "IS NOT NULL", "is not null"])),
+    st.builds(
+        lambda k, op, v: f"{k} {op} ({', '.join(v)})",
+        attribute_texts,
+        st.sampled_from(["IN", "NOT IN", "in"]),
+        st.lists(quoted | st.sampled_from(["'FINISHED'", "'ann'"]), min_size=1, max_size=3),
+    ),
+    st.sampled_from(["datasets.name = 'd1'", "dataset.name LIKE 'd%'", "datasets.context = 'train'", "datasets.digest IN ('x', 'y')"]),
+)
+filters = st.lists(clauses, max_size=3).flatmap(lambda some: spaces.map(lambda space: f"{space}AND{space}".join(some)))
+order_items = st.builds(
+    lambda key, way: key + way,
+    metric_names | text_names | attribute_texts | attribute_numbers,
+    st.sampled_from(["", " ASC", " DESC", " desc"]),
+)
+
+
+def pages(tracking: Tracking, ctx: Context, limit: int, **asked: Any) -> Iterator[Run]:
+    token: str | None = None
+    while True:
+        page = tracking.search_runs(ctx, ["0", "1", "2", "77"], limit=limit, token=token, **asked)
+        assert len(page.items) <= limit
+        yield from page.items
+        token = page.token
+        if token is None:
+            return
+
+
+def test_searches_find_what_a_naive_evaluator_finds_in_its_order_on_every_page(tracking: Tracking, ctx: Context, runs: list[Run]) -> None:
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(filters, st.lists(order_items, max_size=2), st.sampled_from(View), st.sampled_from([9, 100, 100]))
+    def check(text: str, order_by: list[str], view: View, limit: int) -> None:
+        conditions, orders = parse_filter(text, RUNS), parse_order(order_by, RUNS)
+        seen = [run for run in runs if view is View.all or run.lifecycle == view.value]
+        expected = ordered([run for run in seen if all(meets(run, one) for one in conditions)], orders)
+        found = list(pages(tracking, ctx, limit, filter=text, order_by=order_by, view=view))
+        assert [run.id for run in found] == [run.id for run in expected], (text, order_by)
+
+    check()
+
+
+def test_one_experiment_ordered_by_a_metric(tracking: Tracking, ctx: Context, runs: list[Run]) -> None:
+    mine = [run for run in runs if run.experiment_id == "1" and run.lifecycle == "active"]
+    for way in ("ASC", "DESC"):
+        order = [f"metrics.acc {way}"]
+        token, found = None, list[str]()
+        while True:
+            page = tracking.search_runs(ctx, ["1"], order_by=order, limit=3, token=token)
+            found += [run.id for run in page.items]
+            if (token := page.token) is None:
+                break
+        assert found == [run.id for run in ordered(mine, parse_order(order, RUNS))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "metrics.acc > '0.5'",
+        "metrics.acc LIKE 'a'",
+        "metrics.acc IS NULL",
+        "params.lr = 0.1",
+        "params.lr > '0.1'",
+        "params.lr = abc",
+        "params.lr IN ('a')",
+        "tags.a = 'x' OR tags.b = 'y'",
+        "(tags.a = 'x')",
+        "tags.a = 'x",
+        "tags.a = ",
+        "tags. = 'x'",
+        "tags.a 'x'",
+        "tags.a == 'x'",
+        "status = FINISHED",
+        "start_time = '5'",
+        "start_time LIKE '5'",
+        "unknown = 'x'",
+        "nothing.a = 'x'",
+        "tags.a = 'x' AND",
+        "AND tags.a = 'x'",
+        "tags.a = 'x' tags.b = 'y'",
+        "status IN ('a',)",
+        "status IN 'a'",
+        "status IN (1)",
+        "datasets.size = 'x'",
+        "tags.a NOT 'x'",
+        "tags.a IS 'x'",
+        "tags.a RLIKE 'x'",
+        ";",
+        "tags.a = 'x\x00'",
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_advice(text: str) -> None:
+    with pytest.raises(Invalid, match="The filter cannot be read") as caught:
+        parse_filter(text, RUNS)
+    assert caught.value.param == "filter"
+
+
+@pytest.mark.parametrize("item", ["", "metrics.a UP", "nothing", "metrics.a, metrics.b", "'a'", "= 1", "datasets.name"])
+def test_orders_that_cannot_be_meant_are_refused(tracking: Tracking, ctx: Context, item: str) -> None:
+    tracking.create_run(ctx)
+    with pytest.raises(Invalid):
+        tracking.search_runs(ctx, ["0"], order_by=[item])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text("metrics.tagsaprlik =!<>'\"`()%,ANDINOTLS0123456789\n", max_size=40))
+def test_any_text_is_understood_or_refused(text: str) -> None:
+    try:
+        parse_filter(text, RUNS)
+    except Invalid:
+        pass
+    try:
+        parse_order([text], EXPERIMENTS)
+    except Invalid:
+        pass
+
+
+@pytest.mark.parametrize("token", ["x", "W10", "WzEsMl0", "WyJhIiwiYiJd", "W251bGxd", "WzEsIHsiYSI6MX1d", "é"])
+def test_foreign_page_tokens_are_refused(tracking: Tracking, ctx: Context, token: str) -> None:
+    tracking.create_run(ctx)
+    for order in ([], ["metrics.a"], ["run_name"]):
+        with pytest.raises(Invalid):
+            tracking.search_runs(ctx, ["0"], order_by=order, token=token)
+
+
+def test_experiments_are_searched_too(tracking: Tracking, ctx: Context) -> None:
+    for name in ("alpha", "Beta", "gamma"):
+        tracking.create_experiment(ctx, name, tags={"first": name[0]})
+    tracking.delete_experiment(ctx, "3")
+
+    def names(text: str | None = None, **more: Any) -> list[str]:
+        return [e.name for e in tracking.search_experiments(ctx, filter=text, **more).items]
+
+    assert names("name LIKE '%a%'", order_by=["name"]) == ["Beta", "Default", "alpha"]
+    assert names("tags.first = 'B'") == ["Beta"]
+    assert names("tags.first IS NULL") == ["Default"]
+    assert names("name ILIKE 'B%'") == ["Beta"]
+    assert names("experiment_id IN ('1', '2')", order_by=["experiment_id DESC"]) == ["Beta", "alpha"]
+    assert names(view=View.deleted) == ["gamma"]
+    first = tracking.search_experiments(ctx, order_by=["creation_time"], limit=2)
+    rest = tracking.search_experiments(ctx, order_by=["creation_time"], limit=2, token=first.token)
+    assert {e.name for e in [*first.items, *rest.items]} == {"Default", "alpha", "Beta"} and rest.token is None
