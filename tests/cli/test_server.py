@@ -234,3 +234,29 @@ def test_chat_streams_and_is_traced(here: Here, gguf_model: Path) -> None:
 def test_doctor_sees_the_server(here: Here) -> None:
     checks = {check["name"]: check["state"] for check in here("doctor", "--home", here.server.home, "--json").ok().json["checks"]}
     assert checks["server"] == checks["database"] == "ok"
+
+
+def test_a_backup_of_a_running_server_starts_elsewhere(here: Here, new_server: Callable[..., Server], tmp_path: Path) -> None:
+    file = tmp_path / "kept.gguf"
+    file.write_bytes(b"GGUF kept")
+    here("pull", file).ok()
+    archive = tmp_path / "drivetrain.tar"
+    written = here("backup", archive, "--json").ok()
+    assert written.json["bytes"] == archive.stat().st_size
+    assert here("backup", archive).code == 1  # nothing is overwritten unasked
+    assert archive.stat().st_mode & 0o077 == 0
+    home = tmp_path / "elsewhere"
+    restored = run("restore", archive, "--home", home, "--json").ok()
+    assert restored.json["home"] == str(home)
+    assert run("restore", archive, "--home", home).code == 1
+    there = Here(new_server(home=home))
+    there("models", "download", "kept", tmp_path / "back").ok()
+    assert (tmp_path / "back/kept.gguf").read_bytes() == b"GGUF kept"
+
+
+def test_what_is_no_backup_makes_no_home(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(b"not a tar")
+    assert run("restore", tmp_path / "x.tar", "--home", tmp_path / "home").code == 1
+    assert run("restore", tmp_path / "nope.tar", "--home", tmp_path / "home").code in (1, 3)
+    assert not (tmp_path / "home" / "format").exists()
+    assert run("backup", tmp_path / "y.tar", "--home", tmp_path / "nothing").code == 3

@@ -152,6 +152,7 @@ def offline(path: Path) -> Iterator[tuple[Identity, Context]]:
     """The identity service of a home that no server is using, as its owner."""
     from drivetrain.config import load
     from drivetrain.identity.service import Identity
+    from drivetrain.store.backup import backup_database
     from drivetrain.store.home import Home
     from drivetrain.store.migrate import migrate
     from drivetrain.store.sql import Database
@@ -161,7 +162,7 @@ def offline(path: Path) -> Iterator[tuple[Identity, Context]]:
     with home.lock():
         db = Database(settings.database_url or home.database_url)
         try:
-            migrate(db)
+            migrate(db, backup=lambda: backup_database(home, db))
             identity = Identity(db, home.secret)
             identity.bootstrap()
             yield identity, identity.local_context()
