@@ -332,7 +332,7 @@ class DeploymentsLoop:
             trouble = self._trouble.get(one.variant.id)
             state = {"preparing": "starting", "stopping": "draining"}.get(one.state, one.state)
             now[one.id] = self._row(one.id, one.variant, state) | {
-                "message": trouble.message if trouble is not None and state == "starting" else "",
+                "message": trouble.message if trouble is not None else "",
                 "pid": one.child.pid if one.child is not None else None,
                 "socket": str(one.socket),
                 "restarts": trouble.failures if trouble is not None else 0,

@@ -30,7 +30,10 @@ class Variant(Struct, frozen=True, kw_only=True):
 
 
 class Replica(Struct, frozen=True, kw_only=True):
-    """One process that hosts one variant. `state`: starting, ready, draining; restarting (it failed and will be tried again), failed."""
+    """One process that hosts one variant. `state`: starting, ready, draining; restarting (it failed and will be tried again), failed.
+
+    `message` says why the one before it ended, if it did not end well; `restarts` how many have failed.
+    """
 
     id: str
     variant_id: str
@@ -76,4 +79,4 @@ class Deployment(Struct, frozen=True, kw_only=True):
     @property
     def problem(self) -> str:
         """Why it does not answer as it should, in words; "" while all is well."""
-        return next((replica.message for replica in self.replicas if replica.message), "")
+        return next((replica.message for replica in self.replicas if replica.message and replica.state != "ready"), "")
