@@ -87,6 +87,13 @@ def test_compressed(client: Any) -> None:
         np.testing.assert_array_equal(got, array)
 
 
+def test_large_tensors_are_converted_beside_the_loop(client: Any) -> None:
+    array = np.arange(100_000, dtype=np.float32)
+    tensor = triton.InferInput("x", [100_000], "FP32")
+    tensor.set_data_from_numpy(array)
+    np.testing.assert_array_equal(client.infer("m", [tensor]).as_numpy("x"), array)
+
+
 def test_about(client: Any, plane: Plane) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()

@@ -115,6 +115,15 @@ def test_tools_both_ways(plane: Plane, replica: FakeReplica) -> None:
     assert whole["message"]["tool_calls"][0]["function"]["arguments"] == {"a": 1}
 
 
+def test_logprobs_are_at_the_top(plane: Plane, replica: FakeReplica) -> None:
+    got = post(plane, "chat", model="m", messages=[{"role": "user", "content": "n=2"}], logprobs=True, top_logprobs=1, stream=False).json()
+    assert (replica.bodies[-1]["logprobs"], replica.bodies[-1]["top_logprobs"]) == (True, 1)
+    assert [item["token"] for item in got["logprobs"]] == ["t0", "t1"]
+    assert got["logprobs"][0]["top_logprobs"][0]["logprob"] == -0.5
+    streamed = lines(post(plane, "chat", model="m", messages=[{"role": "user", "content": "n=2"}], logprobs=True))
+    assert [line["logprobs"][0]["token"] for line in streamed[:2]] == ["t0", "t1"]
+
+
 def test_embeddings(plane: Plane) -> None:
     got = post(plane, "embed", model="m", input=["a", "bb"]).json()
     assert got["embeddings"] == [[3.0, 4.0, 1.0], [3.0, 4.0, 2.0]]

@@ -118,13 +118,18 @@ class FakeReplica:
         tools = (
             [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}] if "tool" in told else None
         )
+
+        def logs(*tokens: int) -> dict[str, Any]:
+            shown = [{"id": i, "token": f"t{i}", "logprob": -0.5, "bytes": [116]} for i in tokens]
+            return {"logprobs": {"content": [one | {"top_logprobs": [one]} for one in shown]}} if body.get("logprobs") else {}
+
         if not body.get("stream"):
             if die >= 0:
                 writer.transport.abort()
                 return False
             text = " ".join(f"t{i}" for i in range(count))
             message = {"role": "assistant", "content": text} | ({"tool_calls": tools} if tools else {})
-            choice = {"index": 0, "finish_reason": "stop"} | ({"message": message} if chat else {"text": text})
+            choice = {"index": 0, "finish_reason": "stop"} | ({"message": message} if chat else {"text": text}) | logs(*range(count))
             return await self._json(writer, common | {"object": "chat.completion", "choices": [choice], "usage": usage})
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
 
@@ -143,7 +148,7 @@ class FakeReplica:
                 frame({"error": {"code": 500, "message": "out of memory"}})
                 return False
             text = (f"t{i}" if i == 0 else f" t{i}") + filler
-            choice = {"index": 0, "finish_reason": None} | ({"delta": {"content": text}} if chat else {"text": text})
+            choice = {"index": 0, "finish_reason": None} | ({"delta": {"content": text}} if chat else {"text": text}) | logs(i)
             frame(common | {"object": "chat.completion.chunk", "choices": [choice]})
             await writer.drain()
             if gap := float(told.get("gap", "0")):

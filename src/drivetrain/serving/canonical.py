@@ -17,6 +17,7 @@ COMPLETIONS = "/v1/completions"
 EMBEDDINGS = "/v1/embeddings"
 INFER = "/v2/models/model/infer"
 METADATA = "/v2/models/model"
+MOST_FRAME = 4 << 20
 
 
 class Cached(Struct, frozen=True):
@@ -129,11 +130,13 @@ class Frames:
         self._rest = b""
 
     def feed(self, piece: bytes) -> list[bytes]:
-        """The frames that are complete now, without the blank lines that end them."""
+        """The frames that are complete now, without the blank lines that end them. Raises `UpstreamFailed` for an endless one."""
         if self._rest:
             piece = self._rest + piece
         frames = piece.split(b"\n\n")
         self._rest = frames.pop()
+        if len(self._rest) > MOST_FRAME:
+            raise UpstreamFailed("The replica's stream has a frame without an end.")
         return frames
 
 

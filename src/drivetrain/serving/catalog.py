@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
@@ -11,7 +12,7 @@ from msgspec import Struct
 
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.formats import gguf
-from drivetrain.identity.model import Context
+from drivetrain.identity.model import Context, Scope
 from drivetrain.registry.model import FileEntry, Repo
 from drivetrain.registry.service import Registry
 from drivetrain.serving.model import Deployment
@@ -57,6 +58,8 @@ class Listing:
 
     def __call__(self, ctx: Context) -> list[Servable]:
         """Deployments first, then what is not deployed but would start when it is called (formats that run no code)."""
+        ctx.require(Scope.read if Scope.read in ctx.scopes else Scope.invoke)
+        ctx = replace(ctx, scopes=ctx.scopes | {Scope.read})  # who may call may see what there is to call
         deployments = [deployment for deployment in self._serving.list(ctx) if not deployment.implicit]
         out = [self._deployed(deployment) for deployment in deployments]
         taken = {item.name for item in out}

@@ -66,7 +66,7 @@ class Exchange:
             id=request.id,
             t=time.time_ns(),
             workspace=context.workspace_id,
-            user=context.user_id,
+            user=context.user_name,
             key=context.key_id or "",
             dialect=dialect,
             task=task,
@@ -210,7 +210,7 @@ class Exchange:
             self._let_go(served=False)
             self._gateway.need(self.event.deployment)
             if loop.time() >= deadline:
-                raise Unavailable(f"No replica of {self.event.deployment_name!r} could take the request in time: {self._lost}.", retry_after=5)
+                raise self._unreachable()
 
     async def _queue(self, deadline: float) -> Replica:
         """Wait for a free slot; for on-demand deployments and after crashes that includes the start of a replica."""
@@ -247,12 +247,15 @@ class Exchange:
             raise _troubled(deployment, now)
         if out_of_time:
             if self._lost:
-                raise Unavailable(f"No replica of {deployment.name!r} could take the request in time: {self._lost}.", retry_after=5)
+                raise self._unreachable()
             waited = f"within {self._gateway.settings.queue_seconds:g} seconds (setting queue_seconds)"
             if now.replicas:
                 assert self._pool is not None
                 raise Overloaded(f"{deployment.name!r} had no free slot {waited}.", retry_after=self._pool.retry_after())
             raise Unavailable(f"No replica of {deployment.name!r} was ready {waited}. See what it does: drivetrain ps", retry_after=5)
+
+    def _unreachable(self) -> Unavailable:
+        return Unavailable(f"No replica of {self.event.deployment_name!r} could take the request in time: {self._lost}.", retry_after=5)
 
     def _let_go(self, *, served: bool) -> None:
         """Give back the connection and the slot."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
 import msgspec
 
-from drivetrain.dialects.kserve.tensors import answer, inflated, read
+from drivetrain.dialects.kserve.tensors import Infer, answer, inflated, read
 from drivetrain.errors import DrivetrainError, Invalid, NotFound, Unavailable
 from drivetrain.identity.model import Scope
 from drivetrain.serving.canonical import INFER, METADATA
@@ -15,6 +16,8 @@ from drivetrain.serving.gateway import Gateway
 from drivetrain.serving.routes import DeploymentRoute, VariantRoute
 from drivetrain.wire.request import Request
 
+_ON_THE_LOOP = 128 * 1024
+"""Bodies up to this size (bytes) are converted at once; larger ones in a thread, so that they do not hold up others' streams."""
 _MODEL = re.compile(r"/models/(?P<name>.+?)(?:/versions/(?P<version>[^/]+))?(?P<what>/infer|/ready|/config|/stats)?")
 _REPOSITORY = re.compile(r"/repository/models/(?P<name>.+)/(?P<what>load|unload)")
 
@@ -65,18 +68,25 @@ class KServe:
     async def _infer(self, request: Request, name: str, version: str | None) -> None:
         with self._gateway.exchange(request, dialect=self.name, task="infer") as call:
             raw = await request.body(self._max_body)
-            raw = inflated(raw, (request.header("content-encoding") or "").strip().lower(), self._max_body)
-            wanted, body = read(raw, request.header("inference-header-content-length"))
+            encoding = (request.header("content-encoding") or "").strip().lower()
+            head = request.header("inference-header-content-length")
+
+            def reading() -> tuple[Infer, bytes]:
+                return read(inflated(raw, encoding, self._max_body), head)
+
+            small = len(raw) <= _ON_THE_LOOP and not encoding
+            wanted, body = reading() if small else await asyncio.to_thread(reading)
             unit = (wanted.parameters or {}).get("user")
             deployment = await call.route(name, unit=unit if isinstance(unit, str) else None, stream=False, body=body)
             _check_version(deployment, version)
             said = await call.fetch(INFER, body)
-            out, head = answer(said.body, wanted, name, version or str(call.event.version or 1))
+            told = said.body, wanted, name, version or str(call.event.version or 1)
+            out, cut = answer(*told) if len(said.body) <= _ON_THE_LOOP else await asyncio.to_thread(answer, *told)
             call.finish(output=said.body)
-            if head is None:
+            if cut is None:
                 await request.respond(200, out, "application/json")
                 return
-            await request.respond(200, out, "application/octet-stream", [("inference-header-content-length", str(head))])
+            await request.respond(200, out, "application/octet-stream", [("inference-header-content-length", str(cut))])
 
     async def _about(self, request: Request, name: str, version: str | None, what: str | None) -> None:
         request.context.require(Scope.read)

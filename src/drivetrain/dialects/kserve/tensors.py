@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import zlib
 from typing import Annotated, Any
 
@@ -131,7 +132,10 @@ def answer(body: bytes, wanted: Infer, name: str, version: str) -> tuple[bytes, 
     shown: list[Tensor] = []
     for output in outputs:
         if binary[output.name] and output.datatype in DATATYPES:
-            blob = pack(flat(output.data), output.datatype)
+            try:
+                blob = pack(flat(output.data), output.datatype)
+            except (TypeError, ValueError, OverflowError, struct.error) as error:
+                raise UpstreamFailed(f"The replica's output {output.name!r} is not {output.datatype}: {error}") from error
             blobs.append(blob)
             output = Tensor(output.name, output.datatype, output.shape, None, {**(output.parameters or {}), "binary_data_size": len(blob)})
         shown.append(output)

@@ -19,7 +19,6 @@ from drivetrain.dialects.ollama.requests import (
     named_decoder,
 )
 from drivetrain.errors import DrivetrainError, Invalid, NotFound, UpstreamFailed
-from drivetrain.identity.model import Scope
 from drivetrain.serving.canonical import CHAT, COMPLETIONS, EMBEDDINGS, Frames, Usage, chunk, parsed, vectors
 from drivetrain.serving.catalog import Catalog, Servable
 from drivetrain.serving.exchange import Exchange
@@ -206,7 +205,6 @@ class Ollama:
 
     async def _listed(self, request: Request) -> list[Servable]:
         """What speaks or embeds: models of tables are not Ollama's."""
-        request.context.require(Scope.read)
         items = await run_sync(self._catalog, request.context)
         return [item for item in items if set(item.tasks) - {"infer"}]
 

@@ -20,7 +20,6 @@ from drivetrain.dialects.openai.requests import (
 )
 from drivetrain.dialects.openai.stream import error_body, relay
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
-from drivetrain.identity.model import Scope
 from drivetrain.serving.canonical import CHAT, COMPLETIONS, EMBEDDINGS, Transcript, chunk, parsed, renamed, vectors, with_fields
 from drivetrain.serving.catalog import Catalog, Servable
 from drivetrain.serving.gateway import Gateway
@@ -108,7 +107,6 @@ class OpenAI:
             await request.respond(200, out, "application/json")
 
     async def _listed(self, request: Request) -> list[Servable]:
-        request.context.require(Scope.read)
         return list(await run_sync(self._catalog, request.context))
 
     async def _one_model(self, request: Request, name: str) -> None:
