@@ -21,6 +21,7 @@ from drivetrain.registry.service import Registry
 from drivetrain.serving.lineage import Lineages
 from drivetrain.serving.routes import RoutesHolder
 from drivetrain.serving.service import Serving
+from drivetrain.store.backup import backup_database
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.events import Events
 from drivetrain.store.home import Home
@@ -71,7 +72,7 @@ def build(settings: Settings, home: Home, *, nudge: Callable[[str], None], migra
     blobs = Blobs(db, settings.blobs_url or str(home.blobs), min_free=settings.min_free_disk_bytes, scratch=home.cache)
     identity = Identity(db, home.secret)
     if migrating:
-        migrate(db)
+        migrate(db, backup=lambda: backup_database(home, db))
         identity.bootstrap()
     registry = Registry(db, blobs)
     tracking = Tracking(db, blobs)
