@@ -63,7 +63,7 @@ def deploy(
         emit(shown)
         return
     variant = _live(shown)
-    what = f"{variant['repo']} {_version(variant)} on {variant['engine']}" if variant else source
+    what = f"{_repo(shown, variant)} {_version(variant)} on {variant['engine']}" if variant else source
     console().print(f"[bold]{name}[/] is {shown['state']}: {what}", soft_wrap=True)
     if variant and variant.get("why"):
         note(f"[dim]{variant['why']}[/]")
@@ -83,7 +83,7 @@ def ps(as_json: JsonFlag = False) -> None:
         variant = _live(one) or {}
         replicas = [r for r in one["replicas"] if r["state"] != "stopped"]
         ready = sum(r["state"] == "ready" for r in replicas)
-        version = f"{variant['repo']} {_version(variant)}" if variant else ""
+        version = f"{_repo(one, variant)} {_version(variant)}" if variant else ""
         memory = sum(int(r.get("memory_bytes") or 0) for r in replicas)
         count = f"{ready}/{max(len(replicas), int(variant.get('min_replicas') or 0))}"
         state = output.state(str(one["state"]))
@@ -134,6 +134,11 @@ def restart(name: Name, as_json: JsonFlag = False) -> None:
 def _live(deployment: dict[str, Any]) -> dict[str, Any] | None:
     live = [variant for variant in deployment.get("variants", ()) if variant.get("retired_ms") is None]
     return max(live, key=lambda variant: int(variant["created_ms"]), default=None)
+
+
+def _repo(deployment: dict[str, Any], variant: dict[str, Any]) -> str:
+    """Without the workspace, where that is the deployment's own."""
+    return str(variant["repo"]).removeprefix(f"{deployment['workspace']}/")
 
 
 def _version(variant: dict[str, Any]) -> str:
