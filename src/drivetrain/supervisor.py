@@ -23,6 +23,7 @@ from drivetrain.errors import Conflict, Invalid
 from drivetrain.loops.deployments import DeploymentsLoop
 from drivetrain.loops.events import EventsLoop
 from drivetrain.loops.jobs import JobsLoop
+from drivetrain.loops.retention import RetentionLoop
 from drivetrain.serving.channel import ChannelServer, Message, socket_path
 from drivetrain.store.files import write_file
 from drivetrain.store.fold import EventFolder
@@ -89,14 +90,23 @@ class Supervisor:
             platform.jobs, JOB_HANDLERS, platform.identity, self._home, self._local, leases, self._settings, url=self._inner_url(port)
         )
         self._events = EventsLoop(EventFolder(platform.db, platform.blobs, self._home, self._settings), leases, self._settings)
+        self._retention = RetentionLoop(
+            platform.blobs,
+            lambda: platform.registry.live_blobs() | platform.tracking.live_blobs(),
+            platform.serving,
+            platform.jobs,
+            self._home,
+            leases,
+        )
 
     def run(self) -> None:
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: self._stopping.set())
         began = time.monotonic()
         web = [self._start_web(i) for i in range(self._settings.web)]
-        loops = [threading.Thread(target=loop.run, name=type(loop).__name__) for loop in (self._deployments, self._jobs, self._events)]
-        for thread in loops:
+        loops = (self._deployments, self._jobs, self._events, self._retention)
+        threads = [threading.Thread(target=loop.run, name=type(loop).__name__) for loop in loops]
+        for thread in threads:
             thread.start()
         self._write_server_file()
         try:
@@ -108,9 +118,9 @@ class Supervisor:
             end = time.monotonic() + self._settings.drain_seconds + 2
             for child in web:
                 child.stop(max(0.0, end - time.monotonic()))
-            for loop in (self._deployments, self._jobs, self._events):
+            for loop in loops:
                 loop.stop()
-            for thread in loops:
+            for thread in threads:
                 thread.join()
             self._channel.close()
             self._local.close()

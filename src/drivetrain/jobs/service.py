@@ -141,6 +141,11 @@ class Jobs:
         with self._db.read() as c:
             return set(c.scalars(sa.select(t.c.id).where(t.c.state == RUNNING, t.c.server_id == server_id)))
 
+    def open(self) -> set[str]:
+        """Jobs that have not ended, on any server."""
+        with self._db.read() as c:
+            return set(c.scalars(sa.select(t.c.id).where(t.c.state.in_(OPEN))))
+
     def others(self, server_id: str) -> set[str]:
         """The other servers that run jobs."""
         query = sa.select(t.c.server_id).where(t.c.state == RUNNING, t.c.server_id != server_id).distinct()

@@ -20,7 +20,7 @@ from drivetrain.compute.local import Local
 from drivetrain.config import GiB, Settings
 from drivetrain.identity.model import Grant
 from drivetrain.identity.service import Identity
-from drivetrain.loops.replicas import Failure, Running
+from drivetrain.loops.replicas import Failure, Running, tidy
 from drivetrain.registry.service import Registry
 from drivetrain.serving import tables as t
 from drivetrain.serving.model import Variant
@@ -30,6 +30,7 @@ from drivetrain.store.blobs import Blobs
 from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms
 from drivetrain.store.sql import Database
+from drivetrain.wire.hosts import is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -127,12 +128,12 @@ class DeploymentsLoop:
 
     def run(self) -> None:
         looked = 0.0
-        tidy = False
+        forgotten = False
         while not self._stopping:
             try:
-                if not tidy:
+                if not forgotten:
                     self._forget()
-                    tidy = True
+                    forgotten = True
                 if self._look or time.monotonic() - looked > LOOK_SECONDS:
                     self._look = False
                     looked = time.monotonic()
@@ -176,7 +177,8 @@ class DeploymentsLoop:
         live = {variant.id for wanted in self._wanted.values() for variant in wanted.live}
         for gone in [variant for variant in self._trouble if variant not in live]:
             del self._trouble[gone]
-        self._auth = self._identity.auth_mode()
+        # Whoever can reach this server from elsewhere needs a key, whatever another server of this database allows.
+        self._auth = self._identity.auth_mode() if is_loopback(self._settings.host) else "keys"
         self._workspaces = self._identity.workspaces_map()
         self._grants = tuple(self._identity.grants())
 
@@ -382,5 +384,6 @@ class DeploymentsLoop:
 
     def _forget(self) -> None:
         """No replica of this server runs: those of an earlier life died with it."""
+        tidy(self._home)
         with self._db.write() as c:
             c.execute(sa.delete(t.replicas).where(t.replicas.c.server_id == self._home.server_id))

@@ -137,7 +137,9 @@ class JobsLoop:
             (folder / "outcome.json").unlink(missing_ok=True)
             file.touch(mode=0o600)
             file.write_bytes(msgspec.json.encode(assignment))
-            child = self._local.start("drivetrain.compute.worker", [str(file)], log=f"job-{job.id}.log")
+            # The one setting that jobs read; everything else they are told, or ask the server.
+            environ = {"DRIVETRAIN_PIP_ARGS": " ".join(self._settings.pip_args)}
+            child = self._local.start("drivetrain.compute.worker", [str(file)], log=f"job-{job.id}.log", environ=environ)
         except OSError as error:
             self._jobs.died(job.id, f"It could not be started: {error}.", most_attempts=self._settings.job_attempts)
             return

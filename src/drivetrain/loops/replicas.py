@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import shutil
 import socket
 import time
@@ -23,6 +24,7 @@ from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms, uuid7
 
 HEALTH_SECONDS = 2.0
+_OURS = re.compile(r"[0-9a-f]{12}\.(sock|json|status)")
 
 
 class Failure(Struct, frozen=True):
@@ -153,6 +155,13 @@ class Running:
     def _words(self) -> str:
         words = self.child.last_words() if self.child is not None else ""
         return f"Its last words: {words[-600:]}" if words else ""
+
+
+def tidy(home: Home) -> None:
+    """Delete what replicas of an earlier life left in the runtime folder."""
+    for path in home.runtime.iterdir():
+        if _OURS.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def model_folder(home: Home, commit: str) -> Path:

@@ -68,8 +68,10 @@ class Serving:
         return self.get(ctx, deployment)
 
     def implicit(self, ctx: Context, name: str) -> Deployment:
-        """The on-demand deployment of a registry name that somebody called. Raises `NotFound` for an unknown name, `Forbidden` for a version
-        in a format that runs code."""
+        """The on-demand deployment of a registry name that somebody called.
+
+        Raises `NotFound` for an unknown name, `Forbidden` for a version in a format that runs code.
+        """
         ctx.require(Scope.invoke)
         # Who may call a model may find it by its name, and no more.
         resolved = self._registry.resolve(replace(ctx, scopes=ctx.scopes | {Scope.read}), name)
@@ -161,6 +163,12 @@ class Serving:
         if row is None:
             raise NotFound(f"There is no variant {variant_id!r}.")
         return variant_of(row)
+
+    def commits(self) -> set[str]:
+        """The commits that some deployment serves, in all workspaces."""
+        live = sa.select(t.variants.c.commit_id).join(t.deployments)
+        with self._db.read() as c:
+            return set(c.scalars(live.where(t.variants.c.retired_ms.is_(None), t.deployments.c.deleted_ms.is_(None)).distinct()))
 
     def _active(self, ctx: Context) -> sa.Select[tuple[Any, ...]]:
         return sa.select(t.deployments).where(t.deployments.c.workspace_id == ctx.workspace_id, t.deployments.c.deleted_ms.is_(None))
