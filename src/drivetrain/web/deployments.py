@@ -33,6 +33,7 @@ WINDOWS: dict[str, tuple[int, int]] = {
 }
 """What the time axis can show: its length and its step."""
 
+_WORDS = {"15m": "15 minutes", "1h": "hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
 _STATES: dict[str, tuple[str, Any]] = {
     "ready": ("Ready", "good"),
     "starting": ("Starting", "busy"),
@@ -70,6 +71,12 @@ def state(deployment: Deployment, now: Point | None = None) -> State:
     return State(word, tone, why)
 
 
+def fitting_window(deployment: Deployment, now: int) -> str:
+    """A time axis that a young deployment does not leave empty."""
+    first = min((variant.created_ms for variant in deployment.variants), default=deployment.created_ms)
+    return "15m" if now - min(first, deployment.created_ms) < 15 * MINUTE else "1h"
+
+
 def live(deployment: Deployment) -> list[Variant]:
     """The variants that get traffic or are about to, and those on their way out, the newest first."""
     return sorted(deployment.variants, key=lambda variant: variant.created_ms, reverse=True)
@@ -97,7 +104,7 @@ def row(services: Services, deployment: Deployment, now: int) -> DeploymentRow:
     )
 
 
-def request_row(event: Event) -> RequestRow:
+def request_row(ctx: Context, event: Event) -> RequestRow:
     tokens = f"{fmt.number(event.tokens_in)} → {fmt.number(event.tokens_out)}" if event.tokens_in or event.tokens_out else ""
     return RequestRow(
         id=event.id,
@@ -110,8 +117,13 @@ def request_row(event: Event) -> RequestRow:
         latency_ms=event.latency_ms,
         ttft_ms=event.ttft_ms,
         tokens=tokens,
-        user=event.unit or event.user,
+        user=event.unit or user_name(ctx, event.user),
     )
+
+
+def user_name(ctx: Context, user_id: str) -> str:
+    """Events name users by id; one's own is known without asking."""
+    return ctx.user_name if user_id == ctx.user_id else user_id and f"user {fmt.short(user_id)}"
 
 
 def event_state(event: Event) -> State:
@@ -125,14 +137,14 @@ def event_state(event: Event) -> State:
 def view(services: Services, ctx: Context, name: str, window: str, errors_only: bool, server: str) -> DeploymentPage:
     now = now_ms()
     deployment = services.serving.get(ctx, name)
+    window = window or fitting_window(deployment, now)
     length = WINDOWS[window][0]
     total = services.events.total([deployment.id], since_ms=now - length, until_ms=now)
     tasks = {task for variant in live(deployment) for task in variant.tasks}
     names = {variant.id: variant for variant in deployment.variants}
-    seconds = length / 1000
     text = bool(tasks & {"chat", "completion"})
     figures = [
-        Figure("Requests", fmt.compact(total.requests), f"{fmt.number(total.requests / seconds * 60, 3)} a minute"),
+        Figure("Requests", fmt.compact(total.requests), f"in the last {_WORDS[window]}"),
         Figure("Errors", fmt.percent_figure(total.errors / total.requests if total.requests else None), fmt.plural(total.errors, "error")),
         Figure("Latency p95", fmt.duration_figure(total.latency_p95_ms), f"median {fmt.duration(total.latency_p50_ms)}"),
     ]
@@ -157,7 +169,7 @@ def view(services: Services, ctx: Context, name: str, window: str, errors_only: 
             )
             for replica in sorted(deployment.replicas, key=lambda one: one.started_ms, reverse=True)
         ],
-        requests=[request_row(event) for event in recent],
+        requests=[request_row(ctx, event) for event in recent],
         errors_only=errors_only,
         window=window,
         windows=list(WINDOWS),
@@ -195,7 +207,7 @@ def series(services: Services, ctx: Context, name: str, window: str) -> dict[str
     """What the charts of the page draw: one time axis, rates and latencies by variant."""
     now = now_ms()
     deployment = services.serving.get(ctx, name)
-    length, step = WINDOWS[window]
+    length, step = WINDOWS[window or fitting_window(deployment, now)]
     lines = []
     first = now - length
     history = services.serving.history(ctx, name)
@@ -223,7 +235,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     def window_of(window: str) -> str:
-        if window not in WINDOWS:
+        if window and window not in WINDOWS:
             raise Invalid(f"A window is one of {', '.join(WINDOWS)}.", param="window")
         return window
 
@@ -234,7 +246,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         return pages.page(request, "deployments.html", path=[("Deployments", "/deployments")], rows=rows)
 
     @router.get("/deployments/{name:path}")
-    def deployment(request: Request, ctx: Viewer, name: str, window: str = "1h", errors: Annotated[bool, Query()] = False) -> Response:
+    def deployment(request: Request, ctx: Viewer, name: str, window: str = "", errors: Annotated[bool, Query()] = False) -> Response:
         shown = view(services, ctx, name, window_of(window), errors, str(request.base_url).rstrip("/"))
         return pages.page(
             request,
@@ -245,7 +257,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         )
 
     @router.get("/data/deployments/{name:path}")
-    def data(ctx: Viewer, name: str, window: str = "1h") -> Response:
+    def data(ctx: Viewer, name: str, window: str = "") -> Response:
         return JSONResponse(series(services, ctx, name, window_of(window)), headers=HEADERS)
 
     return router

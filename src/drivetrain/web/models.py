@@ -162,7 +162,7 @@ def draw(services: Services, ctx: Context, repo: Repo, version: Version, used: d
     run = _run(services, ctx, version.run_id)
     nodes = run_nodes(services, ctx, run) if run is not None else []
     if run is None and version.source:
-        nodes.append(Node("source", 1, "Source", version.source))
+        nodes.append(source_node(version))
     aliases = " ".join(f"@{alias}" for alias in version.aliases)
     parents = tuple(node.key for node in nodes if node.column == 1)
     nodes.append(
@@ -180,6 +180,13 @@ def draw(services: Services, ctx: Context, repo: Repo, version: Version, used: d
     for name in used.get((repo.slug, version.number), []):
         nodes.append(Node(f"d:{name}", 3, "Deployment", name, "", serving_pages.address(name), parents=("version",)))
     return lineage(nodes)
+
+
+def source_node(version: Version) -> Node:
+    """Where a version came from that no run has made: the file's or package's name, with the whole address on hover."""
+    scheme, _, rest = version.source.partition(":")
+    name = rest.rstrip("/").rpartition("/")[2] or version.source
+    return Node("source", 1, "Source", name, {"pypi": "Python package", "file": "imported file"}.get(scheme, scheme))
 
 
 def run_nodes(services: Services, ctx: Context, run: Run, *, here: bool = False) -> list[Node]:

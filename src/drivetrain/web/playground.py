@@ -21,10 +21,14 @@ Viewer = Annotated[Context, Depends(viewer)]
 
 def playables(services: Services, ctx: Context) -> list[Playable]:
     """What can be talked to: deployments, then text models that start when they are called."""
-    found = {deployment.name: _of(deployment) for deployment in services.serving.list(ctx) if not deployment.implicit}
+    deployed = services.serving.list(ctx)
+    found = {deployment.name: _of(deployment) for deployment in deployed if not deployment.implicit}
+    running = {
+        deployment.name.partition("@")[0]: deployments.state(deployment).word.lower() for deployment in deployed if deployment.implicit
+    }
     for row in models.listing(services, ctx):
         if row.format == "GGUF" and row.slug not in found:
-            found[row.slug] = Playable(row.slug, "chat", "starts when called")
+            found[row.slug] = Playable(row.slug, "chat", running.get(row.slug, "starts when called"))
     return sorted(found.values(), key=lambda one: (one.kind != "chat", one.name))
 
 

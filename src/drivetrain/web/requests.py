@@ -35,7 +35,7 @@ def view(services: Services, ctx: Context, request_id: str) -> RequestPage:
         figures=_figures(event),
         phases=_phases(event),
         drawing=_draw(services, ctx, found),
-        details=_details(found),
+        details=_details(ctx, found),
         run=_run(found),
         params=[Pair(key, value) for key, value in sorted(run.params.items())] if run else [],
         data=[Pair(one.dataset.name, f"{one.context or 'data'} · {one.dataset.digest}", mono=True) for one in found.datasets],
@@ -95,7 +95,7 @@ def _draw(services: Services, ctx: Context, found: Lineage) -> Drawing:
     slug = event.repo.rpartition("/")[2]
     behind = tuple(node.key for node in nodes if node.column == 1)
     if not nodes and version is not None and version.source:
-        nodes.append(Node("source", 1, "Source", version.source))
+        nodes.append(models.source_node(version))
         behind = ("source",)
     if event.version is not None:
         aliases = " ".join(f"@{alias}" for alias in version.aliases) if version else "deleted"
@@ -121,12 +121,12 @@ def _draw(services: Services, ctx: Context, found: Lineage) -> Drawing:
     return place(nodes)
 
 
-def _details(found: Lineage) -> list[Pair]:
+def _details(ctx: Context, found: Lineage) -> list[Pair]:
     event = found.event
     pairs = [
         Pair("Request id", event.id, mono=True),
         Pair("Dialect", f"{event.dialect} · {event.task}" if event.task else event.dialect),
-        Pair("User", event.user or fmt.DASH),
+        Pair("User", deployments.user_name(ctx, event.user) or fmt.DASH),
         Pair("Unit", event.unit or "none: assigned per request"),
         Pair("Replica", event.replica or fmt.DASH, mono=True),
         Pair("Streamed", "yes" if event.stream else "no"),

@@ -53,7 +53,7 @@ def snippets(server: str, name: str, tasks: Collection[str], example: dict[str, 
             )
         ]
     body = json.dumps(example or {"dataframe_records": [{"column": 1.0}]})
-    body = body if len(body) < 400 else '{"dataframe_records": [{…}]}'
+    body = body if len(body) < 4000 else '{"dataframe_records": [{…}]}'
     return [
         (
             "curl",

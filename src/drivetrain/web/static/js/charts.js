@@ -102,6 +102,7 @@ function option(spec) {
       type: "value",
       scale: !spec.zero,
       min: spec.zero ? 0 : undefined,
+      max: spec.unit === "%" ? (range) => (range.max > 0.8 ? 1 : null) : undefined,
       splitNumber: 3,
       axisLine: { show: false },
       axisTick: { show: false },

@@ -1,0 +1,228 @@
+"""The pages in a real Chromium: no errors, no violation of the policy, room at 380 pixels, keyboard, themes, live updates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, expect
+
+from tests.conftest import wait_for
+from tests.web.conftest import Site
+
+pytestmark = pytest.mark.slow
+PATHS = [
+    "/",
+    "/runs",
+    "/runs?experiment=1&sort=metrics.accuracy&dir=desc",
+    "/runs/{run1}",
+    "/models",
+    "/models/digits",
+    "/deployments",
+    "/deployments/digits",
+    "/requests/{request}",
+    "/playground",
+    "/keys",
+    "/sign-in",
+    "/models/nothing",
+]
+VIOLATIONS = "addEventListener('securitypolicyviolation', (e) => console.error(`policy: ${e.violatedDirective} ${e.blockedURI}`))"
+
+
+@dataclass
+class Tab:
+    """A page, with what went wrong on it."""
+
+    page: Page
+    troubles: list[str] = field(default_factory=list)
+
+    def hear(self, message: ConsoleMessage) -> None:
+        # Chromium reports the status of the page itself as an error; a page that is not there is meant to be 404.
+        if message.type in ("error", "warning") and "status of 404" not in message.text:
+            self.troubles.append(message.text)
+
+
+@pytest.fixture
+def tab(browser: Browser, site: Site) -> Iterator[Tab]:
+    context = browser.new_context(base_url=site.url, viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.add_init_script(VIOLATIONS)
+    it = Tab(page)
+    page.on("console", it.hear)
+    page.on("pageerror", lambda error: it.troubles.append(str(error)))
+    yield it
+    assert not it.troubles
+    context.close()
+
+
+def pointed(page: Page, chart: str) -> str:
+    """What a chart says of the place under the pointer. It may be drawn anew at any moment, which hides it."""
+    places = iter(range(60, 10_000))
+
+    def ask() -> str | None:
+        page.locator(chart).hover(position={"x": next(places) % 200 + 60, "y": 80})
+        tip = page.locator(".tip:visible")
+        return tip.first.text_content() if tip.count() else None
+
+    return wait_for(ask, seconds=20, what="the words at the pointer")
+
+
+def drawn(page: Page) -> None:
+    script = "[...document.querySelectorAll('.chart')].every((el) => el.offsetParent === null || el.firstChild !== null)"
+    wait_for(lambda: page.evaluate(script), seconds=20, what="the charts")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_page_has_no_errors_and_room_on_a_phone(tab: Tab, site: Site, path: str) -> None:
+    tab.page.goto(path.format(**site.made))
+    drawn(tab.page)
+    expect(tab.page.locator("h1")).to_have_count(1)
+    tab.page.set_viewport_size({"width": 380, "height": 800})
+    widths = tab.page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    assert widths[0] <= widths[1], f"scrolls sideways: {widths}"
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/runs", "/runs/{run1}", "/models/digits", "/deployments/digits", "/requests/{request}", "/keys", "/playground"]
+)
+def test_everything_has_a_name_for_screen_readers(tab: Tab, site: Site, path: str) -> None:
+    tab.page.goto(path.format(**site.made))
+    nameless = tab.page.evaluate(
+        """() => [...document.querySelectorAll('a, button, input:not([type=hidden]), select, textarea, [role=img]')].filter((el) =>
+          !(el.textContent.trim() || el.ariaLabel || el.getAttribute('aria-labelledby') || el.title || (el.labels && el.labels.length)
+            || el.closest('[aria-hidden=true]'))).map((el) => el.outerHTML.slice(0, 120))"""
+    )
+    assert nameless == []
+    ids = tab.page.evaluate("[...document.querySelectorAll('[id]')].map((el) => el.id)")
+    assert len(ids) == len(set(ids))
+
+
+def test_search_goes_anywhere_by_keyboard(tab: Tab) -> None:
+    tab.page.goto("/")
+    tab.page.keyboard.press("Control+k")
+    expect(tab.page.locator("#search")).to_be_visible()
+    tab.page.keyboard.type("svc-4")
+    expect(tab.page.locator("#found a[aria-selected=true]")).to_contain_text("svc-4")
+    tab.page.keyboard.press("Enter")
+    expect(tab.page).to_have_url(re.compile(r"/runs/[0-9a-f]{32}$"))
+    tab.page.keyboard.press("/")
+    expect(tab.page.locator("#search")).to_be_visible()
+    tab.page.keyboard.type("deployments")
+    expect(tab.page.locator("#found")).to_contain_text("Pages")
+    tab.page.keyboard.press("ArrowDown")
+    tab.page.keyboard.press("ArrowUp")
+    tab.page.keyboard.press("Escape")
+    expect(tab.page.locator("#search")).not_to_be_visible()
+
+
+def test_rows_are_reached_by_keyboard(tab: Tab) -> None:
+    tab.page.goto("/models")
+    tab.page.keyboard.press("j")
+    expect(tab.page.locator("a.main", has_text="digits")).to_be_focused()
+    tab.page.keyboard.press("Enter")
+    expect(tab.page).to_have_url(re.compile(r"/models/digits$"))
+
+
+def test_the_theme_is_the_systems_until_it_is_chosen(browser: Browser, site: Site) -> None:
+    context = browser.new_context(base_url=site.url, color_scheme="dark")
+    page = context.new_page()
+    page.goto("/deployments/digits")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    dark = page.evaluate("getComputedStyle(document.body.parentElement).backgroundColor")
+    page.get_by_role("button", name="Switch between light and dark").click()
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    assert page.evaluate("getComputedStyle(document.body.parentElement).backgroundColor") != dark
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
+    context.close()
+
+
+def test_chosen_runs_are_drawn_and_remembered_in_the_address(tab: Tab, site: Site) -> None:
+    tab.page.goto("/runs?experiment=1")
+    expect(tab.page.locator("#curves")).to_be_hidden()
+    tab.page.locator(f"[data-pick='{site.made['run1']}']").check()
+    tab.page.locator(f"[data-pick='{site.made['run4']}']").check()
+    expect(tab.page.locator("#legend")).to_contain_text("svc-4")
+    expect(tab.page.locator("#curves canvas")).to_be_visible()
+    assert tab.page.url.count("pick=") == 2
+    tab.page.reload()
+    expect(tab.page.locator("#legend")).to_contain_text("svc-1")
+    tab.page.locator("#metric").select_option("val/loss")
+    tab.page.locator("#smooth").select_option("0.9")
+    assert "step" in pointed(tab.page, "#curves")
+
+
+def test_charts_answer_the_pointer(tab: Tab) -> None:
+    tab.page.goto("/deployments/digits?window=1h")
+    chart = tab.page.locator(".chart").first
+    expect(chart.locator("canvas")).to_be_visible()
+    assert "/s" in pointed(tab.page, ".chart >> nth=0")
+    assert "Latest" in (chart.get_attribute("aria-label") or "")
+
+
+def test_a_run_grows_while_one_looks(tab: Tab, site: Site) -> None:
+    from drivetrain.tracking.model import Metric
+
+    stage = site.stage
+    run = stage.tracking.create_run(stage.ctx, "1", name="growing")
+    tab.page.goto(f"/runs/{run.id}")
+    expect(tab.page.locator(".live")).to_have_text("Live")
+    stage.tracking.log_batch(stage.ctx, run.id, metrics=[Metric("loss", 0.123, 1_000, 1)], params={"fresh": "yes"})
+    expect(tab.page.locator("#metrics")).to_contain_text("0.123", timeout=15_000)
+    expect(tab.page.locator("#params")).to_contain_text("fresh")
+    # Under the pointer nothing moves: what is new waits until the pointer has gone.
+    tab.page.locator("#params").hover()
+    stage.tracking.log_batch(stage.ctx, run.id, metrics=[Metric("loss", 0.456, 2_000, 2)], params={"later": "yes"})
+    expect(tab.page.locator("#metrics")).to_contain_text("0.456", timeout=15_000)
+    expect(tab.page.locator("#params")).not_to_contain_text("later")
+    tab.page.locator("h1").hover()
+    expect(tab.page.locator("#params")).to_contain_text("later")
+
+
+def test_lines_are_copied(tab: Tab, site: Site, browser: Browser) -> None:
+    tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=site.url)
+    tab.page.goto("/models/digits")
+    tab.page.get_by_role("button", name="Copy the name").click()
+    assert tab.page.evaluate("navigator.clipboard.readText()") == "models:/digits/2"
+    expect(tab.page.locator("#announce")).to_have_text("Copied")
+
+
+def test_a_key_is_made_and_revoked(tab: Tab) -> None:
+    tab.page.goto("/keys")
+    tab.page.get_by_label("Name").fill("from the page")
+    tab.page.get_by_role("button", name="Make key").click()
+    expect(tab.page.locator("#secret")).to_have_text(re.compile(r"dt-[A-Za-z0-9]{40}"))
+    asked: list[str] = []
+
+    def agree(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.accept()
+
+    tab.page.once("dialog", agree)
+    tab.page.locator("tr", has_text="from the page").get_by_role("button", name="Revoke").click()
+    expect(tab.page.locator("tr", has_text="from the page")).to_contain_text("Revoked")
+    assert "cannot be undone" in asked[0]
+
+
+def test_one_signs_in_with_a_key(browser: Browser, empty_site: Site) -> None:
+    stage = empty_site.stage
+    _, secret = stage.identity.create_key(stage.ctx, name="mine", scopes=("read", "write", "invoke", "admin"))
+    stage.identity.set_auth(stage.ctx, "keys")
+    stage.nudge("identity")
+    context = browser.new_context(base_url=empty_site.url)
+    page = context.new_page()
+    page.goto("/models")
+    expect(page).to_have_url(re.compile(r"/sign-in\?next=%2Fmodels"))
+    page.get_by_label("Key").fill("dt-" + "x" * 40)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.get_by_label("Key").fill(secret)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page).to_have_url(re.compile(r"/models$"))
+    page.get_by_role("button", name="Sign out").click()
+    expect(page).to_have_url(re.compile(r"/sign-in"))
+    page.goto("/models")
+    expect(page).to_have_url(re.compile(r"/sign-in"))
+    context.close()
