@@ -58,7 +58,7 @@ def client_environ(server: Server) -> dict[str, str]:
     return clean | {
         "MLFLOW_TRACKING_URI": f"{server.url}/mlflow",
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "12",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "10",
         "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     }
 
@@ -95,8 +95,9 @@ class Script:
         self.process.kill()
         self.process.wait(30)
         self._reader.join(30)
-        assert self.process.stderr is not None
-        self.process.stderr.close()
+        for pipe in (self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
 
 
 @contextmanager
