@@ -38,7 +38,7 @@ class JobHandle:
         now = time.monotonic()
         if now >= self._next or done >= total > 0:
             self._next = now + PROGRESS_SECONDS
-            self.client.connection.json("POST", self._path, {"done": done, "total": total, "message": message})
+            self.client.connection.json("POST", self._path, {"done": done, "total": total, "message": message}, again=True)
 
     def log(self, text: str) -> None:
         print(text, flush=True)  # standard output is the job's log
