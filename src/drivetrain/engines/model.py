@@ -1,8 +1,9 @@
 """What the deployments loop and the process of a replica say to each other.
 
-The loop writes a `ReplicaSpec` and starts `python -m drivetrain.engines.replica SPEC.json`. The replica listens on `socket`; `/health` there
-answers 503 while it loads and 200 when it is ready. If it cannot start it writes a `ReplicaStatus` beside the socket (`….status`) and ends
-with `BAD_MODEL` (trying again is useless) or another status (it may be tried again).
+The loop writes a `ReplicaSpec` and starts `python -m drivetrain.engines.replica SPEC.json`. The replica listens on `socket`. Until it is
+ready, `/health` there answers 503, or nobody listens yet; from then on it answers 200. A replica that cannot start writes a
+`ReplicaStatus` beside the socket (x.sock → x.status) and ends with `BAD_MODEL`: trying again is useless. Any other end is an accident
+that may be tried again; its log has the last words. SIGTERM: finish what has begun, then end with 0.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class ReplicaSpec(Struct, frozen=True, kw_only=True):
 
 
 class ReplicaStatus(Struct, frozen=True, kw_only=True):
-    """`state`: failed (the only one that a file is needed for). `message` is for people."""
+    """`state` is "failed", the only one that a file is needed for. `message` says to people why, and what to do."""
 
     state: str
     message: str

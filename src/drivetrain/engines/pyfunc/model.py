@@ -6,7 +6,9 @@ flavour goes through `mlflow.pyfunc`. Framework support is a row in `LOADERS`.
 
 from __future__ import annotations
 
-import json
+import inspect
+import logging
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,57 +17,48 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from drivetrain.errors import Invalid
+from drivetrain.formats import mlmodel
+from drivetrain.formats.mlmodel import Signature
 
+log = logging.getLogger(__name__)
 
-class Column(Struct, frozen=True, kw_only=True):
-    """One input or output of a signature. `shape` None: a column of a table, else a tensor (-1: any length)."""
-
-    name: str
-    type: str  # MLflow's (double, long, string, …) or NumPy's name
-    shape: tuple[int, ...] | None = None
-    required: bool = True
-
-
-class Signature(Struct, frozen=True, kw_only=True):
-    """What a model takes and gives, as far as it was logged."""
-
-    inputs: tuple[Column, ...] = ()
-    outputs: tuple[Column, ...] = ()
-
-    @property
-    def table(self) -> bool:
-        """Whether the input is a table of named columns."""
-        return bool(self.inputs) and all(column.shape is None for column in self.inputs)
+METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function", "score_samples", "transform", "apply")
+"""What may be asked of a scikit-learn model: methods that read it. `fit`, `set_params` and the like would change it for everybody."""
 
 
 class Predictor(Protocol):
-    """Calls the model. `data` is a DataFrame, an array, or arrays by name."""
+    """Calls the model. `data` is a DataFrame, an array, or arrays by name; `method` is "" for the model's own default."""
 
     def __call__(self, data: Any, method: str, params: Mapping[str, Any]) -> Any: ...
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
-    """`plain_numbers`: a table of numbers may be given as one array, with its columns in the order `columns`."""
+    """A model that can be called.
+
+    `rowwise`: each row's result depends on that row only, so requests may be predicted together. `plain_numbers`: a table of numbers may
+    be given as one array, its columns in the order of `columns`.
+    """
 
     predict: Predictor
     signature: Signature
     flavor: str
+    rowwise: bool = False
     plain_numbers: bool = False
     columns: tuple[str, ...] = ()
 
 
-def load(folder: Path) -> Loaded:
-    """Load the model in `folder` (which has an MLmodel file). Raises `Invalid` with advice when it cannot be loaded here."""
-    import yaml
+Loader = Callable[[Path, mlmodel.MLmodel, Mapping[str, Any]], Loaded]
 
-    files = sorted(folder.rglob("MLmodel"), key=lambda path: len(path.parts))
-    about = yaml.safe_load(files[0].read_text())
-    root = files[0].parent
-    flavors: dict[str, Any] = about.get("flavors") or {}
-    signature = _signature(about.get("signature") or {})
-    loader = next((LOADERS[name] for name in LOADERS if name in flavors), _mlflow)
+
+def load(folder: Path, options: Mapping[str, Any]) -> Loaded:
+    """Load the model in `folder` (which has an MLmodel file). Raises `Invalid` with advice when it cannot be loaded here."""
+    file = folder / mlmodel.choose([str(path.relative_to(folder)) for path in folder.rglob("MLmodel")])
+    root = file.parent
+    about = mlmodel.parse(file.read_bytes(), file.name)
+    if about.code:
+        sys.path.insert(0, str(root / about.code))  # the model's own modules (code_paths), as mlflow does it
     try:
-        return loader(root, flavors, signature)
+        return LOADERS.get(about.loader, _mlflow)(root, about, options)
     except ModuleNotFoundError as error:
         raise Invalid(
             f"The model needs the Python package {error.name!r}, which is not installed here. Install it beside drivetrain "
@@ -73,42 +66,90 @@ def load(folder: Path) -> Loaded:
         ) from error
 
 
-def _sklearn(root: Path, flavors: Mapping[str, Any], signature: Signature) -> Loaded:
-    about = flavors["sklearn"]
-    path = root / str(about["pickled_model"])
-    form = about.get("serialization_format", "cloudpickle")
+def _sklearn(root: Path, about: mlmodel.MLmodel, options: Mapping[str, Any]) -> Loaded:
+    settings = about.flavors.get("sklearn") or {}
+    path = root / str(settings.get("pickled_model") or about.flavors["python_function"].get("model_path"))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # another version of scikit-learn warns; the environment's pins were checked before
-        if form == "skops":
-            import skops.io
-
-            trusted = about.get("skops_trusted_types") or skops.io.get_untrusted_types(file=path)
-            estimator = skops.io.load(path, trusted=trusted)
-        elif form == "cloudpickle":
-            import cloudpickle
-
-            with path.open("rb") as file:
-                estimator = cloudpickle.load(file)
-        else:
-            import pickle
-
-            with path.open("rb") as file:
-                estimator = pickle.load(file)  # noqa: S301  replicas run the code of models that somebody deployed, by design
-    default = str(flavors.get("python_function", {}).get("predict_fn", "predict"))
-    names = tuple(str(name) for name in getattr(estimator, "feature_names_in_", ()))
-    # An estimator that looks at columns by name must get a table; all others take the same numbers faster as an array.
-    by_name = hasattr(estimator, "steps") or hasattr(estimator, "transformers")
+        warnings.simplefilter("ignore")  # another version of scikit-learn warns; the requirements were checked before
+        estimator = _unpickled(path, str(settings.get("serialization_format", "cloudpickle")), settings.get("skops_trusted_types"))
+    # Arrays are given where names would not be looked at.
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")
+    default = str(options.get("method") or about.flavors.get("python_function", {}).get("predict_fn") or "predict")
+    offered = {name: call for name in {*METHODS, default} if callable(call := getattr(estimator, name, None))}
+    if default not in offered:
+        raise Invalid(f"The model ({type(estimator).__name__}) has no method {default!r}; it has: {', '.join(sorted(offered))}.")
 
     def predict(data: Any, method: str, params: Mapping[str, Any]) -> Any:
-        call: Callable[..., Any] | None = getattr(estimator, method or default, None)
+        call = offered.get(method or default)
         if call is None:
-            raise Invalid(f"This model has no method {method!r}.", param="parameters.method")
-        return call(data, **params)
+            raise Invalid(f"This model has no method {method!r}; it has: {', '.join(sorted(offered))}.", param="parameters.method")
+        if params and (unknown := _unknown(call, params)):
+            raise Invalid(f"{method or default} of this model has no parameter {unknown!r}.", param=f"parameters.{unknown}")
+        result = call(data, **params)
+        if isinstance(result, list):  # one array for each of several targets
+            return {f"{method or default}-{i}": part for i, part in enumerate(result)}
+        return result.toarray() if hasattr(result, "toarray") else result
 
-    return Loaded(predict=predict, signature=signature, flavor="sklearn", plain_numbers=not by_name, columns=names)
+    names = tuple(str(name) for name in getattr(estimator, "feature_names_in_", ()))
+    loaded = Loaded(
+        predict=predict, signature=about.signature, flavor="sklearn", rowwise=True, plain_numbers=plain(estimator), columns=names
+    )
+    _warm(loaded)
+    return loaded
 
 
-def _mlflow(root: Path, flavors: Mapping[str, Any], signature: Signature) -> Loaded:
+def _unpickled(path: Path, form: str, trusted: Any) -> Any:
+    if form == "skops":
+        import skops.io
+
+        # Replicas run the code of models that somebody deployed, by design.
+        return skops.io.load(path, trusted=trusted or skops.io.get_untrusted_types(file=path))
+    if form == "cloudpickle":
+        import cloudpickle
+
+        with path.open("rb") as file:
+            return cloudpickle.load(file)
+    import pickle
+
+    with path.open("rb") as file:
+        return pickle.load(file)  # noqa: S301  by design, as above
+
+
+def plain(estimator: Any) -> bool:
+    """Whether an estimator, and all in it, looks at the order of columns only and never at their names."""
+    kind = type(estimator)
+    if not kind.__module__.startswith("sklearn.") or kind.__name__ in ("ColumnTransformer", "FunctionTransformer"):
+        return False
+    if hasattr(estimator, "_sklearn_output_config"):  # set_output("pandas"): its steps hand names on
+        return False
+    # Their parameters hold parts by themselves, or as (name, part) or (name, part, columns).
+    parts: list[Any] = []
+    for value in estimator.get_params(deep=False).values():
+        for item in value if isinstance(value, (list, tuple)) else [value]:
+            parts += item if isinstance(item, (list, tuple)) else [item]
+    return all(plain(part) for part in parts if hasattr(part, "get_params") and not isinstance(part, type))
+
+
+def _unknown(call: Callable[..., Any], params: Mapping[str, Any]) -> str:
+    taken = inspect.signature(call).parameters
+    if any(one.kind is one.VAR_KEYWORD for one in taken.values()):
+        return ""
+    return next((name for name in params if name not in list(taken)[1:]), "")
+
+
+def _warm(model: Loaded) -> None:
+    """Call it once: the first call of a model imports and compiles, which no user should wait for."""
+    from drivetrain.engines.pyfunc.tensors import sample
+
+    try:
+        model.predict(sample(model), "", {})
+    except Exception as error:  # noqa: BLE001  made-up values need not suit it
+        log.debug("the first call was refused: %s", error)
+
+
+def _mlflow(root: Path, about: mlmodel.MLmodel, options: Mapping[str, Any]) -> Loaded:
+    if options.get("method", "predict") != "predict":
+        raise Invalid("Only scikit-learn models have other methods than predict.", param="options.method")
     import mlflow.pyfunc
 
     try:
@@ -119,28 +160,13 @@ def _mlflow(root: Path, flavors: Mapping[str, Any], signature: Signature) -> Loa
     def predict(data: Any, method: str, params: Mapping[str, Any]) -> Any:
         if method not in ("", "predict"):
             raise Invalid(f"Models of this flavour have no method {method!r}.", param="parameters.method")
-        return model.predict(data, params=dict(params) or None)
+        try:
+            return model.predict(data, params=dict(params) or None)
+        except mlflow.exceptions.MlflowException as error:
+            raise Invalid(f"The model refused the input: {error.message}") from error
 
-    return Loaded(predict=predict, signature=signature, flavor=next(iter(flavors), "python_function"))
-
-
-LOADERS: dict[str, Callable[[Path, Mapping[str, Any], Signature], Loaded]] = {"sklearn": _sklearn}
-
-
-def _signature(about: Mapping[str, Any]) -> Signature:
-    return Signature(inputs=_columns(about.get("inputs"), "input"), outputs=_columns(about.get("outputs"), "output"))
+    return Loaded(predict=predict, signature=about.signature, flavor=about.flavor, rowwise=bool(options.get("batch", False)))
 
 
-def _columns(text: Any, fallback: str) -> tuple[Column, ...]:
-    if not text:
-        return ()
-    columns = []
-    for i, entry in enumerate(json.loads(text) if isinstance(text, str) else text):
-        name = str(entry.get("name", f"{fallback}-{i}"))
-        if entry.get("type") == "tensor":
-            spec = entry["tensor-spec"]
-            columns.append(Column(name=name, type=str(spec["dtype"]), shape=tuple(int(size) for size in spec["shape"])))
-        else:
-            kind = entry.get("type")
-            columns.append(Column(name=name, type=kind if isinstance(kind, str) else "object", required=bool(entry.get("required", True))))
-    return tuple(columns)
+LOADERS: dict[str, Loader] = {"mlflow.sklearn": _sklearn}
+"""By the module that mlflow itself would load the model with."""

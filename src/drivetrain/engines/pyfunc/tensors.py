@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import base64
+import binascii
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from drivetrain.engines.pyfunc.model import Column, Loaded
+from drivetrain.engines.pyfunc.model import Loaded
 from drivetrain.errors import Invalid
+from drivetrain.formats.mlmodel import Column
 
 _DTYPES = {
     "BOOL": np.bool_, "UINT8": np.uint8, "UINT16": np.uint16, "UINT32": np.uint32, "UINT64": np.uint64, "INT8": np.int8, "INT16": np.int16,
@@ -22,9 +25,9 @@ _NUMBERS = {"double": np.float64, "float": np.float32, "long": np.int64, "intege
 
 class Tensor(Struct):
     name: str
-    shape: list[int]
+    shape: list[Annotated[int, Meta(ge=0)]]
     datatype: str
-    data: Any
+    data: msgspec.Raw
 
 
 class InferRequest(Struct):
@@ -34,7 +37,7 @@ class InferRequest(Struct):
 
 
 class Input(Struct):
-    """What a model is called with. Inputs of one `kind` can be put together into one call; `rows` of it are this request's."""
+    """What a model is called with. Inputs of one `kind` can be put together into one call; `rows` of it are this request's (0: unknown)."""
 
     data: Any
     rows: int
@@ -44,6 +47,9 @@ class Input(Struct):
 
 
 decoder = msgspec.json.Decoder(InferRequest)
+# A null is a missing number or text.
+_ELEMENTS: dict[str, Any] = {"b": list[bool], "i": list[int], "u": list[int], "f": list[float | None], "O": list[str | None]}
+_DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in _ELEMENTS.items()}
 
 
 def read(request: InferRequest, model: Loaded) -> Input:
@@ -54,15 +60,22 @@ def read(request: InferRequest, model: Loaded) -> Input:
     table = parameters.pop("content_type", None) == "pd"
     method = str(parameters.pop("method", ""))
     parameters.pop("binary_data_output", None)
-    if table and not model.signature.table and model.signature.inputs:
-        arrays: Any = _as_tensor(request.inputs, model.signature.inputs)
-    elif table:
+    named = {tensor.name for tensor in request.inputs}
+    if len(named) != len(request.inputs):
+        raise Invalid("Two inputs have the same name.", param="inputs")
+    wanted = model.signature.inputs
+    if wanted and not model.signature.table:
+        if len(wanted) == 1:
+            arrays: Any = _array(request.inputs[0]) if len(request.inputs) == 1 and not table else _side_by_side(request.inputs)
+            arrays = _fit(arrays, wanted[0])
+        else:
+            arrays = _tensors(request.inputs, wanted)
+    elif table or len(request.inputs) > 1 or named == {column.name for column in wanted}:
         arrays = _table(request.inputs, model)
-    elif len(request.inputs) == 1:
-        arrays = _array(request.inputs[0])
-        arrays = _table_of(arrays, model) if model.signature.table else _fit(arrays, model.signature.inputs)
     else:
-        arrays = {tensor.name: _array(tensor) for tensor in request.inputs}
+        arrays = _array(request.inputs[0])
+        if wanted or (not model.plain_numbers and model.columns):
+            arrays = _table_of(arrays, model)
     rows, kind = _kind(arrays)
     return Input(data=arrays, rows=rows, kind=(method, tuple(sorted(parameters.items(), key=str)) if parameters else (), *kind),
                  method=method, params=parameters)  # fmt: skip
@@ -87,6 +100,22 @@ def joined(inputs: Sequence[Input]) -> Any:
     return pd.concat([one.data for one in inputs], ignore_index=True)
 
 
+def split(result: Any, rows: Sequence[int]) -> list[Any]:
+    """Cut a result of many rows into its requests' parts. Raises ValueError when the model does not give one row for each row."""
+    parts: list[Any] = []
+    if isinstance(result, dict):
+        cut = {name: split(value, rows) for name, value in result.items()}
+        return [{name: values[i] for name, values in cut.items()} for i in range(len(rows))]
+    if len(result) != sum(rows):
+        raise ValueError("the model does not give one row of output for each row of input")
+    take: Callable[[int, int], Any] = (lambda a, b: result.iloc[a:b]) if hasattr(result, "iloc") else (lambda a, b: result[a:b])
+    at = 0
+    for count in rows:
+        parts.append(take(at, at + count))
+        at += count
+    return parts
+
+
 def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
     dtype: Any = np.object_ if tensor.datatype == "BYTES" else _DTYPES.get(tensor.datatype)
     if dtype is None:
@@ -94,57 +123,60 @@ def _array(tensor: Tensor) -> np.ndarray[Any, Any]:
             f"The input {tensor.name!r} has the datatype {tensor.datatype!r}; known are BYTES, {', '.join(_DTYPES)}.", param=tensor.name
         )
     try:
-        if dtype is np.object_:
-            array = np.empty(_length(tensor.data), dtype=object)
-            array[:] = _flat(tensor.data)
-        elif dtype in (np.float64, np.float32, np.float16):
-            array = np.array(tensor.data, dtype=dtype)  # null is a missing number
-        else:
-            array = np.asarray(tensor.data)
-            if array.dtype.kind not in "biu" or (array.dtype.kind != "b") != (dtype is not np.bool_):
-                raise TypeError(f"the values are not {tensor.datatype}")
-            array = array.astype(dtype)
-        return array.reshape([int(size) for size in tensor.shape])
-    except (TypeError, ValueError, OverflowError) as error:
-        raise Invalid(f"The data of the input {tensor.name!r} does not fit its datatype {tensor.datatype} and shape {tensor.shape}: {error}.",
-                      param=tensor.name) from None  # fmt: skip
+        values = _values(tensor.data, np.dtype(dtype).kind)
+        return np.array(values, dtype=dtype).reshape(tensor.shape)
+    except (TypeError, ValueError, OverflowError) as error:  # msgspec.ValidationError is a ValueError
+        raise Invalid(
+            f"The data of the input {tensor.name!r} does not fit its datatype {tensor.datatype} and shape {tensor.shape}: {error}.",
+            param=tensor.name,
+        ) from None
 
 
-def _length(data: Any) -> int:
-    return len(_flat(data))
+def _values(data: msgspec.Raw, kind: str) -> list[Any]:
+    """The elements in row-major order, each checked; they may come nested."""
+    try:
+        return list(_DECODERS[kind].decode(data))
+    except msgspec.ValidationError:
+        level = msgspec.json.decode(data)
+        if not isinstance(level, list):
+            level = [level]
+        while level and isinstance(level[0], list):
+            if any(not isinstance(item, list) or len(item) != len(level[0]) for item in level):
+                raise ValueError("it is ragged: all lists at one depth must have the same length") from None
+            level = [item for row in level for item in row]
+        return list(msgspec.convert(level, _ELEMENTS[kind]))
 
 
-def _flat(data: Any) -> list[Any]:
-    if not isinstance(data, list):
-        return [data]
-    while data and isinstance(data[0], list):
-        data = [item for row in data for item in row]
-    return list(data)
+def _side_by_side(inputs: Sequence[Tensor]) -> np.ndarray[Any, Any]:
+    """The columns of a table as one tensor."""
+    arrays = [_array(tensor) for tensor in inputs]
+    if len({array.shape for array in arrays}) != 1 or arrays[0].ndim != 1:
+        raise Invalid("This model takes one tensor; a table can stand for it when all its columns have the same length.", param="inputs")
+    return np.column_stack(arrays)
 
 
-def _as_tensor(inputs: Sequence[Tensor], columns: Sequence[Column]) -> Any:
-    """A table for a model that takes one tensor: its columns side by side."""
-    if len(columns) != 1:
-        raise Invalid(f"This model takes the tensors {', '.join(column.name for column in columns)}, not a table.")
-    return _fit(np.column_stack([_array(tensor) for tensor in inputs]), columns)
+def _tensors(inputs: Sequence[Tensor], wanted: Sequence[Column]) -> dict[str, np.ndarray[Any, Any]]:
+    given = {tensor.name: tensor for tensor in inputs}
+    missing = [column.name for column in wanted if column.required and column.name not in given]
+    if missing:
+        raise Invalid(f"The input lacks {len(missing)} of the model's {len(wanted)} tensors: {_some(missing)}.", param="inputs")
+    return {column.name: _fit(_array(given[column.name]), column) for column in wanted if column.name in given}
 
 
-def _fit(array: np.ndarray[Any, Any], columns: Sequence[Column]) -> np.ndarray[Any, Any]:
+def _fit(array: np.ndarray[Any, Any], column: Column) -> np.ndarray[Any, Any]:
     """Check one tensor against the signature; a single row may leave out the batch dimension."""
-    if len(columns) != 1 or columns[0].shape is None:
-        return array
-    wanted = columns[0].shape
+    wanted = column.shape or ()
     if array.ndim == len(wanted) - 1:
         array = array[None]
     if array.ndim != len(wanted) or any(size not in (-1, given) for size, given in zip(wanted, array.shape, strict=True)):
         raise Invalid(
             f"This model takes a tensor of shape {list(wanted)} (-1: any length); the input has {list(array.shape)}.", param="shape"
         )
-    dtype = np.dtype(columns[0].type) if columns[0].type != "str" else array.dtype
+    dtype = array.dtype if column.type in ("str", "object") else np.dtype(column.type)
     if array.dtype == dtype:
         return array
     if array.dtype.kind in "OUS" or dtype.kind in "OUS" or (array.dtype.kind == "f" and dtype.kind in "iu" and not _integral(array)):
-        raise Invalid(f"This model takes {dtype}; the input is {array.dtype}.", param="datatype")
+        raise Invalid(f"This model takes {dtype}; the input is {_spoken(array)}.", param="datatype")
     return array.astype(dtype)
 
 
@@ -154,7 +186,7 @@ def _integral(array: np.ndarray[Any, Any]) -> bool:
 
 def _table_of(array: np.ndarray[Any, Any], model: Loaded) -> Any:
     """An array for a model that takes a table: as many columns, in the signature's order."""
-    columns = model.signature.inputs
+    columns = _columns(model)
     if array.ndim == 1:
         array = array[None] if len(columns) > 1 else array[:, None]
     if array.ndim != 2 or array.shape[1] != len(columns):
@@ -164,29 +196,40 @@ def _table_of(array: np.ndarray[Any, Any], model: Loaded) -> Any:
 
 def _table(inputs: Sequence[Tensor], model: Loaded) -> Any:
     given = {tensor.name: tensor for tensor in inputs}
-    columns = model.signature.inputs
+    columns = _columns(model)
     if columns:
         missing = [column.name for column in columns if column.required and column.name not in given]
         if missing:
-            shown = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
-            raise Invalid(f"The input lacks {len(missing)} of the model's {len(columns)} columns: {shown}.", param="columns")
+            known = {column.name for column in columns}
+            unknown = [name for name in given if name not in known]
+            more = f" Unknown are: {_some(unknown)}." if unknown else ""
+            raise Invalid(f"The input lacks {len(missing)} of the model's {len(columns)} columns: {_some(missing)}.{more}", param="columns")
         arrays = {column.name: _typed(_array(given[column.name]), column) for column in columns if column.name in given}
     else:
         arrays = {name: _array(tensor) for name, tensor in given.items()}
-    if len({len(array) if array.ndim else 1 for array in arrays.values()}) != 1:
+    flat = {name: array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array for name, array in arrays.items()}
+    for name, array in flat.items():
+        if array.ndim != 1:
+            raise Invalid(f"The column {name!r} must have the shape [rows]; it has {list(array.shape)}.", param=name)
+    if len({len(array) for array in flat.values()}) != 1:
         raise Invalid("The columns of the table have different lengths.", param="inputs")
-    return _assembled(arrays, model)
+    return _assembled(flat, model)
+
+
+def _columns(model: Loaded) -> tuple[Column, ...]:
+    """The columns of the signature; without one, those that the model was trained with."""
+    return model.signature.inputs or tuple(Column(name=name, type="any") for name in model.columns)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (" …" if len(names) > 10 else "")
 
 
 def _typed(array: np.ndarray[Any, Any], column: Column) -> np.ndarray[Any, Any]:
     """A column as the signature wants it; what would lose something is refused."""
     wanted = _NUMBERS.get(column.type)
     if wanted is None:
-        if column.type == "string" and array.dtype.kind != "O":
-            raise Invalid(f"The column {column.name!r} takes texts; it was given {array.dtype}.", param=column.name)
-        if column.type == "datetime":
-            return array.astype("datetime64[ns]")
-        return array
+        return _other(array, column)
     if array.dtype == wanted:
         return array
     kind = np.dtype(wanted).kind
@@ -198,8 +241,30 @@ def _typed(array: np.ndarray[Any, Any], column: Column) -> np.ndarray[Any, Any]:
     return array.astype(wanted)
 
 
+def _other(array: np.ndarray[Any, Any], column: Column) -> np.ndarray[Any, Any]:
+    if column.type not in ("string", "datetime", "binary"):
+        return array
+    if array.dtype.kind != "O":
+        if np.issubdtype(array.dtype, np.floating) and np.isnan(array).all():
+            return np.full(array.shape, None, dtype=object)  # nothing but missing values has no type of its own
+        what = {"string": "texts", "datetime": "texts such as 2026-01-31T12:00:00", "binary": "texts in base64"}[column.type]
+        raise Invalid(f"The column {column.name!r} takes {what}; it was given {_spoken(array)}.", param=column.name)
+    try:
+        if column.type == "datetime":
+            return array.astype("datetime64[ns]")
+        if column.type == "binary":
+            decoded = [None if text is None else base64.b64decode(text, validate=True) for text in array]
+            array = np.empty(len(decoded), dtype=object)
+            array[:] = decoded
+    except (ValueError, binascii.Error) as error:
+        raise Invalid(f"The column {column.name!r} takes {column.type}: {error}.", param=column.name) from None
+    return array
+
+
 def _spoken(array: np.ndarray[Any, Any]) -> str:
-    return "texts" if array.dtype.kind == "O" else "fractions" if array.dtype.kind == "f" else str(array.dtype)
+    if array.dtype.kind == "f":
+        return "missing values" if np.isnan(array).any() else "fractions"
+    return "texts" if array.dtype.kind == "O" else str(array.dtype)
 
 
 def _assembled(arrays: Mapping[str, np.ndarray[Any, Any]], model: Loaded) -> Any:
@@ -209,6 +274,19 @@ def _assembled(arrays: Mapping[str, np.ndarray[Any, Any]], model: Loaded) -> Any
     import pandas as pd
 
     return pd.DataFrame({name: arrays[name] for name in order})
+
+
+def sample(model: Loaded) -> Any:
+    """One made-up row of what the model takes."""
+    columns = model.signature.inputs
+    if not columns or model.signature.table:
+        names = [(column.name, _NUMBERS.get(column.type, np.object_)) for column in columns] or [(name, float) for name in model.columns]
+        return _assembled({name: np.zeros(1, dtype) if dtype is not np.object_ else np.array([""], dtype) for name, dtype in names}, model)
+    arrays = {
+        column.name: np.zeros([1 if size == -1 else size for size in column.shape or ()], "O" if column.type == "str" else column.type)
+        for column in columns
+    }
+    return next(iter(arrays.values())) if len(arrays) == 1 else arrays
 
 
 def write(result: Any, name: str, described: Sequence[Column] = (), method: str = "") -> bytes:
