@@ -68,11 +68,14 @@ class Serving:
         return self.get(ctx, deployment)
 
     def implicit(self, ctx: Context, name: str) -> Deployment:
-        """The on-demand deployment of a registry name that somebody called.
+        """The deployment that `name` means: one that was just made and is in no route table yet, else the on-demand one of a registry name.
 
         Raises `NotFound` for an unknown name, `Forbidden` for a version in a format that runs code.
         """
         ctx.require(Scope.invoke)
+        with self._db.read() as c:
+            if c.execute(self._active(ctx).where(t.deployments.c.name == name)).one_or_none() is not None:
+                return self.get(ctx, name)
         # Who may call a model may find it by its name, and no more.
         resolved = self._registry.resolve(replace(ctx, scopes=ctx.scopes | {Scope.read}), name)
         canonical = f"{resolved.repo.slug}@{resolved.version.number if resolved.version else resolved.commit_id[:12]}"
@@ -131,7 +134,8 @@ class Serving:
             ).all()
             c.execute(sa.update(t.variants).where(t.variants.c.id.in_([row.id for row in rows])).values(retired_ms=now))
             for row in rows:
-                c.execute(sa.insert(t.variants).values(**{**row._asdict(), "id": uuid7(), "created_ms": now, "retired_ms": None}))
+                fresh = {"id": uuid7(), "created_ms": now, "ready_ms": None, "retired_ms": None}
+                c.execute(sa.insert(t.variants).values(**{**row._asdict(), **fresh}))
         self._nudge("deployments")
         return self.get(ctx, name)
 
