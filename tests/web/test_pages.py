@@ -187,3 +187,23 @@ def test_live_says_what_changed(site: Site) -> None:
                 assert run.id in line
                 break
             site.stage.tracking.log_batch(site.stage.ctx, run.id, params={f"p{i}": "1"})
+
+
+def test_a_deployment_is_managed_from_its_page(empty_site: Site) -> None:
+    stage = empty_site.stage
+    stage.fill()
+
+    def post(act: str, **data: str) -> httpx.Response:
+        return httpx.post(f"{empty_site.url}/deployments/digits/{act}", data=data)
+
+    assert stage.serving.history(stage.ctx, "digits")[0].version == 2
+    assert post("serve", source="digits@1").headers["location"] == "/deployments/digits"
+    assert stage.serving.history(stage.ctx, "digits")[0].version == 1
+    refused = post("scale", replicas="1000")
+    assert refused.status_code == 400 and 'role="alert"' in refused.text
+    assert post("scale", replicas="2").status_code == 303
+    assert stage.serving.history(stage.ctx, "digits")[0].min_replicas == 2
+    assert post("restart").status_code == 303
+    assert post("delete").headers["location"] == "/deployments"
+    assert empty_site.get("/deployments/digits").status_code == 404
+    assert post("restart").status_code == 404

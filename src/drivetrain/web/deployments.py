@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
 
-from drivetrain.errors import Invalid
+from drivetrain.errors import DrivetrainError, Invalid
 from drivetrain.identity.model import Context
 from drivetrain.serving.model import Deployment, Variant
 from drivetrain.store.counters import Point
@@ -134,7 +135,7 @@ def event_state(event: Event) -> State:
     return State(f"{event.status} {event.error}", "warn" if event.error in ("invalid", "overloaded") else "bad", event.message)
 
 
-def view(services: Services, ctx: Context, name: str, window: str, errors_only: bool, server: str) -> DeploymentPage:
+def view(services: Services, ctx: Context, name: str, window: str, errors_only: bool, server: str, *, problem: str = "") -> DeploymentPage:
     now = now_ms()
     deployment = services.serving.get(ctx, name)
     window = window or fitting_window(deployment, now)
@@ -152,11 +153,13 @@ def view(services: Services, ctx: Context, name: str, window: str, errors_only: 
         figures.append(Figure("First token p95", fmt.duration_figure(total.ttft_p95_ms), f"{fmt.number(total.tokens_out)} tokens out"))
     else:
         figures.append(Figure("Latency p99", fmt.duration_figure(total.latency_p99_ms), f"{fmt.number(total.cancelled)} cancelled"))
+    serving = {serves(variant) for variant in live(deployment)}
+    past = {serves(one): one for one in reversed(services.serving.history(ctx, name)) if serves(one) not in serving}.values()
     recent = services.events.recent(ctx.workspace_id, deployment=deployment.id, limit=20, errors_only=errors_only)
     return DeploymentPage(
         row=row(services, deployment, now),
         figures=figures,
-        variants=[_variant(services, deployment, variant, now - length, now) for variant in live(deployment)],
+        variants=[_variant(services, deployment, variant, now - length, now) for variant in [*live(deployment), *past]],
         replicas=[
             ReplicaRow(
                 id=replica.id,
@@ -174,6 +177,8 @@ def view(services: Services, ctx: Context, name: str, window: str, errors_only: 
         window=window,
         windows=list(WINDOWS),
         text=text,
+        most_replicas=max((variant.max_replicas for variant in live(deployment)), default=1),
+        problem=problem,
         try_it=snippets(server, deployment.name, tasks, infer_example(recent)),
     )
 
@@ -200,7 +205,14 @@ def _variant(services: Services, deployment: Deployment, variant: Variant, since
         p50_ms=total.latency_p50_ms,
         p95_ms=total.latency_p95_ms,
         created_ms=variant.created_ms,
+        source=_source(variant),
+        past=variant.id not in {one.id for one in live(deployment)},
     )
+
+
+def _source(variant: Variant) -> str:
+    """The name that deploys the same version again."""
+    return f"{variant.repo.rpartition('/')[2]}@{variant.version if variant.version is not None else variant.commit}"
 
 
 def series(services: Services, ctx: Context, name: str, window: str) -> dict[str, Any]:
@@ -255,6 +267,49 @@ def routes(services: Services, pages: Pages) -> APIRouter:
             view=shown,
             data=f"/data{address(name)}",
         )
+
+    def act(request: Request, ctx: Context, name: str, do: Callable[[], object], after: str = "") -> Response:
+        """Do it and show the deployment again; what does not go is said on the page."""
+        try:
+            do()
+        except DrivetrainError as error:
+            shown = view(services, ctx, name, "", False, str(request.base_url).rstrip("/"), problem=error.message)
+            path = [("Deployments", "/deployments"), (name, address(name))]
+            return pages.page(request, "deployment.html", path=path, status=error.status, view=shown, data=f"/data{address(name)}")
+        return RedirectResponse(after or address(name), status_code=303, headers=HEADERS)
+
+    @router.post("/deployments/{name:path}/restart")
+    def restart(request: Request, ctx: Viewer, name: str) -> Response:
+        return act(request, ctx, name, lambda: services.serving.restart(ctx, name))
+
+    @router.post("/deployments/{name:path}/scale")
+    def scale(request: Request, ctx: Viewer, name: str, replicas: Annotated[int, Form()]) -> Response:
+        return act(request, ctx, name, lambda: services.serving.scale(ctx, name, min_replicas=replicas))
+
+    @router.post("/deployments/{name:path}/delete")
+    def delete(request: Request, ctx: Viewer, name: str) -> Response:
+        return act(request, ctx, name, lambda: services.serving.delete(ctx, name), "/deployments")
+
+    @router.post("/deployments/{name:path}/serve")
+    def serve(request: Request, ctx: Viewer, name: str, source: Annotated[str, Form()]) -> Response:
+        """Put a version (again) behind the name, as the present one runs."""
+
+        def again() -> None:
+            deployment = services.serving.get(ctx, name)
+            like = next((one for one in services.serving.history(ctx, name) if _source(one) == source), live(deployment)[0])
+            services.serving.deploy(
+                ctx,
+                name,
+                source,
+                engine=like.engine,
+                options=like.options,
+                min_replicas=like.min_replicas,
+                max_replicas=like.max_replicas,
+                capture=deployment.capture,
+                capture_rate=deployment.capture_rate,
+            )
+
+        return act(request, ctx, name, again)
 
     @router.get("/data/deployments/{name:path}")
     def data(ctx: Viewer, name: str, window: str = "") -> Response:

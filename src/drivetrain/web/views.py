@@ -253,6 +253,8 @@ class VariantRow:
     p50_ms: float | None
     p95_ms: float | None
     created_ms: int
+    source: str
+    past: bool
 
 
 @dataclass(frozen=True)
@@ -292,6 +294,8 @@ class DeploymentPage:
     window: str
     windows: Sequence[str]
     text: bool
+    most_replicas: int
+    problem: str
     try_it: Sequence[tuple[str, str, str]]
 
 

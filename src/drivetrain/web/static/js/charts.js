@@ -120,7 +120,7 @@ function option(spec) {
       transitionDuration: 0,
       formatter: (found) => {
         const rows = found
-          .filter((one) => !spec.series[one.seriesIndex].quiet)
+          .filter((one) => !spec.series[one.seriesIndex].quiet && one.value[1] !== null)
           .map((one) => ({ name: one.seriesName, value: one.value[1], colour: spec.series[one.seriesIndex].colour }));
         return tip(spec, found[0]?.value[0] ?? 0, rows);
       },
