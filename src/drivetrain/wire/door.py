@@ -25,6 +25,8 @@ from drivetrain.wire.request import Disconnected, Receive, Request, Scope, Send
 
 log = logging.getLogger(__name__)
 
+_MOST_PATHS = 2048
+_LONGEST_PATH = 200
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 PROTECTED = ((b"x-content-type-options", b"nosniff"), (b"x-frame-options", b"DENY"), (b"referrer-policy", b"same-origin"))
 _Shown = tuple[str | None, str | None, str | None]
@@ -85,6 +87,7 @@ class Door:
         meter: Meter | None = None,
     ) -> None:
         self._mounts = dict(mounts) if isinstance(mounts, Mapping) else {at: dialect for dialect in mounts for at in dialect.prefixes}
+        self._found: dict[str, tuple[Dialect | None, str]] = {}
         self._rest = rest
         self._who = who
         self._signed = signed
@@ -130,6 +133,16 @@ class Door:
 
     def _find(self, path: str) -> tuple[Dialect | None, str]:
         """The dialect with the longest prefix of whole segments."""
+        found = self._found.get(path)
+        if found is None:
+            found = self._search(path)
+            if len(path) <= _LONGEST_PATH:
+                if len(self._found) >= _MOST_PATHS:
+                    self._found.clear()
+                self._found[path] = found
+        return found
+
+    def _search(self, path: str) -> tuple[Dialect | None, str]:
         end = len(path)
         while end > 0:
             found = self._mounts.get(path[:end])
@@ -140,42 +153,27 @@ class Door:
 
     def _check(self, request: Request, scope: Scope, dialect: Dialect | None) -> _Shown:
         """One look at the headers: refuse a wrong Host and another site's page, and note what says who asks."""
-        host = origin = site = b""
-        token = workspace = cookie = None
-        authorization = key = b""
-        for name, value in scope["headers"]:
-            match name:
-                case b"host":
-                    host = value
-                case b"authorization":
-                    authorization = value
-                case b"origin":
-                    origin = value
-                case b"sec-fetch-site":
-                    site = value
-                case b"cookie":
-                    cookie = value.decode("latin-1") if cookie is None else f"{cookie}; {value.decode('latin-1')}"
-                case b"x-api-key" | b"api-key":
-                    key = value
-                case b"x-drivetrain-workspace" | b"x-mlflow-workspace":
-                    workspace = value.decode("latin-1")
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        host = headers.get(b"host", b"")
         if not self._hosts.known(host):
             shown = host.decode("latin-1", "replace")[:100]
             raise Forbidden(f"This server is not known as {shown!r}. If it should be, add the name to the setting allowed_hosts.")
-        if (origin or site) and request.method not in SAFE_METHODS:
-            same = site in (b"same-origin", b"none") if site else origin.partition(b"://")[2] == host
-            if not same:
+        if request.method not in SAFE_METHODS:
+            site, origin = headers.get(b"sec-fetch-site"), headers.get(b"origin")
+            # Browsers say where a request comes from; old ones, and those on plain http, at least from which origin.
+            if (site not in (b"same-origin", b"none")) if site else (origin and origin.partition(b"://")[2] != host):
                 raise Forbidden(
                     "A page of another site asked for a change. Such requests are refused; ask from a program, or from the dashboard."
                 )
-        if dialect is not None:
-            token = dialect.token(request)
+        token = dialect.token(request) if dialect is not None else None
         if token is None:
-            if authorization:
+            if authorization := headers.get(b"authorization"):
                 token = credential(authorization.decode("latin-1"))
-            elif key:
+            elif key := headers.get(b"x-api-key") or headers.get(b"api-key"):
                 token = key.decode("latin-1").strip()
-        return token, workspace, cookie
+        workspace = headers.get(b"x-drivetrain-workspace") or headers.get(b"x-mlflow-workspace")
+        cookie = headers.get(b"cookie")
+        return token, workspace.decode("latin-1") if workspace else None, cookie.decode("latin-1") if cookie else None
 
     async def _identify(self, request: Request, scope: Scope, shown: _Shown) -> Context:
         token, workspace, cookie = shown

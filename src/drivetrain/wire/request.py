@@ -87,15 +87,15 @@ class Request:
         return self._body
 
     async def _read(self, limit: int) -> bytes:
-        announced = self.header("content-length")
-        if announced is not None and announced.isdigit() and int(announced) > limit:
-            raise _too_large(limit)
         message = await self._message()
         piece: bytes = message.get("body", b"")
         if not message.get("more_body", False):
             if len(piece) > limit:
                 raise _too_large(limit)
             return piece
+        announced = self.header("content-length")
+        if announced is not None and announced.isdigit() and int(announced) > limit:
+            raise _too_large(limit)
         pieces, size = [piece], len(piece)
         while message.get("more_body", False):
             message = await self._message()
