@@ -189,7 +189,8 @@ class LoggedModels(Artifacts):
 def _plain(condition: Condition) -> Condition:
     """Clients write the status as LOGGED_MODEL_READY or READY."""
     if condition.key == "status" and isinstance(condition.value, str):
-        return Condition(condition.entity, condition.key, condition.op, condition.value.removeprefix("LOGGED_MODEL_"))
+        plain = condition.value.removeprefix("LOGGED_MODEL_").removeprefix("UPLOAD_")
+        return Condition(condition.entity, condition.key, condition.op, plain)
     return condition
 
 

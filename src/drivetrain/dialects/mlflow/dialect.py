@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from drivetrain.dialects.mlflow import files, logged, registry, tracking
+from drivetrain.dialects.mlflow import files, links, logged, registry, tracking
 from drivetrain.dialects.mlflow.messages import read, read_query
 from drivetrain.dialects.mlflow.routing import NoEndpoint, Router, Services, WrongMethod
 from drivetrain.errors import (
@@ -90,6 +90,8 @@ class MLflow:
             await request.respond(200, b"OK", "text/plain; charset=utf-8")
         elif path in ("/get-artifact", "/model-versions/get-artifact"):
             await self._files.by_query(request, of_version=path != "/get-artifact")
+        elif path == "/" and request.method in ("GET", "HEAD"):
+            await request.respond(200, links.PAGE, "text/html; charset=utf-8", links.HEADERS)
         else:
             raise NoEndpoint(f"This server does not serve {request.method} {path[:200]!r} of MLflow's API.")
 

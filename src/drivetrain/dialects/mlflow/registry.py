@@ -224,10 +224,11 @@ def _models(s: Services, ctx: Context, repos: Sequence[Repo]) -> list[Json]:
 
 
 def _clauses(text: str, language: Language) -> list[Clause]:
+    # Prompts are kept as models with a tag: they show only to those who ask for them. Clients say `!= 'true'` and mean "no prompt".
     conditions = parse_filter(text, language)
-    clauses = [_clause(condition) for condition in conditions]
-    # Prompts are kept as models with a tag: they show only to those who ask for them.
-    if not any(condition.entity == "tag" and condition.key == PROMPT for condition in conditions):
+    about = [one for one in conditions if one.entity == "tag" and one.key == PROMPT]
+    clauses = [_clause(one) for one in conditions if one not in about or one.op != "!="]
+    if all(one.op == "!=" for one in about):
         clauses.append(Clause(f"tags.{PROMPT}", "IS NULL"))
     return clauses
 
