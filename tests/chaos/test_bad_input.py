@@ -50,7 +50,7 @@ def state(http: httpx.Client) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "path", [OPENAI, OLLAMA, V2, SCORING, f"{MLFLOW}/runs/create", f"{MLFLOW}/runs/log-batch", f"{NATIVE}/deployments"]
+    "path", [OPENAI, OLLAMA, V2, SCORING, f"{MLFLOW}/experiments/create", f"{MLFLOW}/runs/log-batch", f"{NATIVE}/deployments"]
 )
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[]", b"null", b'"text"', b'{"a": NaN}', DEEP], ids=repr)
 def test_malformed_bodies(http: httpx.Client, path: str, body: bytes) -> None:
@@ -118,7 +118,7 @@ def test_wrong_values(http: httpx.Client, path: str, body: dict[str, Any]) -> No
         ("POST", f"{MLFLOW}/no/such/endpoint", {}),
         ("GET", f"{NATIVE}/deployments/nobody", None),
         ("GET", f"{NATIVE}/jobs/nobody", None),
-        ("GET", f"{NATIVE}/requests/{'0' * 32}/lineage", None),
+        ("GET", f"{NATIVE}/requests/01900000000070008000000000000000/lineage", None),
         ("GET", f"{NATIVE}/nothing", None),
     ],
 )
