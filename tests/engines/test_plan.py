@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 from drivetrain.config import Settings
 from drivetrain.engines.plan import Plan, environment, plan
 from drivetrain.errors import Invalid
-from tests.formats.test_gguf import small
+from tests.formats.test_gguf import key, small, text
 
+MLMODEL = b"flavors: {sklearn: {}, python_function: {loader_module: mlflow.sklearn}}"
 SETTINGS = Settings(home=Path("/nowhere"))
 
 
@@ -40,8 +42,30 @@ def test_the_cache_is_part_of_the_memory() -> None:
 
 
 def test_mlflow_models_run_code() -> None:
-    found = planned({"model/MLmodel": b"flavors: {}", "model/model.pkl": b"x"})
+    found = planned({"model/MLmodel": MLMODEL, "model/model.pkl": b"x"})
     assert (found.engine, found.tasks, found.runs_code) == ("pyfunc", ("infer",), True)
+    assert "sklearn" in found.why
+
+
+def test_a_model_is_told_from_what_accompanies_it() -> None:
+    adapter = small(key("general.type", 8, text("adapter")))
+    found = planned({"a/mmproj-f16.gguf": small(), "z.gguf": small(), "README.md": b"x"})
+    assert found.why.startswith("z.gguf")
+    with pytest.raises(Invalid, match="adapter"):
+        planned({"z.gguf": adapter})
+
+
+def test_a_split_model_needs_all_its_parts() -> None:
+    parts = {f"m-0000{i}-of-00003.gguf": small() for i in (1, 2, 3)}
+    assert planned(parts).memory_bytes - planned({"m.gguf": small()}).memory_bytes == 2 * len(small())
+    del parts["m-00002-of-00003.gguf"]
+    with pytest.raises(Invalid, match="m-00002-of-00003"):
+        planned(parts)
+
+
+def test_pooling_makes_embeddings() -> None:
+    assert planned({"m.gguf": small()}, pooling="mean").tasks == ("embeddings",)
+    assert planned({"m.gguf": small(key("llama.pooling_type", 4, struct.pack("<I", 1)))}).tasks == ("embeddings",)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +79,18 @@ def test_mlflow_models_run_code() -> None:
         ({"m.gguf": small()}, "auto", {"parallel": "2"}, "whole number"),
         ({"m.gguf": small()}, "auto", {"file": "../../etc/passwd"}, "no GGUF file"),
         ({"m.gguf": small()[:200]}, "auto", {}, "truncated"),
-        ({"MLmodel": b""}, "llamacpp", {}, "GGUF"),
+        ({"m.gguf": small()}, "auto", {"pooling": "max"}, "mean, cls, last"),
+        ({"m.gguf": small()}, "pyfunc", {}, "MLflow's format"),
+        ({"MLmodel": MLMODEL}, "llamacpp", {}, "GGUF"),
+        ({"MLmodel": MLMODEL}, "auto", {"parallel": 2}, "no option 'parallel'"),
+        ({"MLmodel": MLMODEL}, "auto", {"environment": "conda"}, "auto or inherit"),
+        ({"MLmodel": b""}, "auto", {}, "names no flavours"),
+        ({"MLmodel": b"a: [1"}, "auto", {}, "not YAML"),
+        ({"MLmodel": b"flavors: {keras: {}}"}, "auto", {}, "python_function"),
+        ({"MLmodel": MLMODEL + b"\nsignature: {inputs: '[{'}"}, "auto", {}, "signature cannot be read"),
+        ({"MLmodel": b"flavors: {python_function: {code: ../../etc}}"}, "auto", {}, "outside its folder"),
+        ({"model.safetensors": b"x", "config.json": b"{}"}, "auto", {}, "Convert it to GGUF"),
+        ({"m.onnx": b"x"}, "auto", {}, "mlflow.onnx"),
     ],
 )
 def test_what_cannot_be_served_is_refused_with_advice(files: dict[str, bytes], engine: str, options: dict[str, Any], says: str) -> None:

@@ -211,6 +211,19 @@ def test_llamacpp_answers(start: Callable[..., Replica], gguf_model: Path) -> No
     assert json.loads(lines[0][6:])["object"] == "chat.completion.chunk"
 
 
+def test_llamacpp_embeds(start: Callable[..., Replica], gguf_model: Path) -> None:
+    replica = start("llamacpp", gguf_model.parent, pooling="mean")
+    words = ["a cat", "a kitten", "the stock market fell"]
+    answer = replica.http.post("/v1/embeddings", json={"input": [*words, "long " * 450]}).json()
+    cat, kitten, market, _ = [one["embedding"] for one in answer["data"]]
+
+    def near(a: list[float], b: list[float]) -> float:
+        return sum(x * y for x, y in zip(a, b, strict=True))
+
+    assert near(cat, cat) == pytest.approx(1, abs=1e-3)
+    assert near(cat, kitten) > near(cat, market)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "noise"])
 def test_a_damaged_model_says_so_and_is_not_tried_again(
     start: Callable[..., Replica], gguf_model: Path, tmp_path: Path, damage: str

@@ -50,12 +50,18 @@ def test_a_real_file(gguf_model: Path) -> None:
     assert head.parameters == 134_515_008
     assert head.kv_bytes_per_token == 30 * 3 * 64 * 2 * 2  # layers × heads × width × (keys and values) × two bytes
     assert head.chat_template
-    assert not head.embeddings
+    assert (head.kind, head.pooling, head.vocabulary) == ("model", "", 49152)
 
 
 def test_a_small_file() -> None:
     head = read(small())
     assert (head.parameters, head.quantization, head.kv_bytes_per_token) == (32, "F32", 2 * 2 * 32 * 2)
+
+
+def test_what_only_accompanies_a_model_is_known() -> None:
+    assert read(small(key("general.type", 8, text("adapter")))).kind == "adapter"
+    assert read(small(key("general.architecture", 8, text("clip")))).kind == "projector"
+    assert read(small(key("llama.pooling_type", 4, struct.pack("<I", 3)))).pooling == "last"
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,8 @@ def text_model(registry: Registry) -> str:
 
 @pytest.fixture
 def classifier(registry: Registry) -> str:
-    register(registry, "digits", {"MLmodel": b"flavors: {}\n", "model.pkl": b"1"})
-    register(registry, "digits", {"MLmodel": b"flavors: {}\n", "model.pkl": b"2"})
+    register(registry, "digits", {"MLmodel": b"flavors: {python_function: {}}\n", "model.pkl": b"1"})
+    register(registry, "digits", {"MLmodel": b"flavors: {python_function: {}}\n", "model.pkl": b"2"})
     registry.set_alias(ME, "digits", "champion", 1)
     return "digits"
 

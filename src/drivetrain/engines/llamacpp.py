@@ -9,23 +9,21 @@ import os
 import threading
 from pathlib import Path
 
+from drivetrain.config import MiB
 from drivetrain.engines.model import ReplicaSpec
+from drivetrain.engines.plan import PROMPT_CACHE
 from drivetrain.errors import Invalid
-from drivetrain.formats import gguf
+from drivetrain.formats import detect, gguf
 
 
 def serve(spec: ReplicaSpec, stop: threading.Event) -> None:
     """Load and serve until `stop`. Raises `Invalid` for a file that cannot be served, RuntimeError for what llama.cpp refuses."""
     folder = Path(spec.model_dir)
-    models = sorted(folder.rglob("*.gguf"))
-    path = folder / str(spec.options["file"]) if "file" in spec.options else models[0]
-    with path.open("rb") as file:
-
-        def read(start: int, end: int) -> bytes:
-            file.seek(start)
-            return file.read(end - start)
-
-        head = gguf.read(read, path.stat().st_size, path.name)
+    models = detect.gguf_files([str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()])
+    path = folder / str(spec.options.get("file") or models[0])
+    head = _head(path)
+    for part in detect.gguf_parts(str(path))[1:]:
+        _head(Path(part))
 
     import xllamacpp
 
@@ -33,15 +31,22 @@ def serve(spec: ReplicaSpec, stop: threading.Event) -> None:
     params.model.path = str(path)
     params.hostnames = [spec.socket]
     params.n_parallel = spec.slots
-    context = int(spec.options.get("context_tokens", spec.context_tokens))
-    params.n_ctx = spec.slots * min(context, head.context_length or context)
-    params.cpuparams.n_threads = int(spec.options.get("threads", spec.threads)) or os.cpu_count() or 1
+    wanted = int(spec.options.get("context_tokens", spec.context_tokens))
+    context = min(wanted, head.context_length or wanted)
+    params.n_ctx = spec.slots * context
+    threads = int(spec.options.get("threads", spec.threads)) or os.cpu_count() or 1
+    params.cpuparams.n_threads = threads
+    params.cpuparams_batch.n_threads = threads
+    params.cache_ram_mib = PROMPT_CACHE // MiB
     params.endpoint_metrics = True
     params.endpoint_slots = True
     params.ui = False
     params.warmup = False
-    if head.embeddings:
+    if pooling := str(spec.options.get("pooling") or head.pooling):
         params.embedding = True
+        params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{pooling.upper()}")
+        # Such a model reads a text in one piece or not at all.
+        params.n_batch = params.n_ubatch = context
     # A socket file that an earlier life left behind would block the new one.
     Path(spec.socket).unlink(missing_ok=True)
     try:
@@ -50,3 +55,14 @@ def serve(spec: ReplicaSpec, stop: threading.Event) -> None:
         raise Invalid(f"llama.cpp could not load {path.name} ({head.architecture}): {error}. Its log says more.") from error
     stop.wait()
     del server
+
+
+def _head(path: Path) -> gguf.Gguf:
+    """Raises `Invalid` for a damaged file, before llama.cpp sees it."""
+    with path.open("rb") as file:
+
+        def read(start: int, end: int) -> bytes:
+            file.seek(start)
+            return file.read(end - start)
+
+        return gguf.read(read, path.stat().st_size, path.name)

@@ -10,10 +10,15 @@ from msgspec import Struct
 
 from drivetrain.config import MiB, Settings
 from drivetrain.errors import Invalid
-from drivetrain.formats import gguf
+from drivetrain.formats import detect, gguf, mlmodel
 
 ENGINES = ("llamacpp", "pyfunc")
 FEW_CORES = 8
+PROMPT_CACHE = 256 * MiB
+"""What llama.cpp may keep of prompts that are in no slot any more."""
+_BATCH = 512
+_INTERPRETER = 200 * MiB
+_MLFLOW = 250 * MiB
 
 
 class File(Protocol):
@@ -44,52 +49,102 @@ def plan(
     Raises `Invalid` when no engine can serve them, a file is damaged, or an option is unknown."""
     if engine not in ("auto", *ENGINES):
         raise Invalid(f"There is no engine {engine!r}; there are: auto, {', '.join(ENGINES)}.", param="engine")
-    models = sorted(path for path in files if path.lower().endswith(".gguf"))
-    packed = sorted((path for path in files if path.rsplit("/", 1)[-1] == "MLmodel"), key=lambda path: path.count("/"))
-    if engine == "llamacpp" or (engine == "auto" and models and not packed):
+    found = detect.detect(files)
+    if engine == "llamacpp" or found.format == "gguf":
+        models = detect.gguf_files(files)
         if not models:
             raise Invalid("The engine llamacpp serves GGUF files, and this version has none.", param="engine")
+        if engine == "pyfunc":
+            raise Invalid(
+                "The engine pyfunc serves models in MLflow's format, and this version is GGUF. Leave the engine to auto.", param="engine"
+            )
         return _llamacpp(models, files, read, options, settings)
-    if packed:
-        _known(options, {"method"})
-        size = sum(file.size for file in files.values())
-        return Plan(
-            engine="pyfunc",
-            tasks=("infer",),
-            runs_code=True,
-            memory_bytes=200 * MiB + 3 * size,
-            slots=64,
-            why="The files are an MLflow model (there is an MLmodel file).",
+    if found.format == "mlflow":
+        return _pyfunc(found.files[0], files, read, options)
+    raise Invalid(f"No engine can serve these files: {_lacking(found, files)}", param="source")
+
+
+def _lacking(found: detect.Found, files: Mapping[str, File]) -> str:
+    if found.format in ("safetensors", "torch"):
+        return (
+            f"{found.files[0]} is in the format {found.format}, which no engine here reads. Convert it to GGUF "
+            "(llama.cpp's convert_hf_to_gguf.py), or log it with mlflow."
         )
+    if found.format == "onnx":
+        return f"{found.files[0]} is ONNX, which no engine here reads. Log it with mlflow.onnx."
     some = ", ".join(sorted(files)[:5]) or "none"
-    raise Invalid(
-        f"No engine can serve these files ({some}): a GGUF file or an MLflow model (with its MLmodel file) is needed.", param="source"
+    return f"there is no model among them ({some}). A GGUF file or a model in MLflow's format (with its MLmodel file) is needed."
+
+
+def _pyfunc(path: str, files: Mapping[str, File], read: Callable[[str, int, int], bytes], options: Mapping[str, Any]) -> Plan:
+    _known(options, {"method", "batch", "environment"})
+    if not isinstance(options.get("method", ""), str):
+        raise Invalid("The option method is the name of a method, such as predict_proba.", param="options.method")
+    if not isinstance(options.get("batch", False), bool):
+        raise Invalid("The option batch is true or false.", param="options.batch")
+    if options.get("environment", "auto") not in ("auto", "inherit"):
+        raise Invalid("The option environment is auto or inherit.", param="options.environment")
+    file = files[path]
+    about = mlmodel.parse(read(file.sha256, 0, min(file.size, mlmodel.MOST_BYTES)), path)
+    direct = about.loader == "mlflow.sklearn"
+    size = sum(one.size for one in files.values())
+    how = "loaded directly" if direct else "loaded by mlflow"
+    return Plan(
+        engine="pyfunc",
+        tasks=("infer",),
+        runs_code=True,
+        memory_bytes=_INTERPRETER + (0 if direct else _MLFLOW) + 3 * size,
+        slots=64,
+        why=f"{path} describes a model in MLflow's format: {about.flavor}, {how}.",
     )
 
 
 def _llamacpp(
     models: list[str], files: Mapping[str, File], read: Callable[[str, int, int], bytes], options: Mapping[str, Any], settings: Settings
 ) -> Plan:
-    _known(options, {"file", "parallel", "context_tokens", "threads"})
+    _known(options, {"file", "parallel", "context_tokens", "threads", "pooling"})
     path = str(options.get("file") or models[0])
     if path not in models:
         raise Invalid(f"There is no GGUF file {path!r} in this version; there are: {', '.join(models)}.", param="options.file")
-    file = files[path]
-    head = gguf.read(lambda start, end: read(file.sha256, start, end), file.size, path)
+    parts = detect.gguf_parts(path)
+    if missing := [part for part in parts if part not in files]:
+        raise Invalid(f"The model is split into {len(parts)} files, and {missing[0]} is missing. Import all of them.", param="source")
+    heads = [_head(part, files[part], read) for part in parts]
+    head = heads[0]
+    if head.kind != "model":
+        raise Invalid(
+            f"{path} is no model but a part to go with one ({head.kind}). Choose another file: option file.", param="options.file"
+        )
+    if head.pooling == "rank":
+        raise Invalid(f"{path} is a model that ranks texts, which no protocol here asks for.", param="options.file")
+    pooling = options.get("pooling", "")
+    if pooling and pooling not in gguf.POOLINGS:
+        raise Invalid(f"The option pooling is one of {', '.join(gguf.POOLINGS)}.", param="options.pooling")
     slots = whole(options, "parallel", settings.parallel)
+    if "threads" in options:
+        whole(options, "threads", 1)
     wanted = whole(options, "context_tokens", settings.context_tokens)
     context = min(wanted, head.context_length or wanted)
-    size = sum(files[one].size for one in models) if "-of-" in path else file.size
-    tasks = ("embeddings",) if head.embeddings else ("chat", "completion")
-    which = f" of {len(models)} (option file chooses another)" if len(models) > 1 else ""
+    tasks = ("embeddings",) if head.pooling or pooling else ("chat", "completion")
+    which = f", the first of {len(models)} (option file chooses another)" if len(models) > 1 and "file" not in options else ""
+    parameters = sum(one.parameters for one in heads)
+    weights = sum(files[part].size for part in parts)
+    cache = slots * context * head.kv_bytes_per_token
+    # What llama.cpp works in: mainly the scores of a batch of tokens over the vocabulary, and the prompts it remembers.
+    working = 100 * MiB + 4 * _BATCH * head.vocabulary + PROMPT_CACHE
     return Plan(
         engine="llamacpp",
         tasks=tasks,
         runs_code=False,
-        memory_bytes=size + slots * context * head.kv_bytes_per_token + 150 * MiB,
+        memory_bytes=weights + cache + working,
         slots=slots,
-        why=f"{path}{which} is GGUF: {head.architecture}, {head.parameters / 1e6:,.0f} M parameters, {head.quantization or 'mixed'}.",
+        why=f"{path}{which} is GGUF: {head.architecture}, {parameters / 1e6:,.0f} M parameters, {head.quantization or 'mixed'}; "
+        f"weights {weights / MiB:,.0f} MiB, cache {cache / MiB:,.0f} MiB for {slots} × {context} tokens.",
     )
+
+
+def _head(path: str, file: File, read: Callable[[str, int, int], bytes]) -> gguf.Gguf:
+    return gguf.read(lambda start, end: read(file.sha256, start, end), file.size, path)
 
 
 def whole(options: Mapping[str, Any], name: str, default: int) -> int:

@@ -37,10 +37,19 @@ _FILE_TYPES = {
     14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 32: "BF16",
 }  # fmt: skip
 
+POOLINGS = ("mean", "cls", "last")
+_POOLING_TYPES = {1: "mean", 2: "cls", 3: "last", 4: "rank"}
+"""How an embedding model makes one vector of many (llama.h, enum llama_pooling_type)."""
+
 
 class Gguf(Struct, frozen=True, kw_only=True):
-    """What a header says. `kv_bytes_per_token` is the size of the key-value cache of one token at 16 bits."""
+    """What a header says.
 
+    `kind` is model, adapter or projector; only a model can be served. `kv_bytes_per_token` is the size of the key-value cache of one token
+    at 16 bits. `pooling` is "" for a model that generates.
+    """
+
+    kind: str
     architecture: str
     name: str
     parameters: int
@@ -48,7 +57,8 @@ class Gguf(Struct, frozen=True, kw_only=True):
     context_length: int
     layers: int
     kv_bytes_per_token: int
-    embeddings: bool
+    vocabulary: int
+    pooling: str
     chat_template: str
     license: str
     tensors: int
@@ -69,8 +79,10 @@ def read(source: Read, size: int, name: str = "the file") -> Gguf:
     for _ in range(keys):
         key = reader.text()
         about[key] = reader.value(reader.number("<I"))
-    parameters = reader.tensors(tensors, int(about.get("general.alignment", 32)))
-    arch = str(about.get("general.architecture", ""))
+    alignment = about.get("general.alignment", 32)
+    parameters = reader.tensors(tensors, alignment if isinstance(alignment, int) else 0)
+    # The parts of a split model after the first one leave out what the first has said.
+    arch = str(about.get("general.architecture", "")) or ("unknown" if "split.no" in about else "")
     if not arch:
         raise Invalid(f"{name} is damaged: it does not say its architecture.")
 
@@ -84,20 +96,34 @@ def read(source: Read, size: int, name: str = "the file") -> Gguf:
     width = number("embedding_length")
     key_length = number("attention.key_length", width // heads)
     value_length = number("attention.value_length", width // heads)
+    file_type = about.get("general.file_type")
     kv = number("block_count") * number("attention.head_count_kv", heads) * (key_length + value_length) * 2
     return Gguf(
+        kind={"adapter": "adapter", "mmproj": "projector"}.get(str(about.get("general.type")), "projector" if arch == "clip" else "model"),
         architecture=arch,
         name=str(about.get("general.name", "")),
         parameters=parameters,
-        quantization=_FILE_TYPES.get(int(about.get("general.file_type", -1)), ""),
+        quantization=_FILE_TYPES.get(file_type, "") if isinstance(file_type, int) else "",
         context_length=number("context_length"),
         layers=number("block_count"),
         kv_bytes_per_token=kv,
-        embeddings=f"{arch}.pooling_type" in about or arch.endswith("bert"),
+        vocabulary=number("vocab_size") or _count(about.get("tokenizer.ggml.tokens")),
+        pooling=_pooling(about, arch),
         chat_template=str(about.get("tokenizer.chat_template", "")),
         license=str(about.get("general.license", "")),
         tensors=tensors,
     )
+
+
+def _pooling(about: dict[str, Any], arch: str) -> str:
+    said = about.get(f"{arch}.pooling_type")
+    if isinstance(said, int) and said in _POOLING_TYPES:
+        return _POOLING_TYPES[said]
+    return "mean" if arch.endswith("bert") else ""
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) else 0
 
 
 class _Reader:
@@ -146,7 +172,7 @@ class _Reader:
             raise Invalid(f"{self._name} is truncated: it announces {count:,} texts. Fetch it again.")
         for _ in range(count):  # vocabularies: not needed, but they must be walked over
             self.take(self.number("<Q"))
-        return []
+        return count
 
     def tensors(self, count: int, alignment: int) -> int:
         """Walk over the tensors' descriptions; the sum of their elements. Each must lie within the file."""
