@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -180,3 +181,59 @@ def test_the_supervisor_is_small(new_server: Callable[..., Server]) -> None:
     assert server.process is not None
     assert psutil.Process(server.process.pid).memory_info().rss < 120e6
     assert all(process.memory_info().rss < 150e6 for process in web_processes(server))
+
+
+def test_a_new_version_takes_over_without_a_lost_request(new_server: Callable[..., Server], digits_model: Path) -> None:
+    server = new_server("--web", "2")
+    deploy_digits(server, digits_model)
+    (old,) = replica_processes(server)
+    statuses: list[int] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        with httpx.Client(base_url=server.url, timeout=60) as http:
+            while not stop.is_set():
+                statuses.append(ask_digits(http).status_code)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        drivetrain(server, "restart", "digits")
+        wait_for(lambda: not alive(old), seconds=120, what="the end of the old replica")
+        before = len(statuses)
+        wait_for(lambda: len(statuses) > before + 10, what="answers of the new one")
+    finally:
+        stop.set()
+        asker.join(60)
+    assert set(statuses) == {200}
+    (new,) = replica_processes(server)
+    assert new.pid != old.pid
+
+
+def test_a_version_that_cannot_start_does_not_take_the_old_one_down(
+    new_server: Callable[..., Server], digits_model: Path, tmp_path: Path
+) -> None:
+    """Not even when the server is started anew."""
+    server = new_server()
+    deploy_digits(server, digits_model)
+    pull_gguf(server, tmp_path, "hollow", gguf())
+    drivetrain(server, "deploy", "digits", "hollow")
+    wait_for(lambda: deployment(server, "digits")["state"] == "failed", what="the failure of the new version")
+    with httpx.Client(base_url=server.url, timeout=60) as http:
+        assert ask_digits(http).status_code == 200
+        server.kill()
+        server.start()
+        wait_for(lambda: deployment(server, "digits")["state"] == "failed", what="the failure after the restart")
+        assert ask_digits(http).status_code == 200
+
+
+def test_on_demand_and_idle_stop(new_server: Callable[..., Server], gguf_model: Path) -> None:
+    server = new_server(environ={"DRIVETRAIN_IDLE_STOP_SECONDS": "1"})
+    drivetrain(server, "pull", str(gguf_model), "--name", "small")
+    body = {"model": "small", "prompt": "One, two,", "max_tokens": 2}
+    for _ in range(2):
+        assert replica_processes(server) == []
+        assert httpx.post(f"{server.url}/v1/completions", json=body, timeout=120).status_code == 200
+        assert len(replica_processes(server)) == 1
+        wait_for(lambda: replica_processes(server) == [], seconds=60, what="the idle stop")
+    assert deployment(server, "small@1")["state"] == "idle"

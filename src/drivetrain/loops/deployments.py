@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import psutil
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 TICK_SECONDS = 0.05
+QUIET_SECONDS = 0.5
 FIRST_BACKOFF = 0.1
 LONGEST_BACKOFF = 60.0
 STEADY_SECONDS = 30.0
@@ -59,11 +61,13 @@ class Trouble:
 
 
 class Wanted:
-    """The desired state of one deployment, as the database has it."""
+    """The desired state of one deployment, as the database has it. `stand_in` serves while none of the live variants has ever been ready:
+    a version that cannot start does not take the one before down, also when the server was started anew."""
 
-    def __init__(self, row: sa.Row[Any], variants: list[Variant]) -> None:
+    def __init__(self, row: sa.Row[Any], variants: list[Variant], stand_in: Variant | None = None) -> None:
         self.row = row
         self.variants = variants
+        self.stand_in = stand_in
 
     @property
     def live(self) -> list[Variant]:
@@ -105,6 +109,8 @@ class DeploymentsLoop:
         self._used: dict[str, float] = {}
         self._snapshot: Snapshot | None = None
         self._rows: dict[str, dict[str, object]] = {}
+        self._marked: set[str] = set()
+        self._probes = ThreadPoolExecutor(max_workers=8, thread_name_prefix="probe")
         self._auth = "keys"
         self._workspaces: dict[str, str] = {}
         self._grants: tuple[Grant, ...] = ()
@@ -142,14 +148,15 @@ class DeploymentsLoop:
             except Exception:
                 log.exception("the deployments loop failed at a step; it goes on")
                 self._news.wait(1.0)
-            self._news.wait(TICK_SECONDS if self._running else LOOK_SECONDS)
+            quiet = all(one.state == "ready" for one in self._running)
+            self._news.wait(QUIET_SECONDS if quiet else TICK_SECONDS)
             self._news.clear()
         self._end()
 
     def step(self) -> None:
         """One look at the world and what follows from it."""
         for running in self._running:
-            running.check(self._settings)
+            running.check(self._settings, self._ask)
         for running in [one for one in self._running if one.state == "ended"]:
             self._ended(running)
         for deployment, count in self._inflight().items():
@@ -163,7 +170,14 @@ class DeploymentsLoop:
                 running.drain()
         self._compile()
         self._drain()
+        self._mark()
         self._write()
+
+    def _ask(self, question: Callable[[], bool]) -> Future[bool]:
+        """Ask a replica something, off the loop: one that is slow to answer must not hold up the others."""
+        asked = self._probes.submit(question)
+        asked.add_done_callback(lambda _: self._news.set())
+        return asked
 
     def _read(self) -> None:
         with self._db.read() as c:
@@ -173,8 +187,14 @@ class DeploymentsLoop:
             by_deployment: dict[str, list[Variant]] = {}
             for row in c.execute(sa.select(t.variants).where(some).order_by(t.variants.c.created_ms)):
                 by_deployment.setdefault(row.deployment_id, []).append(variant_of(row))
-        self._wanted = {row.id: Wanted(row, by_deployment.get(row.id, [])) for row in rows}
-        live = {variant.id for wanted in self._wanted.values() for variant in wanted.live}
+            unproven = [row.id for row in rows if not any(_proven(variant) for variant in by_deployment.get(row.id, ()))]
+            stand_ins = _stand_ins(c, unproven) if unproven else {}
+        for id_, variant in stand_ins.items():
+            known = by_deployment.setdefault(id_, [])
+            if all(variant.id != other.id for other in known):
+                known.insert(0, variant)
+        self._wanted = {row.id: Wanted(row, by_deployment.get(row.id, []), stand_ins.get(row.id)) for row in rows}
+        live = {variant.id for wanted in self._wanted.values() for variant in (*wanted.live, wanted.stand_in) if variant is not None}
         for gone in [variant for variant in self._trouble if variant not in live]:
             del self._trouble[gone]
         # Whoever can reach this server from elsewhere needs a key, whatever another server of this database allows.
@@ -187,20 +207,25 @@ class DeploymentsLoop:
 
     def _reconcile(self, wanted: Wanted) -> None:
         for variant in wanted.live:
-            count = self._count(wanted, variant)
-            have = self._of(variant.id, "preparing", "starting", "ready")
-            for extra in have[count:]:
-                extra.drain()
-            for _ in range(count - len(have)):
-                if not self._start(variant):
-                    break
+            self._keep(wanted, variant)
         served = all(self._of(variant.id, "ready") or self._count(wanted, variant) == 0 for variant in wanted.live)
+        if wanted.stand_in is not None and not served:
+            self._keep(wanted, wanted.stand_in)
         for variant in wanted.variants:
-            if variant.retired_ms is not None:
+            if variant.retired_ms is not None and (served or wanted.stand_in is None or variant.id != wanted.stand_in.id):
                 for running in self._of(variant.id):
                     # The version before serves on until its successor does.
                     if served or running.state != "ready":
                         running.drain()
+
+    def _keep(self, wanted: Wanted, variant: Variant) -> None:
+        count = self._count(wanted, variant)
+        have = self._of(variant.id, "preparing", "starting", "ready")
+        for extra in have[count:]:
+            extra.drain()
+        for _ in range(count - len(have)):
+            if not self._start(variant):
+                break
 
     def _count(self, wanted: Wanted, variant: Variant) -> int:
         if variant.min_replicas > 0:
@@ -229,6 +254,9 @@ class DeploymentsLoop:
             running.failure = Failure(f"Its files could not be put in place: {error}")
             running.state = "ended"
         self._news.set()
+        if running.child is not None:
+            running.child.process.wait()  # so that the loop hears of its end at once
+            self._news.set()
 
     def _lacking(self, variant: Variant) -> str:
         """Why this variant is not admitted to memory; "" if it is. Idle replicas that started on demand make room."""
@@ -268,7 +296,7 @@ class DeploymentsLoop:
 
     def _drain(self) -> None:
         for running in self._running:
-            if running.state == "draining" and running.drained(self._settings):
+            if running.state == "draining" and running.drained(self._settings, self._ask):
                 # Off the loop: a Python model may take its time to finish what it has begun.
                 running.state = "stopping"
                 threading.Thread(target=self._stop_one, args=(running,), name=f"stop-{running.id[-6:]}", daemon=True).start()
@@ -278,6 +306,16 @@ class DeploymentsLoop:
             running.child.stop(self._settings.drain_seconds)
         running.state = "ended"
         self._news.set()
+
+    def _mark(self) -> None:
+        """Write down which variants have been ready for the first time."""
+        new = {one.variant.id for one in self._running if one.state == "ready" and one.variant.ready_ms is None} - self._marked
+        if new:
+            first = t.variants.c.id.in_(new), t.variants.c.ready_ms.is_(None)
+            with self._db.write() as c:
+                c.execute(sa.update(t.variants).where(*first).values(ready_ms=now_ms()))
+            self._marked |= new
+            self._look = True
 
     def _compile(self) -> None:
         routes = tuple(self._route(wanted) for wanted in self._wanted.values() if wanted.variants)
@@ -292,6 +330,8 @@ class DeploymentsLoop:
     def _route(self, wanted: Wanted) -> DeploymentRoute:
         row = wanted.row
         old = [variant for variant in wanted.variants if variant.retired_ms is not None and self._of(variant.id, "ready")]
+        if not old and wanted.stand_in is not None and self._of(wanted.stand_in.id):
+            old = [wanted.stand_in]  # those who call wait for it
         stand_in = old[-1].id if old and not any(self._of(variant.id, "ready") for variant in wanted.live) else None
         shown: Iterable[Variant] = wanted.variants if stand_in else wanted.live
         variants = []
@@ -377,6 +417,7 @@ class DeploymentsLoop:
             if running.child is not None:
                 running.child.stop(max(0.0, end - time.monotonic()))
             running.end()
+        self._probes.shutdown()
         try:
             self._forget()
         except Exception:
@@ -387,3 +428,14 @@ class DeploymentsLoop:
         tidy(self._home)
         with self._db.write() as c:
             c.execute(sa.delete(t.replicas).where(t.replicas.c.server_id == self._home.server_id))
+
+
+def _proven(variant: Variant) -> bool:
+    return variant.retired_ms is None and variant.ready_ms is not None
+
+
+def _stand_ins(c: sa.Connection, deployments: list[str]) -> dict[str, Variant]:
+    """The newest retired variant that has served, of each of these deployments that has one."""
+    of = t.variants.c
+    query = sa.select(t.variants).where(of.deployment_id.in_(deployments), of.retired_ms.is_not(None), of.ready_ms.is_not(None))
+    return {row.deployment_id: variant_of(row) for row in c.execute(query.order_by(of.retired_ms, of.created_ms))}

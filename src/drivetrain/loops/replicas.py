@@ -8,6 +8,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 
 import msgspec
@@ -24,6 +25,11 @@ from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms, uuid7
 
 HEALTH_SECONDS = 2.0
+MOST_MISSES = 5
+SETTLE_SECONDS = 0.5
+"""Web processes may still be using the route table of a moment ago."""
+Ask = Callable[[Callable[[], bool]], Future[bool]]
+"""Asks a question about a replica off the loop."""
 _OURS = re.compile(r"[0-9a-f]{12}\.(sock|json|status)")
 
 
@@ -50,6 +56,8 @@ class Running:
         self.started_ms = now_ms()
         self.ready_ms: int | None = None
         self.next_check = 0.0
+        self.probe: Future[bool] | None = None
+        self.idle: Future[bool] | None = None
         self.misses = 0
         self._home = home
 
@@ -83,35 +91,41 @@ class Running:
         self.child = child
         self.state = "starting"
 
-    def check(self, settings: Settings) -> bool:
-        """Look at the process; whether anything has changed."""
+    def check(self, settings: Settings, ask: Ask) -> None:
+        """Look at the process, and at what it answered since the last look."""
         if self.child is None or self.state == "ended":
-            return False
+            return
         if self.child.code is not None:
             if self.state not in ("draining", "stopping"):
                 self.failure = self._why(self.child)
             self.end()
-            return True
+            return
         now = time.monotonic()
-        if now < self.next_check:
-            return False
         if self.state == "starting":
-            self.next_check = now + 0.05
-            if healthy(self.socket):
+            if self._answer(ask, now, every=0.05, seconds=1.0):
                 self.state, self.ready_at, self.ready_ms = "ready", now, now_ms()
-                return True
-            if now - self.began > settings.start_seconds:
+            elif now - self.began > settings.start_seconds:
                 self.failure = Failure(f"It was not ready within {settings.start_seconds:g} s (setting start_seconds). {self._words()}")
                 self.end()
-                return True
         elif self.state == "ready":
-            self.next_check = now + HEALTH_SECONDS
-            self.misses = 0 if healthy(self.socket, seconds=5.0) else self.misses + 1
-            if self.misses >= 5:
+            answer = self._answer(ask, now, every=HEALTH_SECONDS, seconds=5.0)
+            if answer is not None:
+                self.misses = 0 if answer else self.misses + 1
+            if self.misses >= MOST_MISSES:
                 self.failure = Failure(f"It has not answered its health check {self.misses} times. {self._words()}")
                 self.end()
-                return True
-        return False
+
+    def _answer(self, ask: Ask, now: float, *, every: float, seconds: float) -> bool | None:
+        """Whether it said that it is well, once for each answer; None while there is none."""
+        if self.probe is None:
+            if now >= self.next_check:
+                self.next_check = now + every
+                self.probe = ask(lambda: healthy(self.socket, seconds=seconds))
+            return None
+        if not self.probe.done():
+            return None
+        asked, self.probe = self.probe, None
+        return asked.result()
 
     def drain(self) -> None:
         """No new requests; it ends when it has finished what it has begun."""
@@ -120,12 +134,20 @@ class Running:
         elif self.state == "preparing":
             self.state = "ended"
 
-    def drained(self, settings: Settings) -> bool:
+    def drained(self, settings: Settings, ask: Ask) -> bool:
         """Whether a draining replica has nothing left to do (or has had time enough)."""
         assert self.draining_since is not None
         waited = time.monotonic() - self.draining_since
-        # Web processes may still be using the route table of a moment ago.
-        return waited > 0.5 and (waited > settings.drain_seconds or not busy(self.socket))
+        if waited < SETTLE_SECONDS:
+            return False
+        if waited > settings.drain_seconds or self.ready_at is None:
+            return True
+        if self.idle is None:
+            self.idle = ask(lambda: not busy(self.socket))
+        elif self.idle.done():
+            asked, self.idle = self.idle, None
+            return asked.result()
+        return False
 
     def end(self) -> None:
         """Kill what is left of it and tidy up."""

@@ -8,7 +8,10 @@ from msgspec import Struct
 
 
 class Variant(Struct, frozen=True, kw_only=True):
-    """A version as it runs. `weight` is its share of traffic in parts of 10,000; a retired variant serves only until its successor does."""
+    """A version as it runs. `weight` is its share of traffic in parts of 10,000; a retired variant serves only until its successor does.
+
+    `ready_ms`: when a replica of it was ready for the first time, on any server.
+    """
 
     id: str
     deployment_id: str
@@ -26,6 +29,7 @@ class Variant(Struct, frozen=True, kw_only=True):
     min_replicas: int
     max_replicas: int
     created_ms: int
+    ready_ms: int | None = None
     retired_ms: int | None = None
 
 

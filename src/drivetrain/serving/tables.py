@@ -49,6 +49,7 @@ variants = sa.Table(
     sa.Column("min_replicas", sa.Integer, nullable=False),
     sa.Column("max_replicas", sa.Integer, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("ready_ms", sa.BigInteger),
     sa.Column("retired_ms", sa.BigInteger),
 )
 

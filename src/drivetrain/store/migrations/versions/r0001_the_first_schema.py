@@ -391,6 +391,7 @@ def upgrade() -> None:
         sa.Column("min_replicas", sa.Integer(), nullable=False),
         sa.Column("max_replicas", sa.Integer(), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("ready_ms", sa.BigInteger(), nullable=True),
         sa.Column("retired_ms", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["deployment_id"], ["deployments.id"], name=op.f("fk_variants_deployment_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_variants")),
