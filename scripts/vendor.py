@@ -35,6 +35,10 @@ def main() -> None:
                     return member.read()
 
                 about = json.loads(read("package.json"))
+                texts = [name for name in ("LICENSE", "NOTICE") if f"package/{name}" in archive.getnames()]
+                terms = VENDOR / "licenses" / f"{about['name'].strip('@').replace('/', '-')}.txt"
+                terms.parent.mkdir(exist_ok=True)
+                terms.write_bytes(b"\n".join(read(name) for name in texts))
                 for path in files:
                     data = read(path)
                     target = VENDOR / Path(path).name

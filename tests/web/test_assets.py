@@ -18,10 +18,11 @@ TEMPLATES = FOLDER.parent / "templates"
 
 def test_vendored_files_are_those_of_the_manifest() -> None:
     manifest = json.loads((VENDOR / "manifest.json").read_text())
-    assert {entry["file"] for entry in manifest} == {path.name for path in VENDOR.iterdir()} - {"manifest.json"}
+    assert {entry["file"] for entry in manifest} == {path.name for path in VENDOR.iterdir() if path.is_file()} - {"manifest.json"}
     for entry in manifest:
         assert hashlib.sha256((VENDOR / entry["file"]).read_bytes()).hexdigest() == entry["sha256"], entry["file"]
         assert entry["name"] and entry["version"] and entry["license"]
+        assert (VENDOR / "licenses" / f"{entry['name'].strip('@').replace('/', '-')}.txt").stat().st_size > 300
 
 
 def test_scripts_and_styles_are_small() -> None:

@@ -20,7 +20,7 @@ OPEN = ("/sign-in", "/static", "/favicon.ico")
 def routes(services: Services, stopping: Callable[[], bool] = lambda: False) -> APIRouter:
     """The pages of these services. `stopping` tells when the process is to end: live pages let go then."""
     files = Assets()
-    pages = Pages(files)
+    pages = Pages(files, services.home.cache / "pages")
     router = APIRouter(include_in_schema=False)
     router.include_router(assets.routes(files))
     for part in (signin, overview, runs, models, deployments, requests, playground, keys, search):

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
 
 from drivetrain.errors import DrivetrainError, Unauthenticated
 from drivetrain.identity.model import Context, Scope
@@ -42,9 +42,10 @@ NAVIGATION = (
 
 
 class Pages:
-    """Renders templates. One for a process."""
+    """Renders templates. One for a process. What Jinja makes of them is kept in `cache`, which spares the next start the compiling."""
 
-    def __init__(self, assets: Assets) -> None:
+    def __init__(self, assets: Assets, cache: Path) -> None:
+        cache.mkdir(parents=True, exist_ok=True)
         self._environment = Environment(
             loader=FileSystemLoader(Path(__file__).parent / "templates"),
             autoescape=True,
@@ -52,6 +53,7 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
+            bytecode_cache=FileSystemBytecodeCache(str(cache)),
         )
         self._environment.filters.update(format_.FILTERS)
         self._environment.globals.update(asset=assets.url, navigation=NAVIGATION, plural=format_.plural, DASH=format_.DASH)

@@ -11,12 +11,15 @@ from drivetrain.registry.service import Registry
 from drivetrain.serving.lineage import Lineages
 from drivetrain.serving.service import Serving
 from drivetrain.store.events import Events
+from drivetrain.store.home import Home
 from drivetrain.tracking.service import Tracking
 
 
 class Services(Protocol):
     @property
     def settings(self) -> Settings: ...
+    @property
+    def home(self) -> Home: ...
     @property
     def identity(self) -> Identity: ...
     @property
