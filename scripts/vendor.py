@@ -1,4 +1,4 @@
-"""Fetch the page's vendored files anew: `python scripts/vendor.py` (needs npm). Writes src/drivetrain/web/static/vendor and its manifest."""
+"""Fetch the vendored files of the pages anew: `python scripts/vendor.py` (needs npm). Writes src/drivetrain/web/static/vendor."""
 
 from __future__ import annotations
 
