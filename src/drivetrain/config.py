@@ -114,7 +114,7 @@ def load_client(*, environ: Mapping[str, str] = os.environ) -> ClientSettings:
     return ClientSettings(**given)
 
 
-def doc(name: str, of: type[Settings] | type[ClientSettings] = Settings) -> str:
+def doc(name: str, of: type[Settings | ClientSettings] = Settings) -> str:
     return str(next(f.metadata["doc"] for f in fields(of) if f.name == name))
 
 
