@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-JOB_HANDLERS = {"pull": "drivetrain.registry.pull:run"}
+JOB_HANDLERS = {"pull": "drivetrain.registry.pull:run", "environment": "drivetrain.engines.environments:run"}
 """Kind of job → what runs it, in a process of its own."""
 SHARE_SECONDS = 1.0
 

@@ -21,6 +21,7 @@ from drivetrain.compute.local import Child, Local
 from drivetrain.config import Settings
 from drivetrain.errors import Conflict, Invalid
 from drivetrain.loops.deployments import DeploymentsLoop
+from drivetrain.loops.environments import Environments
 from drivetrain.loops.events import EventsLoop
 from drivetrain.loops.jobs import JobsLoop
 from drivetrain.loops.retention import RetentionLoop
@@ -80,6 +81,7 @@ class Supervisor:
             platform.blobs,
             platform.registry,
             platform.identity,
+            Environments(platform.jobs, platform.identity, self._home),
             self._local,
             self._settings,
             publish=self._channel.publish,

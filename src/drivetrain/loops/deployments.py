@@ -21,6 +21,7 @@ from drivetrain.compute.local import Local
 from drivetrain.config import GiB, Settings
 from drivetrain.identity.model import Grant
 from drivetrain.identity.service import Identity
+from drivetrain.loops.environments import Environments
 from drivetrain.loops.replicas import Failure, Running, tidy
 from drivetrain.registry.service import Registry
 from drivetrain.serving import tables as t
@@ -88,6 +89,7 @@ class DeploymentsLoop:
         blobs: Blobs,
         registry: Registry,
         identity: Identity,
+        environments: Environments,
         local: Local,
         settings: Settings,
         *,
@@ -99,6 +101,7 @@ class DeploymentsLoop:
         self._blobs = blobs
         self._registry = registry
         self._identity = identity
+        self._environments = environments
         self._local = local
         self._settings = settings
         self._publish = publish
@@ -248,7 +251,7 @@ class DeploymentsLoop:
 
     def _launch(self, running: Running) -> None:
         try:
-            running.launch(self._local, self._blobs, self._registry.files, self._settings)
+            running.launch(self._local, self._blobs, self._registry.files, self._environments, self._settings)
         except Exception as error:
             log.exception("replica %s of %s could not be started", running.id, running.variant.repo)
             running.failure = Failure(f"Its files could not be put in place: {error}")

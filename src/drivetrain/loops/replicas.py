@@ -18,6 +18,8 @@ from drivetrain.compute.local import Child, Local
 from drivetrain.config import Settings
 from drivetrain.engines.model import BAD_MODEL, ReplicaSpec, ReplicaStatus
 from drivetrain.engines.plan import environment
+from drivetrain.errors import DrivetrainError
+from drivetrain.loops.environments import Environments
 from drivetrain.registry.model import FileEntry
 from drivetrain.serving.model import Variant
 from drivetrain.store.blobs import Blobs
@@ -61,10 +63,20 @@ class Running:
         self.misses = 0
         self._home = home
 
-    def launch(self, local: Local, blobs: Blobs, files: Callable[[str], Mapping[str, FileEntry]], settings: Settings) -> None:
-        """Put the files in place and start the process. Takes as long as the files take to arrive."""
+    def launch(
+        self, local: Local, blobs: Blobs, files: Callable[[str], Mapping[str, FileEntry]], environments: Environments, settings: Settings
+    ) -> None:
+        """Put files and environment in place and start the process. Takes as long as those take to arrive."""
         folder = model_folder(self._home, self.variant.commit)
         materialise(blobs, files(self.variant.commit), folder)
+        try:
+            python = environments.python(self.variant, folder, lambda: self.state != "ended")
+        except DrivetrainError as error:
+            if self.state != "ended":
+                self.failure = Failure(error.message, final=True)
+                self.state = "ended"
+            return
+        self.began = time.monotonic()
         spec = ReplicaSpec(
             id=self.id,
             name=self.variant.name,
@@ -81,7 +93,9 @@ class Running:
         path.write_bytes(msgspec.json.encode(spec))
         path.chmod(0o600)
         log = f"replica-{self.id}.log"
-        child = local.start("drivetrain.engines.replica", [str(path)], log=log, environ=environment(self.variant.engine, settings))
+        child = local.start(
+            "drivetrain.engines.replica", [str(path)], log=log, environ=environment(self.variant.engine, settings), python=python
+        )
         if self.state == "ended":
             # Stopped while its files were on their way.
             child.kill()

@@ -124,7 +124,7 @@ class Listing:
             context_length=head.context_length,
             template=head.chat_template,
             license=head.license,
-            tasks=("embeddings",) if head.embeddings else ("chat", "completion"),
+            tasks=("embeddings",) if head.pooling else ("chat", "completion"),
         )
 
     def _keep(self, known: dict[K, V], key: K, value: V) -> None:
