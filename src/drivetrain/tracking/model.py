@@ -1,4 +1,7 @@
-"""The nouns of tracking: experiments, runs, metric points, inputs, logged models, artifacts."""
+"""The nouns of tracking: experiments, runs, metric points, inputs, logged models, artifacts.
+
+What comes in thousands is a Struct, which is made several times faster than a dataclass.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 T = TypeVar("T")
 
@@ -45,8 +50,7 @@ class Experiment:
     """The row's own id; unlike `id` it is unique over all workspaces."""
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Struct, frozen=True):
     """One point of a metric's series. `value` may be NaN or infinite. `dataset` is (name, digest) of what it was measured on."""
 
     key: str
@@ -83,8 +87,7 @@ class Input:
         return self.tags.get("mlflow.data.context", "")
 
 
-@dataclass(frozen=True, slots=True)
-class ModelLink:
+class ModelLink(Struct, frozen=True):
     """A logged model that a run read (`role` input) or made (`role` output, at `step`)."""
 
     model_id: str
@@ -154,8 +157,7 @@ class Artifact:
         return not self.sha256
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
+class Point(Struct, frozen=True):
     """A point of a series without its key."""
 
     step: int

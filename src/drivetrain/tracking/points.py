@@ -13,7 +13,7 @@ from drivetrain.tracking import compare
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.compare import Term
 from drivetrain.tracking.model import Metric, Point
-from drivetrain.tracking.rows import chunked, packed, unpacked
+from drivetrain.tracking.rows import chunked, packed, tuples, unpacked
 
 Packed = tuple[int, int, int, float]
 """(step, timestamp, nan, value)"""
@@ -23,16 +23,11 @@ EAGER = 20_000
 _l = t.latest_metrics.c
 _m = t.metrics.c
 _ONE = sa.select(_l.key, _l.id).where(_l.run_id == sa.bindparam("run"), _l.key == sa.bindparam("key"))
-_NEWER = sa.text(
-    "UPDATE latest_metrics SET step = :step, timestamp_ms = :timestamp_ms, nan = :nan, value = :value "
-    "WHERE id = :id AND (step, timestamp_ms, 1 - nan, value) < (:step, :timestamp_ms, 1 - :nan, :value)"
-).bindparams(
-    sa.bindparam("step", type_=sa.BigInteger),
-    sa.bindparam("timestamp_ms", type_=sa.BigInteger),
-    sa.bindparam("nan", type_=sa.SmallInteger),
-    sa.bindparam("value", type_=sa.Double),
-    sa.bindparam("id", type_=sa.BigInteger),
-)
+_COLUMNS = ("step", "timestamp_ms", "nan", "value")
+_NEWER = """
+UPDATE latest_metrics SET step = {0}, timestamp_ms = {0}, nan = {0}, value = {0}
+WHERE id = {0} AND (step, timestamp_ms, 1 - nan, value) < ({0}, {0}, {0}, {0})
+"""
 _INSERT = "INSERT OR IGNORE INTO metrics (series_id, step, timestamp_ms, nan, value) VALUES (?, ?, ?, ?, ?)"
 _INSERT_MANY = (
     "INSERT INTO metrics (series_id, step, timestamp_ms, nan, value) "
@@ -43,8 +38,8 @@ _INSERT_MANY = (
 def grouped(metrics: Sequence[Metric]) -> dict[str, set[Packed]]:
     series: dict[str, set[Packed]] = {}
     for metric in metrics:
-        nan, value = packed(metric.value)
-        point = (metric.step, metric.timestamp_ms, nan, value)
+        value = metric.value
+        point = (metric.step, metric.timestamp_ms, 0, float(value)) if value == value else (metric.step, metric.timestamp_ms, 1, 0.0)
         if (mine := series.get(metric.key)) is None:
             series[metric.key] = {point}
         else:
@@ -64,14 +59,15 @@ def write(c: sa.Connection, run_id: str, experiment_uid: int, series: Mapping[st
     ids = _ids(c, run_id, series)
     if missing := sorted(key for key in series if key not in ids):
         rows = [
-            {"run_id": run_id, "experiment_uid": experiment_uid, "key": key}
-            | dict(zip(("step", "timestamp_ms", "nan", "value"), latest[key], strict=True))
+            {"run_id": run_id, "experiment_uid": experiment_uid, "key": key} | dict(zip(_COLUMNS, latest[key], strict=True))
             for key in missing
         ]
         upsert(c, t.latest_metrics, rows, key=["run_id", "key"])
         ids |= _ids(c, run_id, missing)
     if old := sorted((ids[key], key) for key in series if key not in missing):
-        c.execute(_NEWER, [{"id": n} | dict(zip(("step", "timestamp_ms", "nan", "value"), latest[key], strict=True)) for n, key in old])
+        # To the driver itself: this is the hottest statement of all, and a thousand rows at once are usual.
+        mark = "?" if c.dialect.name == "sqlite" else "%s"
+        c.exec_driver_sql(_NEWER.format(mark), [(*latest[key], n, *_rank(latest[key])) for n, key in old])
     insert(c, [(ids[key], *point) for key in sorted(series, key=ids.__getitem__) for point in sorted(series[key])])
 
 
@@ -107,8 +103,8 @@ def write_of_models(c: sa.Connection, run_id: str, metrics: Sequence[Metric]) ->
         mine = sa.and_(*(k[column] == row[column] for column in names))
         before = c.execute(sa.select(k.step, k.timestamp_ms, k.nan, k.value).where(mine)).one_or_none()
         if before is None or _rank(point) > _rank((before.step, before.timestamp_ms, before.nan, before.value)):
-            row |= dict(zip(("step", "timestamp_ms", "nan", "value"), point, strict=True))
-            upsert(c, t.logged_model_metrics, [row], key=names, update=["step", "timestamp_ms", "nan", "value"])
+            row |= dict(zip(_COLUMNS, point, strict=True))
+            upsert(c, t.logged_model_metrics, [row], key=names, update=_COLUMNS)
 
 
 def beyond(values: Sequence[Any]) -> sa.ColumnElement[bool]:
@@ -125,15 +121,15 @@ def sampled(c: sa.Connection, series: int, wanted: int, start_step: int | None, 
         where.append(_m.step <= end_step)
     order = (_m.step, _m.timestamp_ms, _m.nan, _m.value)
     query = sa.select(*order).where(*where).order_by(*order)
-    rows = c.execute(query.limit(EAGER + 1)).all()
+    rows = tuples(c, query.limit(EAGER + 1))
     if len(rows) <= EAGER:
         return thinned([Point(step, stamp, unpacked(nan, value)) for step, stamp, nan, value in rows], wanted)
     # Too long to read for a picture: look up points at even distances, by the index.
     last = c.execute(query.order_by(None).order_by(*(column.desc() for column in order)).limit(1)).one()
-    axis, low, high = (_m.step, rows[0].step, last.step)
+    axis, low, high = (_m.step, rows[0][0], last.step)
     if low == high:  # everything at one step: time is the axis
         where.append(_m.step == low)
-        axis, low, high = (_m.timestamp_ms, rows[0].timestamp_ms, last.timestamp_ms)
+        axis, low, high = (_m.timestamp_ms, rows[0][1], last.timestamp_ms)
     at = sa.bindparam("at", type_=sa.BigInteger)
     probe = sa.select(*order).where(*where, axis >= at).order_by(*order).limit(1)
     places = sorted({low + (high - low) * n // max(1, wanted - 1) for n in range(wanted)})

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.model import Dataset, Input, Metric, ModelLink, Run
-from drivetrain.tracking.rows import chunked, location, unpacked
+from drivetrain.tracking.rows import chunked, location, tuples, unpacked
 
 RUN_NAME = "mlflow.runName"
 USER = "mlflow.user"
@@ -27,12 +27,12 @@ def runs(c: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Run]:
     p, g, m, l = t.params.c, t.run_tags.c, t.latest_metrics.c, t.run_models.c  # noqa: E741
     i, d = t.run_inputs.c, t.datasets.c
     for ids in chunked(row.id for row in rows):
-        for run_id, key, value in c.execute(sa.select(p.run_id, p.key, p.value).where(p.run_id.in_(ids))):
+        for run_id, key, value in tuples(c, sa.select(p.run_id, p.key, p.value).where(p.run_id.in_(ids))):
             params[run_id][key] = value
-        for run_id, key, value in c.execute(sa.select(g.run_id, g.key, g.value).where(g.run_id.in_(ids))):
+        for run_id, key, value in tuples(c, sa.select(g.run_id, g.key, g.value).where(g.run_id.in_(ids))):
             tags[run_id][key] = value
         latest = sa.select(m.run_id, m.key, m.nan, m.value, m.timestamp_ms, m.step).where(m.run_id.in_(ids))
-        for run_id, key, nan, value, timestamp_ms, step in c.execute(latest):
+        for run_id, key, nan, value, timestamp_ms, step in tuples(c, latest):
             metrics[run_id][key] = Metric(key, unpacked(nan, value), timestamp_ms, step)
         used = sa.select(i.run_id, i.tags, t.datasets).join(t.datasets, d.id == i.dataset_id).where(i.run_id.in_(ids))
         for row in c.execute(used.order_by(i.run_id, i.position)):

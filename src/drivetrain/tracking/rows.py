@@ -101,6 +101,15 @@ def location(row: Any, number: int) -> str:
     return row.artifact_location or f"mlflow-artifacts:/{number}"
 
 
+def tuples(c: sa.Connection, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
+    """All rows as the driver gives them: for long results of numbers and texts, several times faster than rows with names."""
+    result = c.execute(query)
+    try:
+        return list(result.cursor.fetchall())
+    finally:
+        result.close()
+
+
 def chunked(values: Iterable[str], size: int = CHUNK) -> Iterator[list[str]]:
     items = list(values)
     for start in range(0, len(items), size):
