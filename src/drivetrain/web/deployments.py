@@ -123,8 +123,10 @@ def request_row(ctx: Context, event: Event) -> RequestRow:
 
 
 def user_name(ctx: Context, user_id: str) -> str:
-    """Events name users by id; one's own is known without asking."""
-    return ctx.user_name if user_id == ctx.user_id else user_id and f"user {fmt.short(user_id)}"
+    """Who asked, by name where it is known without asking."""
+    if user_id == ctx.user_id:
+        return ctx.user_name
+    return f"user {fmt.short(user_id)}" if len(user_id) == 32 else user_id
 
 
 def event_state(event: Event) -> State:

@@ -136,7 +136,8 @@ def _runs(services: Services, ctx: Context) -> list[RecentRun]:
 def _job(job: Job) -> JobRow:
     what = str(job.spec.get("source") or job.spec.get("name") or "")
     state = _JOBS.get(job.state, State(job.state.capitalize(), "idle", job.error))
-    message = job.error or job.message
+    made = job.result or {}
+    message = job.error or (f"{made['repo']} v{made['version']}" if "repo" in made and "version" in made else job.message)
     return JobRow(
         job.id, job.kind, what, state, job.done or None, job.total or None, message, job.ended_ms or job.started_ms or job.created_ms
     )

@@ -30,7 +30,7 @@ def spark(values: Sequence[float | None], label: str) -> Markup:
     line, area = "", ""
     for part in (part for part in lines if part):
         points = " ".join(f"{x:.1f} {y:.1f}" for x, y in part)
-        line += f"M{points}"
+        line += f"M{points}" if len(part) > 1 else f"M{points}h0.01"  # its round cap makes a lone point a dot
         area += f"M{part[0][0]:.1f} 24 {points} {part[-1][0]:.1f} 24Z"
     return Markup(
         '<svg class="spark" viewBox="0 0 100 24" preserveAspectRatio="none" role="img" aria-label="{}">'
