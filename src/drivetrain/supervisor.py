@@ -1,6 +1,7 @@
 """The supervisor: owns every child, runs the loops, speaks no HTTP.
 
-It binds the port and passes it to its web processes, so that one of them can die and be replaced while the others answer.
+Web processes are started first: they take as long to import what they need as the supervisor itself does, and answer nobody before the
+supervisor, which has brought the database up to date by then, sends them a route table.
 """
 
 from __future__ import annotations
@@ -9,31 +10,26 @@ import json
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from drivetrain.app import JOB_HANDLERS, Platform, build
-from drivetrain.compute.local import Child, Local
+from drivetrain.compute.front import Front
+from drivetrain.compute.local import Local
 from drivetrain.config import Settings
-from drivetrain.errors import Conflict, Invalid
-from drivetrain.loops.deployments import DeploymentsLoop
-from drivetrain.loops.environments import Environments
-from drivetrain.loops.events import EventsLoop
-from drivetrain.loops.jobs import JobsLoop
-from drivetrain.loops.retention import RetentionLoop
-from drivetrain.serving.channel import ChannelServer, Message, socket_path
+from drivetrain.errors import Invalid
 from drivetrain.store.files import write_file
-from drivetrain.store.fold import EventFolder
 from drivetrain.store.home import Home
-from drivetrain.store.leases import Leases
+
+if TYPE_CHECKING:
+    from drivetrain.app import Platform
+    from drivetrain.serving.channel import Message
 
 log = logging.getLogger(__name__)
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TOKEN_SECONDS = 366 * 24 * 3600.0
 WATCH_SECONDS = 0.05
 
@@ -41,156 +37,112 @@ WATCH_SECONDS = 0.05
 def run(settings: Settings, say: Callable[[str], None]) -> None:
     """`drivetrain up`, until SIGTERM or SIGINT. Raises `Conflict` when the home or the port is taken, `Invalid` for settings that do not go
     together."""
+    began = time.monotonic()
+    stopping = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stopping.set())
     home = Home.open(settings.home)
     _log_to(home.logs / "supervisor.log", settings)
     with home.lock():
-        platform = build(settings, home, nudge=lambda _: None, migrating=True)
+        local = Local(home.logs)
+        front = Front(settings, home, local, say)
         try:
-            Supervisor(platform, say).run()
+            front.start()
+            # Heavy imports, beside those of the web processes.
+            from drivetrain.app import build
+
+            platform = build(settings, home, nudge=lambda _: None, migrating=True)
+            try:
+                Supervisor(platform, front, local, say).run(stopping, began)
+            finally:
+                platform.db.close()
         finally:
-            platform.db.close()
+            front.stop(0.0)
+            local.close()
 
 
 class Supervisor:
-    """One life of a server."""
+    """The loops of one life of a server. Raises `Invalid` if everybody could do everything from everywhere."""
 
-    def __init__(self, platform: Platform, say: Callable[[str], None]) -> None:
+    def __init__(self, platform: Platform, front: Front, local: Local, say: Callable[[str], None]) -> None:
+        from drivetrain.app import JOB_HANDLERS
+        from drivetrain.loops.deployments import DeploymentsLoop
+        from drivetrain.loops.environments import Environments
+        from drivetrain.loops.events import EventsLoop
+        from drivetrain.loops.jobs import JobsLoop
+        from drivetrain.loops.retention import RetentionLoop
+        from drivetrain.serving.channel import ChannelServer, socket_path
+        from drivetrain.store.fold import EventFolder
+        from drivetrain.store.leases import Leases
+        from drivetrain.wire.hosts import is_loopback
+
         self._platform = platform
-        self._settings = platform.settings
-        self._home = platform.home
+        self._front = front
+        self._settings = settings = platform.settings
+        self._home = home = platform.home
         self._say = say
-        self._stopping = threading.Event()
-        if platform.identity.auth_mode() == "open" and self._settings.host not in LOOPBACK:
+        if platform.identity.auth_mode() == "open" and not is_loopback(settings.host):
             raise Invalid(
-                f"To listen on {self._settings.host}, keys must be required, and they are not: everybody there could do everything. "
+                f"To listen on {settings.host}, keys must be required, and they are not: everybody there could do everything. "
                 f"First: drivetrain keys create --scope admin, then: drivetrain keys require"
             )
-        self._sockets = [(self._listen(self._settings.port), "")]
-        for entry in self._settings.listen:
-            port, _, dialect = entry.partition("=")
-            if not port.isdigit() or not dialect:
-                raise Invalid(f"--listen takes PORT=DIALECT, as in 11434=ollama; {entry!r} is not that.", param="listen")
-            self._sockets.append((self._listen(int(port)), dialect))
-        host, port = self._sockets[0][0].getsockname()[:2]
-        self._url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        self._local = Local(self._home.logs)
-        self._channel = ChannelServer(socket_path(self._home.runtime), self._heard)
+        self._channel = ChannelServer(socket_path(home.runtime), self._heard)
         self._deployments = DeploymentsLoop(
             platform.db,
-            self._home,
+            home,
             platform.blobs,
             platform.registry,
             platform.identity,
-            Environments(platform.jobs, platform.identity, self._home),
-            self._local,
-            self._settings,
+            Environments(platform.jobs, platform.identity, home),
+            local,
+            settings,
             publish=self._channel.publish,
             inflight=self._channel.inflight,
         )
-        leases = Leases(platform.db, self._home.server_id)
-        self._jobs = JobsLoop(
-            platform.jobs, JOB_HANDLERS, platform.identity, self._home, self._local, leases, self._settings, url=self._inner_url(port)
-        )
-        self._events = EventsLoop(EventFolder(platform.db, platform.blobs, self._home, self._settings), leases, self._settings)
-        self._retention = RetentionLoop(
-            platform.blobs,
-            lambda: platform.registry.live_blobs() | platform.tracking.live_blobs(),
-            platform.serving,
-            platform.jobs,
-            self._home,
-            leases,
+        leases = Leases(platform.db, home.server_id)
+        self._jobs = JobsLoop(platform.jobs, JOB_HANDLERS, platform.identity, home, local, leases, settings, url=front.inner_url)
+        self._loops = (
+            self._deployments,
+            self._jobs,
+            EventsLoop(EventFolder(platform.db, platform.blobs, home, settings), leases, settings),
+            RetentionLoop(
+                platform.blobs,
+                lambda: platform.registry.live_blobs() | platform.tracking.live_blobs(),
+                platform.serving,
+                platform.jobs,
+                home,
+                leases,
+            ),
         )
 
-    def run(self) -> None:
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, lambda *_: self._stopping.set())
-        began = time.monotonic()
-        web = [self._start_web(i) for i in range(self._settings.web)]
-        loops = (self._deployments, self._jobs, self._events, self._retention)
-        threads = [threading.Thread(target=loop.run, name=type(loop).__name__) for loop in loops]
+    def run(self, stopping: threading.Event, began: float) -> None:
+        threads = [threading.Thread(target=loop.run, name=type(loop).__name__) for loop in self._loops]
         for thread in threads:
             thread.start()
         self._write_server_file()
+        told = False
         try:
-            self._watch(web, began)
+            while not stopping.wait(WATCH_SECONDS):
+                self._front.watch()
+                if not told and self._front.answers():
+                    told = True
+                    self._say(f"drivetrain is at {self._front.url} (started in {time.monotonic() - began:.1f} s)   home: {self._home.path}")
+                    self._say('Point your clients at it with: eval "$(drivetrain env)"   Stop with Ctrl-C.')
         finally:
             self._say("Stopping: requests in flight are finished first.")
-            for child in web:
-                child.terminate()
-            end = time.monotonic() + self._settings.drain_seconds + 2
-            for child in web:
-                child.stop(max(0.0, end - time.monotonic()))
-            for loop in loops:
+            self._front.stop(self._settings.drain_seconds + 2)
+            for loop in self._loops:
                 loop.stop()
             for thread in threads:
                 thread.join()
             self._channel.close()
-            self._local.close()
             self._home.server_file.unlink(missing_ok=True)
-
-    def _watch(self, web: list[Child], began: float) -> None:
-        """Web processes are replaced when they end; one that keeps ending waits longer and longer."""
-        told = False
-        deaths = [0] * len(web)
-        born = [time.monotonic()] * len(web)
-        due = [0.0] * len(web)
-        while not self._stopping.wait(WATCH_SECONDS):
-            now = time.monotonic()
-            for i, child in enumerate(web):
-                if child.code is None:
-                    continue
-                if due[i] == 0.0:
-                    child.kill()
-                    deaths[i] = 1 if now - born[i] > 30 else deaths[i] + 1
-                    due[i] = now + (0.0 if deaths[i] == 1 else min(10.0, 0.2 * 2.0 ** deaths[i]))
-                    log.warning("web process %d ended with status %s: %s", i, child.code, child.last_words(400))
-                    if deaths[i] >= 3:
-                        self._say(f"Web process {i} keeps ending; its log is {child.log}")
-                if now >= due[i]:
-                    web[i], born[i], due[i] = self._start_web(i), now, 0.0
-            if not told and self._answers():
-                told = True
-                self._say(f"drivetrain is at {self._url} (started in {now - began:.1f} s)   home: {self._home.path}")
-                self._say('Point your clients at it with: eval "$(drivetrain env)"   Stop with Ctrl-C.')
-
-    def _answers(self) -> bool:
-        """Whether a web process has told that it is ready: it writes its file when its first route table has come."""
-        return any(self._home.runtime.glob("web-*.ready"))
-
-    def _start_web(self, index: int) -> Child:
-        (self._home.runtime / f"web-{index}.ready").unlink(missing_ok=True)
-        descriptors = [sock.fileno() for sock, _ in self._sockets]
-        listeners = ",".join(f"{sock.fileno()}={dialect}" for sock, dialect in self._sockets)
-        arguments = ["--home", str(self._home.path), "--index", str(index), "--listeners", listeners]
-        # The settings travel as one file, so that the command line's reach the web processes too.
-        file = self._home.runtime / "settings.json"
-        write_file(file, json.dumps(_plain(self._settings)).encode(), mode=0o600)
-        return self._local.start("drivetrain.webserver", arguments, log=f"web-{index}.log", keep=descriptors)
-
-    def _listen(self, port: int) -> socket.socket:
-        family = socket.AF_INET6 if ":" in self._settings.host else socket.AF_INET
-        sock = socket.socket(family)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind((self._settings.host, port))
-        except OSError as error:
-            sock.close()
-            raise Conflict(
-                f"The port {port} of {self._settings.host} cannot be used: {error.strerror}. Name another with --port, or 0 for a free one."
-            ) from error
-        sock.listen(2048)
-        sock.set_inheritable(True)
-        return sock
-
-    def _inner_url(self, port: int) -> str:
-        """Where this machine's own jobs reach the server."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._settings.host, self._settings.host)  # noqa: S104  compared, not bound
-        return f"http://{host}:{port}"
 
     def _write_server_file(self) -> None:
         """For the command line on this home: the address, and an admin's token. Only the home's owner can read it."""
-        token = self._platform.identity.home_token(self._platform.identity.local_context(), seconds=TOKEN_SECONDS)
-        about = {"url": self._url, "pid": os.getpid(), "token": token}
+        identity = self._platform.identity
+        token = identity.home_token(identity.local_context(), seconds=TOKEN_SECONDS)
+        about = {"url": self._front.url, "pid": os.getpid(), "token": token}
         write_file(self._home.server_file, json.dumps(about).encode(), mode=0o600)
 
     def _heard(self, message: Message) -> None:
@@ -198,10 +150,6 @@ class Supervisor:
             self._deployments.wake(message.what)
         elif message.op == "nudge":
             (self._jobs if message.what == "jobs" else self._deployments).poke()
-
-
-def _plain(settings: Settings) -> dict[str, object]:
-    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(settings).items()}
 
 
 def _log_to(file: Path, settings: Settings) -> None:

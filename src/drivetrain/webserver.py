@@ -8,6 +8,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -61,26 +62,27 @@ async def serve(settings: Any, home: Any, index: int, listeners: str) -> None:
     counts.append(app.inflight)
     following = asyncio.create_task(channel.run())
     sharing = asyncio.create_task(app.share(os.getppid()))
-    servers = []
-    for sock, _ in sockets:
-        config = uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=int(settings.drain_seconds),
-        )
-        servers.append((uvicorn.Server(config), sock))
-    app.stopping = lambda: any(server.should_exit for server, _ in servers)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        date_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=int(settings.drain_seconds),
+    )
+    server = uvicorn.Server(config)
+    app.stopping = lambda: server.should_exit
     async with asyncio.timeout(settings.start_seconds):
         await routes.changed(0)  # nobody is let in before it is known who may come in
+    # uvicorn raises the signal that stopped it once more when it has finished; there is some tidying to do after that.
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, lambda *_: None)
     (home.runtime / f"web-{index}.ready").touch()
     try:
-        await asyncio.gather(*(server.serve([sock]) for server, sock in servers))
+        await server.serve([sock for sock, _ in sockets])
     finally:
         for task in (following, sharing):
             task.cancel()

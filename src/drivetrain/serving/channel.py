@@ -135,7 +135,7 @@ class ChannelClient:
             try:
                 reader, self._writer = await asyncio.open_unix_connection(str(self._path))
             except OSError:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.02)
                 continue
             reporter = asyncio.create_task(self._report())
             try:
