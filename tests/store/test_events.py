@@ -7,14 +7,14 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivetrain.config import Settings
@@ -165,28 +165,30 @@ def test_unfolded_and_open_files_are_never_compacted(world: World) -> None:
     live.close()
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_every_prefix_of_the_disk_counts_once(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    """The file grows by any number of bytes between folds and the folding process restarts: the sum is the number of complete lines."""
-    root = tmp_path_factory.mktemp("fold")
-    home = Home.open(root / "home")
-    db = Database(f"sqlite:///{root}/test.db")
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    db = Database(f"sqlite:///{tmp_path_factory.mktemp('fold')}/test.db")
     migrate(db)
-    events = make(data.draw(st.integers(1, 30)))
+    yield db
+    db.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_every_prefix_of_the_disk_counts_once(shared: Database, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """The file grows by any number of bytes between folds and the folding process restarts: the sum is the number of complete lines."""
+    home = Home.open(tmp_path_factory.mktemp("fold") / "home")
+    deployment = uuid7()
+    events = make(data.draw(st.integers(1, 30)), deployment=deployment)
     whole = b"".join(msgspec.json.encode(event) + b"\n" for event in events)
     path = home.spool / uuid7() / "000001.jsonl"
     path.parent.mkdir()
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
-    for cut in cuts:
+    for cut in [*sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8))), len(whole)]:
         path.write_bytes(whole[:cut])
-        world = World(db, home)
+        world = World(shared, home)
         world.folder.fold()
-        assert world.counted() == whole[:cut].count(b"\n")
-    path.write_bytes(whole)
-    World(db, home).folder.fold()
-    assert World(db, home).counted() == len(events)
-    db.close()
+        assert world.counted(deployment=deployment) == whole[:cut].count(b"\n")
+    assert World(shared, home).counted(deployment=deployment) == len(events)
     shutil.rmtree(home.runtime, ignore_errors=True)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drivetrain.store.ids import uuid7
 from drivetrain.store.leases import Leases
 from drivetrain.store.migrate import migrate
 from drivetrain.store.sql import Database
@@ -56,34 +58,36 @@ def test_each_renewal_starts_the_wait_anew(database: Database) -> None:
     assert not b.acquire("loop", 10)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path_factory.mktemp('leases')}/test.db")
+    migrate(database)
+    yield database
+    database.close()
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     steps=st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["acquire", "release", "restart"]), st.floats(0, 4)), max_size=25),
     offsets=st.tuples(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6)),
 )
-def test_never_two_holders(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, str, float]], offsets: tuple[float, float, float]
-) -> None:
-    database = Database(f"sqlite:///{tmp_path_factory.mktemp('leases')}/test.db")
-    migrate(database)
+def test_never_two_holders(shared: Database, steps: list[tuple[int, str, float]], offsets: tuple[float, float, float]) -> None:
+    name = uuid7()
     clocks = [Clock(offset) for offset in offsets]
-    parties = [Leases(database, str(i), clock=clock) for i, clock in enumerate(clocks)]
+    parties = [Leases(shared, str(i), clock=clock) for i, clock in enumerate(clocks)]
     for who, what, pause in steps:
         if what == "acquire":
-            parties[who].acquire("loop", 5)
+            parties[who].acquire(name, 5)
         elif what == "release":
-            parties[who].release("loop")
+            parties[who].release(name)
         else:  # a restarted process has another name and has seen nothing
-            parties[who] = Leases(database, f"{who} at {clocks[who].now}", clock=clocks[who])
+            parties[who] = Leases(shared, f"{who} at {clocks[who].now}", clock=clocks[who])
         for clock in clocks:
             clock.now += pause
-        assert sum(party.held("loop") for party in parties) <= 1
-    database.close()
+        assert sum(party.held(name) for party in parties) <= 1
 
 
-def test_two_databases_handles_race(database: Database, tmp_path: Path) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
+def test_a_race_has_one_winner(database: Database) -> None:
     parties = [Leases(database, str(i)) for i in range(8)]
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(lambda party: party.acquire("loop", 60), parties)) == 1

@@ -126,15 +126,15 @@ def _dump(db: Database, folder: Path) -> Iterator[Table]:
         for table in found.sorted_tables:
             if table.name == "alembic_version":
                 continue
-            columns = [column.name for column in table.columns]
-            serial = [column.name for column in table.columns if "nextval(" in str(getattr(column.server_default, "arg", ""))]
+            columns = [str(column.name) for column in table.columns]
+            serial = [str(column.name) for column in table.columns if "nextval(" in str(getattr(column.server_default, "arg", ""))]
             driver = connection.connection.driver_connection
             assert driver is not None
             command = f"COPY {copy_target(table.name, columns)} TO STDOUT"
             with (folder / f"{table.name}.copy").open("wb") as file, driver.cursor() as cursor, cursor.copy(command) as copy:
                 for piece in copy:
                     file.write(piece)
-            yield Table(table.name, columns, serial)
+            yield Table(str(table.name), columns, serial)
 
 
 def _add(tar: tarfile.TarFile, name: str, source: IO[bytes], size: int) -> None:
