@@ -98,7 +98,9 @@ def run(url: str) -> dict[str, float]:
 
 @contextmanager
 def process(command: list[str], health: str, log: Path) -> Iterator[None]:
-    environ = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    # mlflow looks for uvicorn on the path.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environ = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": path}
     with log.open("wb") as out:
         it = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=environ, start_new_session=True)
     try:
@@ -160,9 +162,9 @@ def main() -> None:
         }
         samples = alternate(contenders)
     notes = (
-        f"Logistic regression on 64 numbers; one row a request; {ALONE} requests one at a time, {SECONDS:g} s over {CONNECTIONS} connections; "
-        "one server process each (drivetrain: one web process and one replica). Client and servers share all cores. drivetrain writes an "
-        "event with input and output for each request."
+        f"Logistic regression on 64 numbers; one row a request; {ALONE} requests one at a time, {SECONDS:g} s over {CONNECTIONS} "
+        "connections; one server process each (drivetrain: one web process and one replica). Client and servers share all cores. "
+        "drivetrain writes an event with input and output for each request."
     )
     packages = ("mlflow", "scikit-learn", "fastapi", "uvicorn", "httptools", "msgspec")
     report("classic", "A classifier behind the gateway, MLflow's server and bare FastAPI", samples, packages=packages, notes=notes)
