@@ -218,7 +218,7 @@ def link(name: str, target: str) -> tarfile.TarInfo:
         link("home/auth", "/etc/passwd"),
         link("spool", "/etc"),
     ],
-    ids=str,
+    ids=lambda member: member[0] if isinstance(member, tuple) else f"link {member.name}",
 )
 def test_what_no_backup_holds_is_refused(tmp_path: Path, member: tuple[str, bytes] | tarfile.TarInfo) -> None:
     with pytest.raises(Invalid, match=r"Nothing was restored"):
