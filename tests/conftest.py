@@ -162,8 +162,10 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.open(tmp_path / "home")
+def home(tmp_path: Path) -> Iterator[Home]:
+    opened = Home.open(tmp_path / "home")
+    yield opened
+    shutil.rmtree(opened.runtime, ignore_errors=True)
 
 
 @pytest.fixture
