@@ -237,3 +237,19 @@ def test_on_demand_and_idle_stop(new_server: Callable[..., Server], gguf_model: 
         assert len(replica_processes(server)) == 1
         wait_for(lambda: replica_processes(server) == [], seconds=60, what="the idle stop")
     assert deployment(server, "small@1")["state"] == "idle"
+
+
+def test_a_server_that_all_may_reach_wants_keys(tmp_path: Path) -> None:
+    server = Server(tmp_path / "open", ("--host", "0.0.0.0"))
+    with pytest.raises(AssertionError, match="keys must be required"):
+        server.start()
+    assert not [p for p in psutil.process_iter() if str(tmp_path) in command(p)]
+
+
+def test_environments_of_children_say_nothing_secret(new_server: Callable[..., Server]) -> None:
+    server = new_server(environ={"OPENAI_API_KEY": "sk-of-somebody", "DRIVETRAIN_LOG_LEVEL": "debug"})
+    for process in web_processes(server):
+        assert "OPENAI_API_KEY" not in process.environ()
+    token = server.token
+    for file in (server.home / "logs").iterdir():
+        assert token not in file.read_text()
