@@ -232,8 +232,8 @@ def main() -> None:
     notes = (
         f"{ONE} requests one at a time, {MANY} over {CONNECTIONS} connections; {STREAMS} streams of {CHUNKS} chunks, 1 ms apart; "
         f"{TOKENS} tokens of SmolLM2-135M Q4_1 in each stream of llama.cpp. The gateway checks the Host and a hashed key, checks the body, "
-        "assigns the unit to one of two variants, and writes an event with input and output to the spool. With 32 connections the client is "
-        "part of what is measured; the CPU columns are not affected by it."
+        "assigns the unit to one of two variants, and writes an event with input and output to the spool. With 32 connections the "
+        "client is part of what is measured; the CPU columns are not affected by it."
     )
     packages = ("uvicorn", "httptools", "msgspec", "xllamacpp")
     report("gateway", "The gateway over a bare replica", samples, packages=packages, notes=notes)
