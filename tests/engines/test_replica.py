@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Models that a real mlflow wrote: a pipeline over mixed columns with text labels, and a function of one's own."""
     folder = tmp_path_factory.mktemp("saved")
     code = """
-import sys, mlflow, pandas as pd
+import sys, mlflow, numpy as np, pandas as pd
 from mlflow.models import infer_signature
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
@@ -100,11 +101,19 @@ y = ["cheap", "cheap", "dear", "dear"] * 5
 model = make_pipeline(make_column_transformer((OneHotEncoder(), ["city"]), remainder="passthrough"), LogisticRegression()).fit(x, y)
 mlflow.sklearn.save_model(model, sys.argv[1] + "/mixed", signature=infer_signature(x, y), serialization_format="cloudpickle")
 
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import GridSearchCV
+both = np.array([["a", "x"], ["b", "y"]] * 10)
+forest = RandomForestClassifier(3, random_state=0).fit(x[["size", "rooms"]], both)
+mlflow.sklearn.save_model(forest, sys.argv[1] + "/targets", signature=infer_signature(x[["size", "rooms"]], both),
+    skops_trusted_types=["sklearn.tree._tree.Tree"])
+search = GridSearchCV(model, {"logisticregression__C": [1.0]}, cv=2).fit(x, y)
+mlflow.sklearn.save_model(search, sys.argv[1] + "/unsigned", serialization_format="pickle")
+
 class Doubler(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):
         return model_input * (params or {}).get("by", 2)
 
-import numpy as np
 signature = infer_signature(np.zeros((2, 3)), np.zeros((2, 3)), params={"by": 2})
 mlflow.pyfunc.save_model(sys.argv[1] + "/own", python_model=Doubler(), signature=signature)
 """
@@ -187,6 +196,68 @@ def test_a_function_of_ones_own_through_mlflow(start: Callable[..., Replica], sa
     assert "[-1, 3]" in wrong.json()["error"]
 
 
+def test_several_targets_and_text_labels_as_mlflow_saves_them(start: Callable[..., Replica], saved: Path) -> None:
+    replica = start("pyfunc", saved / "targets", method="predict_proba")
+    table = [column("rooms", "INT64", 1, 2, 3), column("size", "FP64", 1.0, 2.0, 3.0)]
+    output = replica.infer(*table, content_type="pd", method="predict").json()["outputs"][0]
+    assert (output["shape"], output["datatype"], len(output["data"])) == ([3, 2], "BYTES", 6)
+    # The deployment's default method here; one array for each target.
+    outputs = replica.infer(*table, content_type="pd").json()["outputs"]
+    assert [(one["name"], one["shape"]) for one in outputs] == [("predict_proba-0", [3, 2]), ("predict_proba-1", [3, 2])]
+    with ThreadPoolExecutor(8) as pool:
+        many = list(pool.map(lambda _: replica.infer(*table, content_type="pd").json()["outputs"], range(50)))
+    assert all(one == outputs for one in many)
+
+
+@pytest.mark.parametrize("method", ["fit", "set_params", "__class__", "nothing"])
+def test_a_model_cannot_be_changed_from_outside(mixed: Replica, method: str) -> None:
+    answer = mixed.infer(
+        column("size", "FP64", 1.0), column("rooms", "INT64", 1), column("city", "BYTES", "a"), method=method, content_type="pd"
+    )
+    assert answer.status_code == 400
+    assert "predict_proba" in answer.json()["error"]
+
+
+def test_a_model_without_a_signature_is_checked_by_what_it_was_trained_with(start: Callable[..., Replica], saved: Path) -> None:
+    replica = start("pyfunc", saved / "unsigned")
+    table = [column("city", "BYTES", "a", "b"), column("size", "FP64", 1.0, 4.0), column("rooms", "INT64", 1, 4)]
+    assert replica.infer(*table, content_type="pd").json()["outputs"][0]["data"] == ["cheap", "dear"]
+    lacking = replica.infer(*table[:2], content_type="pd")
+    assert lacking.status_code == 400
+    assert "lacks 1 of the model's 3 columns: rooms" in lacking.json()["error"]
+
+
+def test_one_bad_request_does_not_fail_those_beside_it(mixed: Replica) -> None:
+    def ask(number: int) -> httpx.Response:
+        city = "nowhere" if number % 5 == 0 else "a"  # the encoder knows only a and b
+        return mixed.infer(column("size", "FP64", 1.0), column("rooms", "INT64", 1), column("city", "BYTES", city), content_type="pd")
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(60)))
+    assert [one.status_code for one in answers] == [400 if i % 5 == 0 else 200 for i in range(60)]
+    assert "nowhere" in answers[0].json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"not json", "not a valid inference request"),
+        (b'{"inputs": "x"}', "not a valid inference request"),
+        (b'{"inputs": [{"name": "x", "shape": [-1], "datatype": "FP64", "data": [1]}]}', "not a valid inference request"),
+        (b'{"inputs": [{"name": "x", "shape": [1, 64], "datatype": "FP64", "data": [1, 2]}]}', "does not fit"),
+        (b'{"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP64", "data": [[1, 2, 3], [4]]}]}', "ragged"),
+        (b'{"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": ["1"]}]}', "float"),
+        (b'{"inputs": [{"name": "x", "shape": [1], "datatype": "UINT8", "data": [300]}]}', "does not fit"),
+        (b'{"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [1.5]}]}', "int"),
+        (b'{"inputs": [{"name": "x", "shape": [1], "datatype": "BOOL", "data": [1]}]}', "bool"),
+    ],
+)
+def test_bodies_that_cannot_be_read_are_refused(mixed: Replica, body: bytes, says: str) -> None:
+    answer = mixed.http.post(INFER, content=body)
+    assert answer.status_code == 400
+    assert says in answer.json()["error"]
+
+
 def test_sigterm_finishes_what_has_begun(start: Callable[..., Replica], digits_model: Path) -> None:
     replica = start("pyfunc", digits_model)
     big = {"name": "x", "shape": [20_000, 64], "datatype": "FP64", "data": [0.0] * 64 * 20_000}
@@ -235,6 +306,15 @@ def test_a_damaged_model_says_so_and_is_not_tried_again(
     status = json.loads(replica.socket.with_suffix(".status").read_text())
     assert status["state"] == "failed"
     assert "m.gguf" in status["message"]
+
+
+def test_types_that_nobody_vouches_for_are_not_loaded(start: Callable[..., Replica], saved: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved / "targets", tmp_path / "model")
+    file = tmp_path / "model" / "MLmodel"
+    file.write_text(file.read_text().replace("- sklearn.tree._tree.Tree", "- sklearn.tree._tree.Other"))
+    replica = start("pyfunc", tmp_path / "model", wait=False)
+    assert replica.process.wait(60) == BAD_MODEL
+    assert "sklearn.tree._tree.Tree" in json.loads(replica.socket.with_suffix(".status").read_text())["message"]
 
 
 def test_a_missing_package_is_named(start: Callable[..., Replica], digits_model: Path, tmp_path: Path) -> None:

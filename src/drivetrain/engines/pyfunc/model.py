@@ -101,9 +101,16 @@ def _sklearn(root: Path, about: mlmodel.MLmodel, options: Mapping[str, Any]) -> 
 def _unpickled(path: Path, form: str, trusted: Any) -> Any:
     if form == "skops":
         import skops.io
+        from skops.io.exceptions import UntrustedTypesFoundException
 
-        # Replicas run the code of models that somebody deployed, by design.
-        return skops.io.load(path, trusted=trusted or skops.io.get_untrusted_types(file=path))
+        try:
+            return skops.io.load(path, trusted=trusted or [])
+        except UntrustedTypesFoundException as error:
+            raise Invalid(
+                f"The model holds types that were not named as trusted when it was logged: {str(error).splitlines()[0][:500]} "
+                "If you trust them, log it again with skops_trusted_types=[…]."
+            ) from None
+    # Replicas run the code of models that somebody deployed, by design.
     if form == "cloudpickle":
         import cloudpickle
 
@@ -112,7 +119,7 @@ def _unpickled(path: Path, form: str, trusted: Any) -> Any:
     import pickle
 
     with path.open("rb") as file:
-        return pickle.load(file)  # noqa: S301  by design, as above
+        return pickle.load(file)  # noqa: S301  by design
 
 
 def plain(estimator: Any) -> bool:
