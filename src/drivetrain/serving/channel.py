@@ -12,6 +12,7 @@ import logging
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 _HEAD = struct.Struct(">I")
 MOST = 256 << 20
 REPORT_SECONDS = 1.0
+RETRY_SECONDS = 0.5
+SEND_SECONDS = 5
 
 
 class Message(Struct, omit_defaults=True, kw_only=True):
@@ -44,6 +47,7 @@ class ChannelServer:
         self._peers: dict[socket.socket, threading.Lock] = {}
         self._inflight: dict[socket.socket, dict[str, int]] = {}
         self._last = b""
+        self._closed = False
         path.unlink(missing_ok=True)
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -70,29 +74,46 @@ class ChannelServer:
         return total
 
     def close(self) -> None:
-        self._listener.close()
+        self._closed = True
         with self._lock:
             peers = list(self._peers)
-        for peer in peers:
-            peer.close()
+        # Closing alone would not wake the threads that wait for these.
+        for waited_for in (self._listener, *peers):
+            with contextlib.suppress(OSError):
+                waited_for.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
 
     def _accept(self) -> None:
         while True:
             try:
                 peer, _ = self._listener.accept()
-            except OSError:
-                return  # closed
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 5, 0))
-            with self._lock:
-                sending = self._peers[peer] = threading.Lock()
-                frame = self._last
-            if frame:
-                self._send(peer, sending, frame)
+            except OSError as error:
+                if self._closed:
+                    return
+                log.warning("a web process could not be let into the channel: %s", error)  # no file descriptor free, say
+                time.sleep(RETRY_SECONDS)
+                continue
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
+            sending = threading.Lock()
+            with sending:  # a newer table that is published meanwhile waits, so that it is not followed by this one
+                with self._lock:
+                    self._peers[peer] = sending
+                    frame = self._last
+                if frame:
+                    self._put(peer, frame)
             threading.Thread(target=self._read, args=(peer,), name="channel-peer", daemon=True).start()
 
     def _send(self, peer: socket.socket, sending: threading.Lock, frame: bytes) -> None:
-        with sending, contextlib.suppress(OSError):
+        with sending:
+            self._put(peer, frame)
+
+    def _put(self, peer: socket.socket, frame: bytes) -> None:
+        try:
             peer.sendall(_HEAD.pack(len(frame)) + frame)
+        except OSError:
+            # Some of it may have gone out, and nothing can follow half a frame: the web process comes back by itself.
+            with contextlib.suppress(OSError):
+                peer.shutdown(socket.SHUT_RDWR)
 
     def _read(self, peer: socket.socket) -> None:
         decoder = msgspec.json.Decoder(Message)
