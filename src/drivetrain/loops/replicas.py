@@ -96,13 +96,11 @@ class Running:
         child = local.start(
             "drivetrain.engines.replica", [str(path)], log=log, environ=environment(self.variant.engine, settings), python=python
         )
+        self.child = child  # before the look at the state: whoever ends it from here on ends the child too
         if self.state == "ended":
             # Stopped while its files were on their way.
-            child.kill()
-            child.process.wait()
             self.end()
             return
-        self.child = child
         self.state = "starting"
 
     def check(self, settings: Settings, ask: Ask) -> None:
