@@ -64,7 +64,8 @@ def write(c: sa.Connection, run_id: str, experiment_uid: int, series: Mapping[st
         ]
         upsert(c, t.latest_metrics, rows, key=["run_id", "key"])
         ids |= _ids(c, run_id, missing)
-    if old := sorted((ids[key], key) for key in series if key not in missing):
+    # On PostgreSQL another server may have begun a series at this very moment: its point is then the one to compare with.
+    if old := sorted((ids[key], key) for key in series if key not in missing or c.dialect.name != "sqlite"):
         # To the driver itself: this is the hottest statement of all, and a thousand rows at once are usual.
         mark = "?" if c.dialect.name == "sqlite" else "%s"
         c.exec_driver_sql(_NEWER.format(mark), [(*latest[key], n, *_rank(latest[key])) for n, key in old])
