@@ -148,6 +148,8 @@ class Blobs:
                     for chunk in self.read(sha256):
                         digest.update(chunk)
                         file.write(chunk)
+                    file.flush()
+                    os.fsync(file.fileno())  # whoever finds it later takes it for whole
                 if digest.hexdigest() != sha256:
                     raise NotFound(f"The stored bytes of blob {sha256} are damaged. Restore them from a backup or upload it again.")
             part.replace(target)

@@ -49,6 +49,7 @@ def place(source: Path, target: Path) -> None:
         make_folders(folder)
     with contextlib.suppress(FileNotFoundError):
         if target.stat().st_size == source.stat().st_size:
+            sync_folder(folder)  # it may have got its name just now, from somebody who has not synced yet
             return
         target.unlink()
     try:
