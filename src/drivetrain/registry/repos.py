@@ -329,6 +329,7 @@ class Repos:
         digests = {path: digest.lower() for path, digest in files.items()}
         for path in digests:
             names.check_path(path)
+        self.blobs.known(digests.values())  # counts as seen: a sweep that began a moment ago leaves them until the commit names them
         sizes: dict[str, int] = {}
         for path, digest in digests.items():
             if digest not in sizes:
