@@ -1,4 +1,4 @@
-"""Turn spooled events into segments: `python -m drivetrain.store.compact`, a short-lived process, so that nobody else ever imports Polars.
+"""Turn spooled events into segments: `python -m drivetrain.store.compact PARENT`, short-lived, so that nobody else ever imports Polars.
 
 Standard input is a `Work` as JSON, standard output the list of `Made` as JSON. Files are written to `Work.out` and nothing else is
 touched: the caller gives them their place, so that a process killed here leaves nothing but scratch.
@@ -7,7 +7,10 @@ touched: the caller gives them their place, so that a process killed here leaves
 from __future__ import annotations
 
 import itertools
+import os
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +25,9 @@ from drivetrain.store.segments import Segment, read_lines, write_rows
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+PARENT_SECONDS = 0.5
 
 
 class Work(Struct):
@@ -41,8 +47,17 @@ class Made(Struct):
 
 
 def main() -> None:
+    if len(sys.argv) > 1:
+        threading.Thread(target=_end_with, args=(int(sys.argv[1]),), daemon=True).start()
     work = msgspec.json.decode(sys.stdin.buffer.read(), type=Work)
     sys.stdout.buffer.write(msgspec.json.encode(compact(work)))
+
+
+def _end_with(parent: int) -> None:
+    """Nobody waits for the segments once the process that asked for them has gone."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os._exit(1)
 
 
 def compact(work: Work) -> list[Made]:

@@ -276,7 +276,7 @@ def in_process(work: Work) -> list[Made]:
         if name in {"PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV"}
     }
     done = subprocess.run(
-        [sys.executable, "-m", "drivetrain.store.compact"],
+        [sys.executable, "-m", "drivetrain.store.compact", str(os.getpid())],
         input=msgspec.json.encode(work),
         capture_output=True,
         env={**environ, "POLARS_MAX_THREADS": "1"},
