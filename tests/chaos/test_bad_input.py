@@ -104,6 +104,33 @@ def test_wrong_values(http: httpx.Client, path: str, body: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/keys", b'{"days": 1e400}'),
+        ("/keys", b'{"days": "nan"}'),
+        ("/keys", b'{"days": 1e15}'),
+        ("/experiments", b'{"name": "half a pair: \\ud800"}'),
+        ("/runs", b'{"experiment": "0", "start_ms": 99999999999999999999999}'),
+        ("/repos", b'{"name": "half-\\ud800"}'),
+        ("/users", b'{"name": "ada", "display": "\\ud800"}'),
+    ],
+)
+def test_values_beyond_what_is_stored(http: httpx.Client, path: str, body: bytes) -> None:
+    before = state(http)
+    answer = http.post(f"{NATIVE}{path}", content=body, headers={"content-type": "application/json"})
+    assert 400 <= answer.status_code < 500, answer.text
+    assert len(message(NATIVE, answer)) > 15
+    assert state(http) == before
+
+
+@pytest.mark.parametrize("days", ["abc", "nan", "inf", "-1", "1e300"])
+def test_a_form_with_no_number(http: httpx.Client, days: str) -> None:
+    answer = http.post("/keys", data={"name": "x", "scope": "read", "days": days})
+    assert answer.status_code == 400
+    assert "days" in answer.text
+
+
+@pytest.mark.parametrize(
     ("method", "path", "body"),
     [
         ("POST", OPENAI, {"model": "nobody", "messages": [{"role": "user", "content": "x"}]}),

@@ -19,6 +19,7 @@ from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
 
 LOCAL = "local"
+MOST_DAYS = 36_500
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,62}[a-z0-9])?")
 JOB_PREFIX = "dtj."
 SIGNATURE = "dt-signature"
@@ -284,8 +285,8 @@ class Identity:
             raise Invalid(f"{error}: a scope is one of {', '.join(Scope)}.", param="scopes") from None
         if not wanted:
             raise Invalid("A key needs at least one scope.", param="scopes")
-        if days is not None and days <= 0:
-            raise Invalid("A key must be good for more than 0 days.", param="days")
+        if days is not None and not 0 < days <= MOST_DAYS:
+            raise Invalid(f"A key is good for more than 0 and at most {MOST_DAYS} days, or without an end.", param="days")
         owner_name = user or ctx.user_name
         secret = new_secret()
         now = now_ms()

@@ -8,6 +8,7 @@ synchronous_commit.
 
 from __future__ import annotations
 
+import logging
 import queue
 import sqlite3
 import threading
@@ -20,9 +21,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from drivetrain.errors import StorageFull, Unavailable
+from drivetrain.errors import Invalid, StorageFull, Unavailable
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 metadata = sa.MetaData(
     naming_convention={
@@ -143,6 +146,10 @@ def _translated() -> Iterator[None]:
         if "locked" in text or "connection" in text or "unable to open" in text:
             raise Unavailable("The database cannot be reached at the moment. Try again shortly.") from error
         raise
+    except (OverflowError, UnicodeEncodeError, sa.exc.DataError) as error:
+        # Whatever a check in front has let through: a number beyond 64 bits, half a surrogate pair, a NUL where PostgreSQL takes none.
+        log.warning("a value was refused by the database: %s", error)
+        raise Invalid("A number or a text in this request is one that the database cannot hold. Nothing was changed.") from error
 
 
 class _GroupCommitter:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 
-from drivetrain.errors import DrivetrainError
+from drivetrain.errors import DrivetrainError, Invalid
 from drivetrain.identity.model import Context, Key, Scope
 from drivetrain.store.ids import now_ms
 from drivetrain.web.render import Pages, viewer
@@ -50,6 +50,13 @@ def _row(key: Key, ctx: Context, now: int) -> KeyRow:
     )
 
 
+def _days(text: str) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise Invalid(f"The days that a key is good for are a number, not {text[:40]!r}.", param="days") from None
+
+
 def routes(services: Services, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
@@ -69,7 +76,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         days: Annotated[str, Form()] = "",
     ) -> Response:
         try:
-            key, secret = services.identity.create_key(ctx, name=name.strip(), scopes=scope, days=float(days) if days else None)
+            key, secret = services.identity.create_key(ctx, name=name.strip(), scopes=scope, days=_days(days))
         except DrivetrainError as error:
             return show(request, view(services, ctx, problem=error.message), error.status)
         return show(request, view(services, ctx, secret=secret, name=key.name))

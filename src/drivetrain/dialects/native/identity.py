@@ -177,6 +177,6 @@ def router(identity: Identity, nudge: Callable[[str], None], *, session_hours: f
 
     @api.get("/audit")
     def audit(ctx: Asking, limit: int = 100) -> dict[str, Any]:
-        return {"entries": [msgspec.to_builtins(entry) for entry in identity.audit.log(ctx, limit=min(limit, 1000))]}
+        return {"entries": [msgspec.to_builtins(entry) for entry in identity.audit.log(ctx, limit=max(1, min(limit, 1000)))]}
 
     return api

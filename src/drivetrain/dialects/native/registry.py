@@ -175,7 +175,7 @@ def _repos(api: APIRouter, registry: Registry) -> None:
 def _commits(api: APIRouter, registry: Registry) -> None:
     @api.get("/repos/{name}/commits")
     def commits(ctx: Asking, name: str, ref: str = "main", kind: OfKind = "model", limit: int = 100) -> dict[str, list[Commit]]:
-        return {"commits": registry.commits(ctx, name, ref=ref, kind=kind, limit=min(limit, 1000))}
+        return {"commits": registry.commits(ctx, name, ref=ref, kind=kind, limit=max(1, min(limit, 1000)))}
 
     @api.post("/repos/{name}/commits", status_code=201)
     def commit(ctx: Asking, name: str, new: NewCommit, kind: OfKind = "model") -> dict[str, Any]:
@@ -227,7 +227,7 @@ def _commits(api: APIRouter, registry: Registry) -> None:
 def _versions(api: APIRouter, registry: Registry) -> None:
     @api.get("/repos/{name}/versions")
     def versions(ctx: Asking, name: str, limit: int = 1000) -> dict[str, list[Version]]:
-        return {"versions": registry.versions(ctx, name, limit=min(limit, 10_000))}
+        return {"versions": registry.versions(ctx, name, limit=max(1, min(limit, 10_000)))}
 
     @api.post("/repos/{name}/versions", status_code=201)
     def register(ctx: Asking, name: str, new: NewVersion) -> Version:
