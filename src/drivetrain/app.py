@@ -127,6 +127,7 @@ class Application:
             return await run_sync(platform.serving.implicit, ctx, name)
 
         settings = platform.settings
+        self._most_body = settings.max_body_bytes
         self.stopping: Callable[[], bool] = lambda: False
         """Whether this process is to end; it says so itself. Streams without an end of their own end then."""
         self._spool = spool
@@ -176,7 +177,16 @@ class Application:
         from drivetrain.wire.door import Door
 
         open_paths = (*OPEN, "/health", "/api/v1/session")
-        return Door(at, self._rest, self._who, signed=self._who.signed, hosts=self._hosts, open_paths=open_paths, meter=self._meter)
+        return Door(
+            at,
+            self._rest,
+            self._who,
+            signed=self._who.signed,
+            hosts=self._hosts,
+            open_paths=open_paths,
+            meter=self._meter,
+            most_body=self._most_body,
+        )
 
     async def share(self, family: int) -> None:
         """Let the other web processes of this server (children of process `family`) know this one's counts. Runs until it is cancelled."""

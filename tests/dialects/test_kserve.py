@@ -135,7 +135,8 @@ def test_bad_input(plane: Plane, body: Any, status: int, hint: str) -> None:
 def test_other_refusals(plane: Plane) -> None:
     assert infer(plane, {"inputs": [X]}, "/v2/models/none/infer").status_code == 404
     assert infer(plane, {"inputs": [X]}, "/v2/models/m/versions/9/infer").status_code == 404
-    assert infer(plane, {"inputs": [X]}, headers={"inference-header-content-length": "99999"}).status_code == 400
+    for wrong in ("99999", "9" * 5000, "x"):
+        assert infer(plane, {"inputs": [X]}, headers={"inference-header-content-length": wrong}).status_code == 400
     bomb = gzip.compress(b" " * (8 << 20))
     answer = httpx.post(f"{plane.url}/v2/models/m/infer", content=bomb, headers={"content-encoding": "gzip"})
     assert answer.status_code == 413

@@ -21,7 +21,7 @@ from drivetrain.identity.service import SIGNATURE
 from drivetrain.store.ids import uuid7
 from drivetrain.wire.hosts import Hosts
 from drivetrain.wire.meter import Meter
-from drivetrain.wire.request import Disconnected, Receive, Request, Scope, Send
+from drivetrain.wire.request import Disconnected, Receive, Request, Scope, Send, too_large
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,7 @@ class Door:
         hosts: Hosts | None = None,
         open_paths: Sequence[str] = (),
         meter: Meter | None = None,
+        most_body: int = 32 << 20,
     ) -> None:
         self._mounts = dict(mounts) if isinstance(mounts, Mapping) else {at: dialect for dialect in mounts for at in dialect.prefixes}
         self._found: dict[str, tuple[Dialect | None, str]] = {}
@@ -94,6 +95,7 @@ class Door:
         self._hosts = hosts or Hosts()
         self._open = tuple(open_paths)
         self.meter = meter or Meter()
+        self._most_body = most_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -207,7 +209,18 @@ class Door:
                 message["headers"] = headers
             await send(message)
 
-        await self._rest(scope, receive, send_with_id)
+        seen = 0
+
+        async def receive_bounded() -> MutableMapping[str, Any]:
+            # FastAPI reads a body whole, and before it knows who asks. (Files come in by `Request.save`, which does not pass here.)
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._most_body:
+                raise too_large(self._most_body)
+            return message
+
+        await self._rest(scope, receive_bounded, send_with_id)
 
     async def _fail(self, request: Request, dialect: Dialect | None, error: DrivetrainError) -> None:
         if request.status:

@@ -46,6 +46,8 @@ def install_errors(app: FastAPI) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, DrivetrainError):
+            return _answer(request, error.__cause__)  # FastAPI wraps whatever went wrong while it read the body
         if error.status_code == 404:
             return _answer(request, NotFound(f"There is nothing at {request.url.path}. The API is described at /api/v1/docs."))
         plain = DrivetrainError(str(error.detail))

@@ -27,6 +27,7 @@ Headers = Iterable[tuple[str, str]]
 Write = Callable[[bytes], Awaitable[None]]
 
 UPLOAD_PIECE = 1 << 20
+_LONGEST_RANGE = 64
 
 _pool = ThreadPoolExecutor(max_workers=24, thread_name_prefix="verb")
 _json = msgspec.json.Encoder()
@@ -91,18 +92,18 @@ class Request:
         piece: bytes = message.get("body", b"")
         if not message.get("more_body", False):
             if len(piece) > limit:
-                raise _too_large(limit)
+                raise too_large(limit)
             return piece
         announced = self.header("content-length")
         if announced is not None and announced.isdigit() and int(announced) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         pieces, size = [piece], len(piece)
         while message.get("more_body", False):
             message = await self._message()
             piece = message.get("body", b"")
             size += len(piece)
             if size > limit:
-                raise _too_large(limit)
+                raise too_large(limit)
             pieces.append(piece)
         return b"".join(pieces)
 
@@ -135,7 +136,7 @@ class Request:
         announced = self.header("content-length")
         if announced is not None and announced.isdigit():
             if int(announced) > limit:
-                raise _too_large(limit)
+                raise too_large(limit)
             size = int(announced) if size is None else size
         upload = await run_sync(blobs.begin, size=size)
         writing: asyncio.Future[None] | None = None
@@ -144,7 +145,7 @@ class Request:
             async for piece in self.stream():
                 seen += len(piece)
                 if seen > limit:
-                    raise _too_large(limit)
+                    raise too_large(limit)
                 pieces.append(piece)
                 held += len(piece)
                 if held >= UPLOAD_PIECE:
@@ -260,7 +261,7 @@ def _seen(done: asyncio.Future[None]) -> None:
         done.exception()
 
 
-def _too_large(limit: int) -> TooLarge:
+def too_large(limit: int) -> TooLarge:
     shown = f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{limit} bytes"
     return TooLarge(
         f"The request's body is larger than {shown}, the most that is accepted here (settings max_body_bytes, upload_max_bytes)."
@@ -272,7 +273,7 @@ def _range(header: str | None, size: int) -> tuple[int, int] | None:
     if header is None or not header.startswith("bytes=") or "," in header:
         return None
     first, dash, last = header[6:].strip().partition("-")
-    if not dash or not (first or last) or not ((first + last).isascii() and (first + last).isdigit()):
+    if not dash or not (first or last) or not ((first + last).isascii() and (first + last).isdigit()) or len(header) > _LONGEST_RANGE:
         return None
     if not first:
         return max(0, size - int(last)), size

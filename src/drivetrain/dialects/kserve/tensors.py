@@ -76,7 +76,7 @@ def read(body: bytes, header_length: str | None) -> tuple[Infer, bytes]:
     """The request, and its canonical body for the replica."""
     cut = len(body)
     if header_length is not None:
-        if not header_length.isdecimal() or int(header_length) > len(body):
+        if not (header_length.isascii() and header_length.isdigit() and len(header_length) < 20) or int(header_length) > len(body):
             raise Invalid("The header Inference-Header-Content-Length must be the length of the JSON at the start of the body.")
         cut = int(header_length)
     wanted: Infer = parsed(_infer, body[:cut] if cut < len(body) else body)

@@ -84,7 +84,7 @@ class Files:
             raise NotFound(f"There is nothing at {at.path!r} to delete.", param="path")
 
     def _of_version(self, ctx: Context, name: str, version: str, path: str) -> Artifact:
-        if not version.isdigit():
+        if not (version.isascii() and version.isdigit() and len(version) < 10):
             raise Invalid(f"{version!r} is no version: versions are numbers from 1.", param="version")
         found = self._services.registry.get_version(ctx, name, int(version))
         return places.file(self._services, ctx, places.Place(None, found.id, path))
