@@ -53,8 +53,9 @@ def empty_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     yield from serve(Stage.open(tmp_path_factory.mktemp("empty") / "home"), {})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """While Playwright is open, its event loop runs in this thread, where no other test could run one of its own."""
     with sync_playwright() as playwright:
         it = launch(playwright)
         yield it

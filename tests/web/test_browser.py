@@ -63,8 +63,7 @@ def pointed(page: Page, chart: str) -> str:
 
     def ask() -> str | None:
         page.locator(chart).hover(position={"x": next(places) % 200 + 60, "y": 80})
-        tip = page.locator(".tip:visible")
-        return tip.first.text_content() if tip.count() else None
+        return next(iter(page.locator(".tip:visible").all_text_contents()), None)
 
     return wait_for(ask, seconds=20, what="the words at the pointer")
 
