@@ -135,7 +135,10 @@ def test_who_runs_what(jobs: Jobs) -> None:
     mine, theirs = claimed(jobs, "s1"), claimed(jobs, "s2")
     assert jobs.running("s1") == {mine.id}
     assert jobs.others("s1") == {"s2"}
-    jobs.succeeded(theirs.id, {})
+    jobs.succeeded(theirs.id, {}, by="s1")
+    jobs.died(theirs.id, "late news", most_attempts=3, by="s1")
+    assert jobs.running("s2") == {theirs.id}, "a server has a say only in what it runs"
+    jobs.succeeded(theirs.id, {}, by="s2")
     assert jobs.others("s1") == set()
 
 

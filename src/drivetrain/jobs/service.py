@@ -113,19 +113,20 @@ class Jobs:
             c.execute(sa.update(t).where(t.c.id == row.id).values(**taken))
             return _job(c.execute(sa.select(t).where(t.c.id == row.id)).one())
 
-    def succeeded(self, job_id: str, result: dict[str, Any]) -> None:
-        self._end(job_id, state=SUCCEEDED, result=result, error="")
+    def succeeded(self, job_id: str, result: dict[str, Any], *, by: str | None = None) -> None:
+        """Of `by`: the server that ran it. One that was slow to notice that another took the job over has no say any more."""
+        self._end(job_id, by, state=SUCCEEDED, result=result, error="")
 
-    def failed(self, job_id: str, error: str) -> None:
-        self._end(job_id, state=FAILED, error=error[:4000])
+    def failed(self, job_id: str, error: str, *, by: str | None = None) -> None:
+        self._end(job_id, by, state=FAILED, error=error[:4000])
 
-    def cancelled(self, job_id: str) -> None:
-        self._end(job_id, state=CANCELLED)
+    def cancelled(self, job_id: str, *, by: str | None = None) -> None:
+        self._end(job_id, by, state=CANCELLED)
 
-    def died(self, job_id: str, error: str, *, most_attempts: int) -> None:
+    def died(self, job_id: str, error: str, *, most_attempts: int, by: str | None = None) -> None:
         """Its process ended without a word: queue it again, unless that happened too often."""
         with self._db.write() as c:
-            row = c.execute(sa.select(t).where(t.c.id == job_id, t.c.state == RUNNING)).one_or_none()
+            row = c.execute(sa.select(t).where(*_held(job_id, by))).one_or_none()
             if row is None:
                 return
             if row.cancel_requested:
@@ -134,7 +135,7 @@ class Jobs:
                 values = {"state": QUEUED}
             else:
                 values = {"state": FAILED, "error": f"{error} It was tried {row.attempts} times."[:4000], "ended_ms": now_ms()}
-            c.execute(sa.update(t).where(t.c.id == job_id, t.c.state == RUNNING).values(values))
+            c.execute(sa.update(t).where(*_held(job_id, by)).values(values))
 
     def running(self, server_id: str) -> set[str]:
         """Jobs that this server runs, or ran in an earlier life."""
@@ -156,9 +157,15 @@ class Jobs:
         with self._db.read() as c:
             return set(c.scalars(sa.select(t.c.id).where(t.c.server_id == server_id, t.c.state == RUNNING, t.c.cancel_requested)))
 
-    def _end(self, job_id: str, **values: Any) -> None:
+    def _end(self, job_id: str, by: str | None, **values: Any) -> None:
         with self._db.write() as c:
-            c.execute(sa.update(t).where(t.c.id == job_id, t.c.state == RUNNING).values(ended_ms=now_ms(), **values))
+            c.execute(sa.update(t).where(*_held(job_id, by)).values(ended_ms=now_ms(), **values))
+
+
+def _held(job_id: str, by: str | None) -> list[sa.ColumnElement[bool]]:
+    """A running job, and run by this server if one is named."""
+    held = [t.c.id == job_id, t.c.state == RUNNING]
+    return held if by is None else [*held, t.c.server_id == by]
 
 
 def _job(row: sa.Row[Any]) -> Job:

@@ -101,12 +101,12 @@ class JobsLoop:
         for job_id in self._jobs.to_cancel(self._home.server_id):
             if job_id in self._running:
                 self._running.pop(job_id)[1].stop(5.0)
-            self._jobs.cancelled(job_id)
+            self._jobs.cancelled(job_id, by=self._home.server_id)
             shutil.rmtree(self.folder(job_id), ignore_errors=True)
         for other in self._jobs.others(self._home.server_id):
             if self._leases.acquire(lease_of(other), LEASE_SECONDS):
                 for job_id in self._jobs.running(other):
-                    self._jobs.died(job_id, "Its server went away.", most_attempts=self._settings.job_attempts)
+                    self._jobs.died(job_id, "Its server went away.", most_attempts=self._settings.job_attempts, by=other)
                 self._leases.release(lease_of(other))
         while len(self._running) < self._settings.jobs and (job := self._jobs.claim(self._home.server_id)) is not None:
             self._start(job)
@@ -159,12 +159,12 @@ class JobsLoop:
         try:
             outcome = msgspec.json.decode((folder / "outcome.json").read_bytes())
         except (OSError, msgspec.DecodeError):
-            self._jobs.died(job_id, how, most_attempts=self._settings.job_attempts + attempts)
+            self._jobs.died(job_id, how, most_attempts=self._settings.job_attempts + attempts, by=self._home.server_id)
             return
         if "error" in outcome:
-            self._jobs.failed(job_id, outcome["error"])
+            self._jobs.failed(job_id, outcome["error"], by=self._home.server_id)
         else:
-            self._jobs.succeeded(job_id, outcome["result"])
+            self._jobs.succeeded(job_id, outcome["result"], by=self._home.server_id)
         shutil.rmtree(folder, ignore_errors=True)
 
 

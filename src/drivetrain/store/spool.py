@@ -51,8 +51,7 @@ class Spool:
         make_folders(folder)
         self._writer_lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._writer_lock, fcntl.LOCK_EX)
-        with self._lock:
-            self._try_next_file()
+        self._settle(self._try_next_file())
         self._thread = threading.Thread(target=self._run, name="spool", daemon=True)
         self._thread.start()
 
@@ -71,8 +70,8 @@ class Spool:
     def rotate(self) -> None:
         """Close the current file, if it has anything in it, and begin the next."""
         with self._lock:
-            if self._size or self._fd < 0:
-                self._try_next_file()
+            old = self._try_next_file() if self._size or self._fd < 0 else None
+        self._settle(old)
 
     def close(self) -> None:
         """Make everything durable and let go of the folder."""
@@ -94,7 +93,7 @@ class Spool:
             line[:0] = b"\n"  # ends the cut-off line, which readers will skip
         try:
             if self._fd < 0:
-                self._next_file()
+                self._settle(self._next_file())
             written = os.write(self._fd, line)
             if written != len(line):
                 os.ftruncate(self._fd, self._size)
@@ -125,25 +124,37 @@ class Spool:
             log.warning("events cannot be written to %s: %s", self.folder, error)
         self.problem = f"Events cannot be written: {error.strerror or error}. Free some space on the disk of the home."
 
-    def _try_next_file(self) -> None:
+    def _try_next_file(self) -> int | None:
+        """As `_next_file`; None when there is no room for another file."""
         try:
-            self._next_file()
+            return self._next_file()
         except OSError as error:
             self._warn(error)
             self._born = time.monotonic()
+            return None
 
-    def _next_file(self) -> None:
+    def _next_file(self) -> int:
+        """Open the next file; the descriptor of the one before (-1: none), which the caller must `_settle`."""
         # Readers take a file for closed once a later one exists: nothing may be written to the old one from here on.
         number = self._number + 1
         fd = os.open(self.folder / f"{number:06d}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         old, self._fd = self._fd, fd
         self._number, self._size, self._torn, self._born = number, 0, False, time.monotonic()
-        if old >= 0:
-            try:
-                os.fsync(old)
-            finally:
-                os.close(old)
-        sync_folder(self.folder)
+        return old
+
+    def _settle(self, old: int | None) -> None:
+        """Make a finished file and its successor's name durable; outside the lock, so that a slow disk does not hold up events."""
+        if old is None:
+            return
+        try:
+            if old >= 0:
+                try:
+                    os.fsync(old)
+                finally:
+                    os.close(old)
+            sync_folder(self.folder)
+        except OSError as error:
+            log.warning("events in %s may not be on disk: %s", self.folder, error)
 
     def _run(self) -> None:
         while not self._stop:
@@ -153,9 +164,9 @@ class Spool:
             self._wake.clear()
             self._sync()
             with self._lock:
-                old = time.monotonic() - self._born >= self._segment_s
-                if self._size and (old or self._size >= self._segment_bytes) and not self._stop:
-                    self._try_next_file()
+                due = time.monotonic() - self._born >= self._segment_s or self._size >= self._segment_bytes
+                old = self._try_next_file() if self._size and due and not self._stop else None
+            self._settle(old)
             if not self._stop:
                 time.sleep(self._fsync_s)
 
