@@ -235,7 +235,7 @@ def _fastapi(platform: Platform, routes: RoutesHolder, spool: Spool, metrics: Ca
         title="drivetrain",
         version=version("drivetrain"),
         openapi_url="/api/v1/openapi.json",
-        docs_url="/api/v1/docs",
+        docs_url=None,  # a page of the dashboard: the framework's own is loaded from elsewhere
         redoc_url=None,
     )
     install_errors(app)

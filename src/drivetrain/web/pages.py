@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 
-from drivetrain.web import assets, deployments, keys, live, models, overview, playground, requests, runs, search, signin
+from drivetrain.web import assets, deployments, keys, live, models, overview, playground, reference, requests, runs, search, signin
 from drivetrain.web.assets import Assets
 from drivetrain.web.render import Pages
 from drivetrain.web.services import Services
@@ -23,7 +23,7 @@ def routes(services: Services, stopping: Callable[[], bool] = lambda: False) -> 
     pages = Pages(files, services.home.cache / "pages")
     router = APIRouter(include_in_schema=False)
     router.include_router(assets.routes(files))
-    for part in (signin, overview, runs, models, deployments, requests, playground, keys, search):
+    for part in (signin, overview, runs, models, deployments, requests, playground, keys, reference, search):
         router.include_router(part.routes(services, pages))
     router.include_router(live.routes(services, pages, stopping))
     return router
