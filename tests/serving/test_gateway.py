@@ -31,7 +31,7 @@ def chat(plane: Plane, words: str, model: str = "m", **more: Any) -> httpx.Respo
 
 
 def settled(plane: Plane) -> bool:
-    """Nothing is left of any request: no slot, no queue, no connection, no task."""
+    """Nothing is left of any request: no slot, no queue, no connection, no task. A client has its answer a moment before: await this."""
 
     def look() -> bool:
         import asyncio
@@ -144,7 +144,7 @@ def test_a_request_that_kills_replicas_is_given_up(plane: Plane) -> None:
     assert answer.status_code == 502
     assert "3 replicas in a row" in answer.json()["error"]["message"]
     assert plane.events()[-1].error == "upstream"
-    wait_for(lambda: settled(plane), what="the end of all work")  # the client has its answer a moment before the server is done
+    wait_for(lambda: settled(plane), what="the end of all work")
 
 
 def test_a_loading_replica_is_waited_for(plane: Plane) -> None:
@@ -168,7 +168,7 @@ def test_death_in_a_stream_ends_it_with_an_error_frame(plane: Plane) -> None:
     assert "[DONE]" not in answer.text
     (event,) = plane.events()
     assert (event.error, event.output, event.status) == ("upstream", "t0 t1", 502)
-    wait_for(lambda: settled(plane), what="the end of all work")  # the client has its answer a moment before the server is done
+    wait_for(lambda: settled(plane), what="the end of all work")
 
 
 def test_an_error_frame_of_the_replica_ends_the_stream(plane: Plane) -> None:
@@ -202,7 +202,7 @@ def test_a_full_queue_is_refused_at_once(tmp_path: Path) -> None:
         assert replica.most_active == 1
         assert sorted(event.error for event in plane.events()) == ["", "", "", "overloaded", "overloaded", "overloaded"]
         assert any(event.queue_ms > 300 for event in plane.events())
-        wait_for(lambda: settled(plane), what="the end of all work")  # the client has its answer a moment before the server is done
+        wait_for(lambda: settled(plane), what="the end of all work")
 
 
 def test_waiting_too_long_is_an_answer(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_an_answer_may_not_take_forever(tmp_path: Path) -> None:
         assert chat(plane, "n=1 wait=20").status_code == 504
         assert plane.events()[-1].error == "timeout"
         wait_for(lambda: replica.cancelled == 1, what="cancelling the replica's work")
-        wait_for(lambda: settled(plane), what="the end of all work")  # the client has its answer a moment before the server is done
+        wait_for(lambda: settled(plane), what="the end of all work")
 
 
 def test_an_unknown_name_is_a_404(plane: Plane) -> None:
@@ -310,7 +310,7 @@ def test_a_client_that_leaves_the_queue_is_forgotten(plane: Plane) -> None:
     _dropped(plane, "n=1", 0)
     wait_for(plane.events, what="the event")
     assert plane.events()[-1].error == "cancelled"
-    wait_for(lambda: settled(plane), what="the end of all work")  # the client has its answer a moment before the server is done
+    wait_for(lambda: settled(plane), what="the end of all work")
 
 
 def test_a_slow_reader_holds_the_replica_back(plane: Plane) -> None:
