@@ -140,7 +140,7 @@ class Application:
         self._family = 0
         self._rest = _fastapi(platform, routes, spool, self.metrics, self._ending)
         self._door = self._make_door({at: dialect for dialect in self._dialects for at in dialect.prefixes})
-        self._ports = {port: self._make_door({"": self._named(name)}) for port, name in (ports or {}).items()}
+        self._ports = {port: self._make_door({"": self._named(name)}, whole=False) for port, name in (ports or {}).items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         door = self._ports.get(scope["server"][1], self._door) if self._ports and scope["type"] == "http" else self._door
@@ -172,8 +172,8 @@ class Application:
         """Let go of what is held. Call it when no request is in flight any more."""
         await self._gateway.close()
 
-    def _make_door(self, at: dict[str, Dialect]) -> Door:
-        from drivetrain.web.pages import OPEN
+    def _make_door(self, at: dict[str, Dialect], *, whole: bool = True) -> Door:
+        from drivetrain.web.pages import BELOW_MOUNTS, OPEN
         from drivetrain.wire.door import Door
 
         open_paths = (*OPEN, "/health", "/api/v1/session")
@@ -184,6 +184,7 @@ class Application:
             signed=self._who.signed,
             hosts=self._hosts,
             open_paths=open_paths,
+            kept=BELOW_MOUNTS if whole else (),
             meter=self._meter,
             most_body=self._most_body,
         )

@@ -126,12 +126,6 @@ def test_the_server_introduces_itself(http: httpx.Client) -> None:
     assert http.get("/mlflow/api/3.0/mlflow/server-info").json()["multipart_uploads_enabled"] is False
 
 
-def test_links_that_the_client_prints_lead_to_our_pages(http: httpx.Client) -> None:
-    answer = http.get("/mlflow/")
-    assert answer.status_code == 200 and "text/html" in answer.headers["content-type"]
-    assert "location" in answer.text and "<script" in answer.text
-
-
 def test_artifacts_go_up_and_down_with_ranges(http: httpx.Client, run: str) -> None:
     at = f"{FILES}/0/{run}/artifacts"
     content = bytes(range(256)) * 1000

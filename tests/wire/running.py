@@ -134,7 +134,9 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *, hosts: Hosts | None = None, generation: int = 1, more: Sequence[Dialect] = ()) -> Iterator[Running]:
+def running(
+    folder: Path, *, hosts: Hosts | None = None, generation: int = 1, more: Sequence[Dialect] = (), kept: Sequence[str] = ()
+) -> Iterator[Running]:
     """SQLite, blobs, identity with its native API, the door, uvicorn. The table follows the database at `refresh`."""
     folder.mkdir(exist_ok=True)
     db = Database(f"sqlite:///{folder}/wire.db")
@@ -169,7 +171,7 @@ def running(folder: Path, *, hosts: Hosts | None = None, generation: int = 1, mo
 
     who = Who(identity, lambda: current[0])
     echo = Echo(blobs)
-    door = Door([echo, *more], rest, who, signed=who.signed, hosts=hosts, open_paths=("/api/v1/session",))
+    door = Door([echo, *more], rest, who, signed=who.signed, hosts=hosts, open_paths=("/api/v1/session",), kept=kept)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(door, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=2)

@@ -181,6 +181,13 @@ def test_a_port_of_one_dialect(tmp_path: Path, wire: Running) -> None:
         assert client.get("/echo/who").json()["path"] == "/who"
 
 
+def test_single_paths_below_a_mount_are_kept_for_the_rest(tmp_path: Path) -> None:
+    with running(tmp_path / "other", kept=["/echo", "/echo/"]) as other, other.client() as client:
+        for path in ("/echo", "/echo/"):
+            assert client.get(path).json()["error"]["type"] == "NotFound"
+        assert client.get("/echo/who").json()["path"] == "/who"
+
+
 def test_bytes_that_are_no_text_are_no_bug(wire: Running) -> None:
     head = b"GET /echo/query?a=\xff%ff HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx-bad: \xff\r\ncookie: \xfe=\xff;;;\r\n\r\n"
     assert re.match(rb"HTTP/1.1 (200|400) ", wire.raw(head))

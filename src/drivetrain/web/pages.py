@@ -1,6 +1,7 @@
 """The dashboard: all pages as one router, mounted at `/`.
 
-`OPEN` are the paths that somebody unknown may see: the sign-in page and what it is drawn with.
+`OPEN` are the paths that somebody unknown may see: the sign-in page and what it is drawn with, and the page that only leads on.
+`BELOW_MOUNTS` are the pages at addresses that would be a dialect's.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 
-from drivetrain.web import assets, deployments, keys, live, models, overview, playground, reference, requests, runs, search, signin
+from drivetrain.web import assets, deployments, keys, links, live, models, overview, playground, reference, requests, runs, search, signin
 from drivetrain.web.assets import Assets
 from drivetrain.web.render import Pages
 from drivetrain.web.services import Services
 
-OPEN = ("/sign-in", "/static", "/favicon.ico")
+BELOW_MOUNTS = links.ADDRESSES
+OPEN = ("/sign-in", "/static", "/favicon.ico", *BELOW_MOUNTS)
 
 
 def routes(services: Services, stopping: Callable[[], bool] = lambda: False) -> APIRouter:
@@ -23,7 +25,7 @@ def routes(services: Services, stopping: Callable[[], bool] = lambda: False) -> 
     pages = Pages(files, services.home.cache / "pages")
     router = APIRouter(include_in_schema=False)
     router.include_router(assets.routes(files))
-    for part in (signin, overview, runs, models, deployments, requests, playground, keys, reference, search):
+    for part in (signin, overview, runs, models, deployments, requests, playground, keys, reference, links, search):
         router.include_router(part.routes(services, pages))
     router.include_router(live.routes(services, pages, stopping))
     return router

@@ -10,7 +10,7 @@ import base64
 import binascii
 import logging
 import time
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -72,7 +72,8 @@ class App(Protocol):
 class Door:
     """The ASGI application. `rest` (FastAPI) gets what no dialect is mounted at; it finds the context in `scope["state"]`.
 
-    A dialect mounted at "" gets everything that no other one does (a port of its own: Ollama's 11434).
+    A dialect mounted at "" gets everything that no other one does (a port of its own: Ollama's 11434). `kept` are single paths that are
+    the rest's although a dialect is mounted above them.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Door:
         signed: Signed | None = None,
         hosts: Hosts | None = None,
         open_paths: Sequence[str] = (),
+        kept: Collection[str] = (),
         meter: Meter | None = None,
         most_body: int = 32 << 20,
     ) -> None:
@@ -94,6 +96,7 @@ class Door:
         self._signed = signed
         self._hosts = hosts or Hosts()
         self._open = tuple(open_paths)
+        self._kept = frozenset(kept)
         self.meter = meter or Meter()
         self._most_body = most_body
 
@@ -145,6 +148,8 @@ class Door:
         return found
 
     def _search(self, path: str) -> tuple[Dialect | None, str]:
+        if path in self._kept:
+            return None, ""
         end = len(path)
         while end > 0:
             found = self._mounts.get(path[:end])

@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from drivetrain.dialects.mlflow import files, links, logged, registry, tracking
+from drivetrain.dialects.mlflow import files, logged, registry, tracking
 from drivetrain.dialects.mlflow.messages import read, read_query
 from drivetrain.dialects.mlflow.routing import NoEndpoint, Router, Services, WrongMethod
 from drivetrain.errors import (
@@ -30,6 +30,8 @@ SPOKEN_VERSION = "3.17.2"
 
 _API = re.compile(r"/(?:ajax-)?api/[23]\.0/mlflow/(.+)")
 _ARTIFACTS = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/(.+)", re.DOTALL)
+_ROOT = b"This port speaks MLflow's protocol. The dashboard is at the server's own address.\n"
+"""What its root says on a port of its own; below `/mlflow` the dashboard has a page there."""
 _SERVER_INFO = {
     "store_type": "SqlStore",
     "workspaces_enabled": False,
@@ -91,7 +93,7 @@ class MLflow:
         elif path in ("/get-artifact", "/model-versions/get-artifact"):
             await self._files.by_query(request, of_version=path != "/get-artifact")
         elif path == "/" and request.method in ("GET", "HEAD"):
-            await request.respond(200, links.PAGE, "text/html; charset=utf-8", links.HEADERS)
+            await request.respond(200, _ROOT, "text/plain; charset=utf-8")
         else:
             raise NoEndpoint(f"This server does not serve {request.method} {path[:200]!r} of MLflow's API.")
 
