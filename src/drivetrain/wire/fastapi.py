@@ -29,6 +29,9 @@ def context_or_nobody(request: Request) -> Context:
 
 
 Asking = Annotated[Context, Depends(context)]
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+RAW_BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _BYTES}}
+"""For `openapi_extra` of routes that read the body as it comes: FastAPI does not see that they have one."""
 
 
 def install_errors(app: FastAPI) -> None:

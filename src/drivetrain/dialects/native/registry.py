@@ -21,7 +21,7 @@ from drivetrain.identity.model import Context
 from drivetrain.identity.model import Scope as May
 from drivetrain.registry.model import Commit, FileEntry, Ref, Repo, Resolved, Version
 from drivetrain.registry.service import Registry
-from drivetrain.wire.fastapi import Asking
+from drivetrain.wire.fastapi import RAW_BODY, Asking
 from drivetrain.wire.request import Request as WireRequest
 from drivetrain.wire.request import run_sync
 
@@ -109,7 +109,7 @@ def _blobs(api: APIRouter, registry: Registry, settings: Settings) -> None:
         blobs.begin(size=sum(size for digest, size in wanted.blobs.items() if digest not in have)).abort()
         return {"known": sorted(have)}
 
-    @api.put("/blobs/{sha256}", status_code=201)
+    @api.put("/blobs/{sha256}", status_code=201, openapi_extra=RAW_BODY)
     async def upload(ctx: Asking, sha256: str, request: Request) -> dict[str, Any]:
         """The raw bytes as the body. Refused, with nothing changed, unless their sha256 is what the path says."""
         ctx.require(May.write)

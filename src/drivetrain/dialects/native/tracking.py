@@ -17,7 +17,7 @@ from drivetrain.store.ids import now_ms
 from drivetrain.tracking.checks import MAX_BATCH
 from drivetrain.tracking.model import Experiment, LoggedModel, Metric, Owner, Run
 from drivetrain.tracking.service import Tracking
-from drivetrain.wire.fastapi import Asking
+from drivetrain.wire.fastapi import RAW_BODY, Asking
 from drivetrain.wire.request import Request as WireRequest
 from drivetrain.wire.request import run_sync
 
@@ -167,7 +167,7 @@ def _artifacts(api: APIRouter, tracking: Tracking, settings: Settings) -> None:
         found = tracking.get_artifact(ctx, Owner.run, run_id, path)
         return _File(tracking, request.scope["state"]["request"], found.sha256, path)
 
-    @api.put("/runs/{run_id}/artifacts/{path:path}", status_code=201)
+    @api.put("/runs/{run_id}/artifacts/{path:path}", status_code=201, openapi_extra=RAW_BODY)
     async def upload(ctx: Asking, request: Request, run_id: str, path: str) -> dict[str, Any]:
         """The raw bytes as the body."""
         await run_sync(tracking.check_owner, ctx, Owner.run, run_id, writable=True)
