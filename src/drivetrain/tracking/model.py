@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
@@ -155,6 +155,34 @@ class Artifact:
     @property
     def is_dir(self) -> bool:
         return not self.sha256
+
+
+class Line(Struct, frozen=True):
+    """A line of a run's console. `level` is "error" for what went to stderr, else empty; `time` as the client wrote it."""
+
+    number: int
+    level: str
+    time: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetails:
+    """A run with what wandb knows of it: `config` nested, `summary` as it was set or else the latest points, `labels` its tags without a
+    value. `private` is what the client keeps in the config for itself. `client_id` is what the client calls the run."""
+
+    run: Run
+    client_id: str
+    state: str
+    sweep: str | None
+    config: dict[str, Any]
+    private: dict[str, Any]
+    summary: dict[str, Any]
+    labels: tuple[str, ...]
+    events: int
+    exit_code: int | None
+    stop_requested: bool
+    heartbeat_ms: int
 
 
 class Point(Struct, frozen=True):

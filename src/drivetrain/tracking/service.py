@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from drivetrain.tracking.logged import LoggedModels
+from drivetrain.tracking.details import Details
 
 
-class Tracking(LoggedModels):
+class Tracking(Details):
     """Experiments, runs, metrics, inputs, artifacts and logged models, on one database and one blob store. Thread-safe.
 
-    Each group of verbs has its module, and stands on the one before it: experiments, runs, metrics, inputs, artifacts, logged models.
+    Each group of verbs has its module, and stands on the one before it: experiments, runs, metrics, inputs, artifacts, logged
+    models, details.
     """
