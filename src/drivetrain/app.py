@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from drivetrain.config import Settings
 from drivetrain.errors import Invalid
-from drivetrain.identity.model import Context
+from drivetrain.identity.model import Context, Scope
 from drivetrain.identity.service import Identity
 from drivetrain.jobs.service import Jobs
 from drivetrain.monitoring.alerts import Alerts
@@ -37,16 +37,20 @@ from drivetrain.store.migrate import migrate
 from drivetrain.store.spool import Spool
 from drivetrain.store.sql import Database
 from drivetrain.tracking.feedback import Feedback
+from drivetrain.tracking.model import Run
 from drivetrain.tracking.service import Tracking
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from drivetrain.dialects.wandb.services import Services as WandbServices
     from drivetrain.serving.catalog import Catalog
     from drivetrain.serving.gateway import Gateway
     from drivetrain.serving.model import Deployment
     from drivetrain.wire.door import Dialect, Door
-    from drivetrain.wire.request import Receive, Scope, Send
+    from drivetrain.wire.request import Receive, Send
+    from drivetrain.wire.request import Scope as WireScope
+    from drivetrain.wire.who import Who
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +61,8 @@ JOB_HANDLERS = {
 }
 """Kind of job → what runs it, in a process of its own."""
 SHARE_SECONDS = 1.0
+SIGNED_SECONDS = 24 * 3600.0
+"""How long an address is good that clients open without a key: an upload may wait for its turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +154,9 @@ def mounts() -> list[str]:
     from drivetrain.dialects.mlflow import MLflow
     from drivetrain.dialects.ollama import Ollama
     from drivetrain.dialects.openai import OpenAI
+    from drivetrain.dialects.wandb import Wandb
 
-    found = [prefix for dialect in (OpenAI, Ollama, KServe, Invocations, MLflow) for prefix in dialect.prefixes]
+    found = [prefix for dialect in (OpenAI, Ollama, KServe, Invocations, MLflow, Wandb) for prefix in dialect.prefixes]
     return sorted([*found, "/api/v1", "/health", "/metrics"])
 
 
@@ -179,8 +186,8 @@ class Application:
         """Whether this process is to end; it says so itself. Streams without an end of their own end then."""
         self._spool = spool
         self._gateway = Gateway(routes, spool, wake, implicit, settings)
-        self._dialects = _dialects(platform, self._gateway, Listing(platform.registry, platform.serving))
         self._who = Who(platform.identity, lambda: routes.current)
+        self._dialects = _dialects(platform, self._gateway, Listing(platform.registry, platform.serving), self._who)
         self._hosts = Hosts(settings.host, settings.allowed_hosts)
         self._meter = Meter()
         self._folder = platform.home.runtime
@@ -189,7 +196,7 @@ class Application:
         self._door = self._make_door({at: dialect for dialect in self._dialects for at in dialect.prefixes})
         self._ports = {port: self._make_door({"": self._named(name)}, whole=False) for port, name in (ports or {}).items()}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: WireScope, receive: Receive, send: Send) -> None:
         door = self._ports.get(scope["server"][1], self._door) if self._ports and scope["type"] == "http" else self._door
         await door(scope, receive, send)
 
@@ -271,12 +278,16 @@ class Application:
             await asyncio.sleep(SHARE_SECONDS)
 
 
-def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog) -> list[Dialect]:
+def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog, who: Who) -> list[Dialect]:
     from drivetrain.dialects.invocations import Invocations
     from drivetrain.dialects.kserve import KServe
     from drivetrain.dialects.mlflow import MLflow
     from drivetrain.dialects.ollama import Ollama
     from drivetrain.dialects.openai import OpenAI
+    from drivetrain.dialects.wandb import Wandb
+
+    async def enter(request_id: str, token: str | None, workspace: str) -> Context:
+        return await who(request_id, token, workspace, None)
 
     most = platform.settings.max_body_bytes
     number = version("drivetrain")
@@ -286,7 +297,33 @@ def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog) -> list[Di
         KServe(gateway, server_version=number, max_body=most),
         Invocations(gateway, server_version=number, max_body=most),
         MLflow(platform.tracking, platform.registry, max_body=most, max_upload=platform.settings.upload_max_bytes),
+        Wandb(_wandb_services(platform), enter, max_body=most, max_upload=platform.settings.upload_max_bytes),
     ]
+
+
+def _wandb_services(platform: Platform) -> Callable[[str], WandbServices]:
+    from drivetrain.dialects.wandb.services import Services as WandbServices
+
+    def sign(ctx: Context, method: str, path: str) -> str:
+        scope = Scope.read if method in ("GET", "HEAD") else Scope.write
+        return platform.identity.sign_url(ctx, method, path, scopes=[scope], seconds=SIGNED_SECONDS)
+
+    def alert(ctx: Context, run: Run, severity: str, title: str, text: str) -> None:
+        platform.alerts.raise_alert(
+            workspace_id=ctx.workspace_id,
+            deployment="",
+            source=f"run {run.name}",
+            key=f"run:{run.id}:{title}",
+            severity=severity,
+            title=title,
+            text=text,
+            evidence={"run": run.id},
+        )
+
+    def services(base_url: str) -> WandbServices:
+        return WandbServices(tracking=platform.tracking, registry=platform.registry, sign_url=sign, alert=alert, base_url=base_url)
+
+    return services
 
 
 def _fastapi(

@@ -25,6 +25,8 @@ def exports(url: str, key: str = "", workspace: str = "") -> dict[str, str]:
     found = {
         "DRIVETRAIN_URL": url,
         "MLFLOW_TRACKING_URI": f"{url}/mlflow",
+        "WANDB_BASE_URL": f"{url}/wandb",
+        "WANDB_API_KEY": key or PLACEHOLDER,
         "OPENAI_BASE_URL": f"{url}/v1",
         "OPENAI_API_KEY": key or PLACEHOLDER,
         "OLLAMA_HOST": f"{url}/ollama",
@@ -32,7 +34,7 @@ def exports(url: str, key: str = "", workspace: str = "") -> dict[str, str]:
     if key:
         found |= {"DRIVETRAIN_API_KEY": key, "MLFLOW_TRACKING_TOKEN": key, "OLLAMA_API_KEY": key}
     if workspace:
-        found["DRIVETRAIN_WORKSPACE"] = workspace
+        found |= {"DRIVETRAIN_WORKSPACE": workspace, "WANDB_ENTITY": workspace}
     return found
 
 
@@ -40,7 +42,7 @@ def env(
     shell: Annotated[Shell, typer.Option(help="For which shell: sh (also bash and zsh), fish, or json.")] = Shell.sh,
     as_json: JsonFlag = False,
 ) -> None:
-    """Print the variables that point mlflow, openai, ollama and drivetrain itself at the server.
+    """Print the variables that point mlflow, wandb, openai, ollama and drivetrain itself at the server.
 
     In bash or zsh: `eval "$(drivetrain env)"`   In fish: `drivetrain env --shell fish | source`
     """

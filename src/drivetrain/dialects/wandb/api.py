@@ -1,0 +1,120 @@
+"""What `wandb.Api` reads: runs by Mongo-style filters, history, system metrics, console."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from drivetrain.dialects.wandb.services import Json, Services, connection
+from drivetrain.errors import Invalid
+from drivetrain.identity.model import Context
+from drivetrain.tracking.details import SYSTEM
+from drivetrain.tracking.model import Experiment, Run
+from drivetrain.tracking.mongo import matching
+from drivetrain.tracking.values import strict
+
+_MOST_SAMPLES = 10_000
+
+
+def _number(args: Json, key: str, default: int | None) -> int | None:
+    value = args.get(key)
+    return int(value) if isinstance(value, (int, float)) or (isinstance(value, str) and value.lstrip("-").isdigit()) else default
+
+
+def _filters(args: Json) -> Json:
+    text = args.get("filters")
+    try:
+        found = json.loads(text) if isinstance(text, str) and text else text or {}
+    except ValueError:
+        raise Invalid("The filters are no JSON.", param="filters") from None
+    if not isinstance(found, dict):
+        raise Invalid("The filters are a JSON object.", param="filters")
+    return found
+
+
+def runs(s: Services, ctx: Context, experiment: Experiment, args: Json) -> Json:
+    from drivetrain.dialects.wandb.runs import run_object
+
+    first = min(_number(args, "first", 50) or 50, 1000)
+    start = _number(args, "after", 0) or 0
+    found, more = matching(s.tracking, ctx, experiment, _filters(args), str(args.get("order") or ""), start=start, limit=first)
+    made = [run_object(s, ctx, experiment, one.run, one) for one in found]
+    return {
+        "totalCount": lambda _: run_count(s, ctx, experiment, args),
+        "edges": [{"node": node, "cursor": str(start + n + 1)} for n, node in enumerate(made)],
+        "pageInfo": {"endCursor": str(start + len(made)), "hasNextPage": more},
+    }
+
+
+def run_count(s: Services, ctx: Context, experiment: Experiment, args: Json) -> int:
+    wanted = _filters(args)
+    if not wanted:
+        return s.tracking.count_runs(ctx, experiment.id)
+    return len(matching(s.tracking, ctx, experiment, wanted, "", start=0, limit=None)[0])
+
+
+def history_keys(run: Run, counted: tuple[int, int]) -> Json:
+    rows, last = counted
+    keys = {
+        key: {"typeCounts": [{"type": "number", "count": rows}], "monotonic": False, "previousValue": strict(point.value)}
+        for key, point in run.metrics.items()
+        if point.step >= 0 and not key.startswith(SYSTEM)
+    }
+    return {"keys": keys, "lastStep": last, "sets": []}
+
+
+def history(s: Services, ctx: Context, run: Run, args: Json) -> list[str]:
+    """Rows as JSON texts: of a range of steps all of them, else as many samples as are asked for."""
+    low, high = _number(args, "minStep", None), _number(args, "maxStep", None)
+    samples = min(_number(args, "samples", 500) or 500, _MOST_SAMPLES)
+    if low is not None or high is not None:
+        found = s.tracking.history_rows(ctx, run.id, min_step=low or 0, max_step=high, limit=_MOST_SAMPLES)
+    else:
+        found = s.tracking.history_rows(ctx, run.id, limit=samples, sample=True)
+    return [json.dumps(row) for row in found]
+
+
+def events(s: Services, ctx: Context, run: Run, args: Json) -> list[str]:
+    samples = min(_number(args, "samples", 500) or 500, _MOST_SAMPLES)
+    found = s.tracking.history_rows(ctx, run.id, limit=samples, sample=True, system=True)
+    for row in found:
+        row.pop("_step", None)
+    return [json.dumps(row) for row in found]
+
+
+def sampled(s: Services, ctx: Context, run: Run, args: Json) -> list[list[Any]]:
+    """`sampledHistory(specs)`: for each spec the rows that have all of its keys."""
+    specs = args.get("specs") or []
+    out: list[list[Any]] = []
+    for text in specs if isinstance(specs, list) else [specs]:
+        spec = json.loads(text) if isinstance(text, str) else text
+        if not isinstance(spec, dict):
+            raise Invalid("A spec of sampledHistory is a JSON object.", param="specs")
+        keys = [str(key) for key in spec.get("keys") or []]
+        low, high = _number(spec, "minStep", 0) or 0, _number(spec, "maxStep", None)
+        found = s.tracking.history_rows(
+            ctx,
+            run.id,
+            min_step=low,
+            max_step=None if high is None else high + 1,
+            limit=min(_number(spec, "samples", 500) or 500, _MOST_SAMPLES),
+            keys=keys or None,
+            sample=high is None,
+        )
+        out.append([strict(row) for row in found])
+    return out
+
+
+def console(s: Services, ctx: Context, run: Run, args: Json) -> Json:
+    last = _number(args, "last", None)
+    if last is not None:
+        lines, more = s.tracking.console(ctx, run.id, limit=min(last, 10_000), last=True), False
+    else:
+        first = min(_number(args, "first", 1000) or 1000, 10_000)
+        lines = s.tracking.console(ctx, run.id, after=(_number(args, "after", 0) or 0) - 1, limit=first + 1)
+        more, lines = len(lines) > first, lines[:first]
+    nodes = [{"number": n.number, "timestamp": n.time, "level": n.level or None, "label": None, "line": n.text} for n in lines]
+    out = connection(nodes, args={})
+    out["edges"] = [{"node": node, "cursor": str(line.number + 1)} for node, line in zip(nodes, lines, strict=True)]
+    out["pageInfo"] = {"endCursor": str(lines[-1].number + 1) if lines else "0", "hasNextPage": more}
+    return out
