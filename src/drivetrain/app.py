@@ -39,6 +39,7 @@ from drivetrain.store.sql import Database
 from drivetrain.tracking.feedback import Feedback
 from drivetrain.tracking.model import Run
 from drivetrain.tracking.service import Tracking
+from drivetrain.training.sweeps.service import Sweeps
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -77,6 +78,7 @@ class Platform:
     jobs: Jobs
     registry: Registry
     tracking: Tracking
+    sweeps: Sweeps
     feedback: Feedback
     serving: Serving
     events: Events
@@ -118,6 +120,7 @@ def build(settings: Settings, home: Home, *, nudge: Callable[[str], None], migra
         jobs=jobs,
         registry=registry,
         tracking=tracking,
+        sweeps=Sweeps(db, tracking),
         feedback=feedback,
         serving=serving,
         events=events,
@@ -321,7 +324,14 @@ def _wandb_services(platform: Platform) -> Callable[[str], WandbServices]:
         )
 
     def services(base_url: str) -> WandbServices:
-        return WandbServices(tracking=platform.tracking, registry=platform.registry, sign_url=sign, alert=alert, base_url=base_url)
+        return WandbServices(
+            tracking=platform.tracking,
+            registry=platform.registry,
+            sweeps=platform.sweeps,
+            sign_url=sign,
+            alert=alert,
+            base_url=base_url,
+        )
 
     return services
 

@@ -11,6 +11,7 @@ from drivetrain.identity.model import Context
 from drivetrain.registry.service import Registry
 from drivetrain.tracking.model import Experiment, Run
 from drivetrain.tracking.service import Tracking
+from drivetrain.training.sweeps.service import Sweeps
 
 Json = dict[str, Any]
 Resolvers = dict[str, Any]
@@ -26,6 +27,7 @@ class Services:
 
     tracking: Tracking
     registry: Registry
+    sweeps: Sweeps
     sign_url: Callable[[Context, str, str], str]
     alert: Callable[[Context, Run, str, str, str], None]
     base_url: str
