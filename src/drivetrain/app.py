@@ -352,6 +352,7 @@ def _fastapi(
         rollouts,
         server,
         serving,
+        sweeps,
         tracking,
     )
     from drivetrain.web import pages
@@ -377,6 +378,7 @@ def _fastapi(
         jobs.router(platform.jobs, platform.home.logs),
         lineage.router(platform.lineages, platform.provenances),
         tracking.router(platform.tracking, platform.settings),
+        sweeps.router(platform.sweeps),
         pages.routes(platform, stopping),
     ):
         app.include_router(router)

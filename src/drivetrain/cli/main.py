@@ -26,6 +26,7 @@ from drivetrain.cli import (
     retrain,
     rollout,
     runs,
+    sweep,
     trace,
 )
 from drivetrain.cli import up as up_
@@ -99,6 +100,7 @@ app.command(rich_help_panel=LOOK)(profile.profile)
 app.add_typer(monitor.app, name="monitor", rich_help_panel=LOOK, help="What is asked of deployments all the time, and the answers.")
 app.add_typer(alerts.app, name="alerts", rich_help_panel=LOOK, help="What is wrong, on what evidence, how to undo it; who is told.")
 app.add_typer(runs.app, name="runs", rich_help_panel=LOOK)
+app.add_typer(sweep.app, name="sweep", rich_help_panel=LOOK, help="Searches over parameters: their runs, the best, what matters.")
 app.add_typer(jobs.app, name="jobs", rich_help_panel=LOOK)
 app.add_typer(keys.app, name="keys", rich_help_panel=SHARE)
 app.add_typer(people.users, name="users", rich_help_panel=SHARE)

@@ -15,6 +15,7 @@ from drivetrain.client.monitors import Alerts, Monitors
 from drivetrain.client.push import Progress, collect, push
 from drivetrain.client.retraining import Retrainings
 from drivetrain.client.rollouts import Rollouts
+from drivetrain.client.sweeps import Sweeps
 
 
 class Client:
@@ -38,6 +39,7 @@ class Client:
         self.rollouts = Rollouts(self.connection)
         self.jobs = Jobs(self.connection)
         self.runs = Runs(self.connection)
+        self.sweeps = Sweeps(self.connection)
         self.requests = Requests(self.connection)
         self.monitors = Monitors(self.connection)
         self.alerts = Alerts(self.connection)
