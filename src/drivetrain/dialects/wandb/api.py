@@ -42,7 +42,7 @@ def runs(s: Services, ctx: Context, experiment: Experiment, args: Json) -> Json:
     return {
         "totalCount": lambda _: run_count(s, ctx, experiment, args),
         "edges": [{"node": node, "cursor": str(start + n + 1)} for n, node in enumerate(made)],
-        "pageInfo": {"endCursor": str(start + len(made)), "hasNextPage": more},
+        "pageInfo": {"__typename": "PageInfo", "endCursor": str(start + len(made)), "hasNextPage": more},
     }
 
 
@@ -116,5 +116,5 @@ def console(s: Services, ctx: Context, run: Run, args: Json) -> Json:
     nodes = [{"number": n.number, "timestamp": n.time, "level": n.level or None, "label": None, "line": n.text} for n in lines]
     out = connection(nodes, args={})
     out["edges"] = [{"node": node, "cursor": str(line.number + 1)} for node, line in zip(nodes, lines, strict=True)]
-    out["pageInfo"] = {"endCursor": str(lines[-1].number + 1) if lines else "0", "hasNextPage": more}
+    out["pageInfo"] = {"__typename": "PageInfo", "endCursor": str(lines[-1].number + 1) if lines else "0", "hasNextPage": more}
     return out

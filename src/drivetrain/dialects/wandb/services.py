@@ -70,5 +70,5 @@ def connection(nodes: list[Any], *, args: Json, total: int | None = None, cursor
     return {
         "totalCount": len(nodes) if total is None else total,
         "edges": [{"node": node, "cursor": str(start + n + 1)} for n, node in enumerate(some)],
-        "pageInfo": {"endCursor": str(start + len(some)), "hasNextPage": start + len(some) < len(nodes)},
+        "pageInfo": {"__typename": "PageInfo", "endCursor": str(start + len(some)), "hasNextPage": start + len(some) < len(nodes)},
     }
