@@ -18,6 +18,7 @@ PATHS = [
     "/runs",
     "/runs?experiment=1&sort=metrics.accuracy&dir=desc",
     "/runs/{run1}",
+    "/runs/compare?ids={run1}",
     "/models",
     "/models/digits",
     "/deployments",
@@ -303,3 +304,28 @@ def test_another_version_is_rolled_out_from_the_deployments_page(browser: Browse
     expect(page).to_have_url(re.compile(r"/rollouts/[0-9a-f]{32}$"))
     expect(page.locator(".top .state")).to_have_text("Starting")
     context.close()
+
+
+def test_runs_are_compared_and_looked_at_from_near(tab: Tab, site: Site) -> None:
+    tab.page.goto("/runs?experiment=1")
+    for box in tab.page.locator("[data-pick]").all()[:3]:
+        box.check()
+    tab.page.get_by_role("link", name="Compare").click()
+    expect(tab.page.locator("#parallel path.run-line")).to_have_count(3)
+    expect(tab.page.locator("#scatter circle")).to_have_count(3)
+    expect(tab.page.locator("#charts canvas").first).to_be_visible()
+    tab.page.get_by_label("Horizontal axis").select_option("relative")
+    tab.page.get_by_label("Smoothing").select_option("0.9")
+    tab.page.get_by_label("log y").check()
+    expect(tab.page).to_have_url(re.compile(r"x=relative&smooth=0\.9&logy=1"))
+    tab.page.reload()
+    expect(tab.page.get_by_label("log y")).to_be_checked()
+    tab.page.get_by_label("Horizontal axis").select_option("step")
+    chart = tab.page.locator('.chart[data-key="accuracy"]')
+    chart.scroll_into_view_if_needed()
+    chart.hover()
+    tab.page.keyboard.down("Control")
+    with tab.page.expect_response(lambda answer: "/data/runs?" in answer.url and "from=" in answer.url):
+        tab.page.mouse.wheel(0, -300)
+    tab.page.keyboard.up("Control")
+    expect(tab.page.locator("#charts[data-range]")).to_be_visible()

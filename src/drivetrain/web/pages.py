@@ -14,6 +14,7 @@ from drivetrain.web import (
     alerts,
     assets,
     checklist,
+    compare,
     deployments,
     drift,
     keys,
@@ -47,7 +48,7 @@ def routes(services: Services, stopping: Callable[[], bool] = lambda: False) -> 
     router.include_router(assets.routes(files))
     # Names of deployments may hold slashes: what is below one comes before it.
     sides = (rollouts, alerts, drift, quality, retraining, checklist)
-    for part in (signin, overview, runs, models, *sides, deployments, requests, playground, keys, reference, links, search):
+    for part in (signin, overview, compare, runs, models, *sides, deployments, requests, playground, keys, reference, links, search):
         router.include_router(part.routes(services, pages))
     router.include_router(live.routes(services, pages, stopping))
     return router

@@ -177,12 +177,14 @@ def draw(services: Services, ctx: Context, run: Run) -> Drawing | None:
     return lineage(nodes) if len(nodes) > 1 else None
 
 
-def curves(services: Services, ctx: Context, run_ids: list[str], keys: list[str]) -> dict[str, Any]:
-    """The series of some metrics of some runs, thinned to what a chart can show."""
+def curves(
+    services: Services, ctx: Context, run_ids: list[str], keys: list[str], start: int | None = None, end: int | None = None
+) -> dict[str, Any]:
+    """The series of some metrics of some runs, or their part between two steps, thinned to what a chart can show."""
     found = []
     runs = services.tracking.get_runs(ctx, run_ids)
     wanted = keys or sorted({key for run in runs for key in run.metrics})[:60]
-    charts = {key: services.tracking.chart(ctx, run_ids, key, points_each=MOST_POINTS) for key in wanted}
+    charts = {key: services.tracking.chart(ctx, run_ids, key, points_each=MOST_POINTS, start_step=start, end_step=end) for key in wanted}
     for run in runs:
         series = {}
         for key in wanted:
@@ -227,8 +229,14 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         return pages.page(request, "run.html", path=path, view=shown)
 
     @router.get("/data/runs")
-    def data(ctx: Viewer, run: Annotated[tuple[str, ...], Query()] = (), key: Annotated[tuple[str, ...], Query()] = ()) -> Response:
-        body = json.dumps(curves(services, ctx, list(run[:20]), list(key[:60])), allow_nan=False)
+    def data(
+        ctx: Viewer,
+        run: Annotated[tuple[str, ...], Query()] = (),
+        key: Annotated[tuple[str, ...], Query()] = (),
+        start: Annotated[int | None, Query(alias="from")] = None,
+        end: Annotated[int | None, Query(alias="to")] = None,
+    ) -> Response:
+        body = json.dumps(curves(services, ctx, list(run[:20]), list(key[:60]), start, end), allow_nan=False)
         return Response(body, media_type="application/json", headers=HEADERS)
 
     return router

@@ -83,18 +83,18 @@ function option(spec) {
   const line = token("--line");
   const font = { fontFamily: token("--sans"), fontSize: 11 };
   const xs = spec.series.flatMap((one) => one.points.map((point) => point[0]));
-  const min = spec.min ?? (xs.length ? Math.min(...xs) : 0);
-  const max = spec.max ?? (xs.length ? Math.max(...xs) : 1);
+  const min = spec.min ?? (xs.length ? xs.reduce((a, b) => Math.min(a, b)) : 0);
+  const max = spec.max ?? (xs.length ? xs.reduce((a, b) => Math.max(a, b)) : 1);
   return {
     animation: false,
     grid: { left: 0, right: 14, top: 12, bottom: 0, containLabel: true },
     textStyle: font,
     xAxis: {
-      type: spec.time ? "time" : "value",
+      type: spec.time ? "time" : spec.logx ? "log" : "value",
       min,
       max,
       splitNumber: 4,
-      minInterval: spec.time ? undefined : 1,
+      minInterval: spec.time || spec.fine || spec.logx ? undefined : 1,
       axisLine: { lineStyle: { color: line } },
       axisTick: { show: false },
       splitLine: { show: false },
@@ -102,7 +102,7 @@ function option(spec) {
       axisPointer: { show: true, snap: true, lineStyle: { color: token("--line-strong"), type: "solid" }, label: { show: false } },
     },
     yAxis: {
-      type: "value",
+      type: spec.logy ? "log" : "value",
       scale: !spec.zero,
       min: spec.low ?? (spec.zero ? 0 : undefined),
       max: spec.high ?? (spec.unit === "%" ? (range) => (range.max > 0.8 ? 1 : null) : undefined),
@@ -224,8 +224,14 @@ export function draw(el, spec) {
     if (spec.group) chart.group = spec.group;
     held = { chart, spec };
     charts.set(el, held);
+    const whole = () => chart.dispatchAction({ type: "dataZoom", start: 0, end: 100 });
+    el.addEventListener("whole", whole);
+    chart.on("datazoom", () => {
+      const { start, end } = chart.getOption().dataZoom[0];
+      charts.get(el)?.spec.zoomed?.(start, end);
+    });
     new ResizeObserver(() => chart.resize()).observe(el);
-    chart.getZr().on("dblclick", () => chart.dispatchAction({ type: "dataZoom", start: 0, end: 100 }));
+    chart.getZr().on("dblclick", whole);
     if (spec.group) window.echarts.connect(spec.group);
   }
   held.spec = spec;

@@ -25,6 +25,7 @@ if (table) {
   const load = async () => {
     const runs = picked();
     table.classList.toggle("picked", runs.length > 0);
+    document.getElementById("compare").href = `/runs/compare?ids=${runs.join(",")}`;
     if (!runs.length || !metric.value) return;
     const query = new URLSearchParams([...runs.map((run) => ["run", run]), ["key", metric.value]]);
     const answer = await fetch(`/data/runs?${query}`);

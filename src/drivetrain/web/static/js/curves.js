@@ -1,0 +1,122 @@
+// Curves of runs that can be looked at by step or time, on logarithmic axes, smoothed, and nearer: what one zooms to is fetched anew.
+import { coloursOf, draw, human, smooth } from "./charts.js";
+
+export function curves(box) {
+  const ids = box.dataset.runs.split(",");
+  const controls = [...document.querySelectorAll(`[data-controls="${box.id}"] [data-set]`)];
+  const colours = coloursOf([...ids].sort());
+  const plots = new Map([...box.querySelectorAll(".chart")].map((el) => [el.dataset.key, el]));
+  const near = new Map(); // key -> {x: [from, to] of the whole axis, data} while somebody looks at a part
+  const address = new URLSearchParams(location.search);
+  for (const one of controls) {
+    const said = address.get(one.dataset.set);
+    if (said !== null) one.type === "checkbox" ? (one.checked = said === "1") : (one.value = said);
+  }
+  const set = () => Object.fromEntries(controls.map((one) => [one.dataset.set, one.type === "checkbox" ? one.checked : one.value]));
+  let whole = null;
+
+  const across = (run, [step, value, at], x) => [x === "time" ? at : x === "relative" ? (at - run.start_ms) / 1000 : step, value, step];
+  const fetched = async (keys, range) => {
+    const query = new URLSearchParams([...ids.map((id) => ["run", id]), ...keys.map((key) => ["key", key])]);
+    if (range) {
+      query.set("from", Math.floor(range[0]));
+      query.set("to", Math.ceil(range[1]));
+    }
+    const answer = await fetch(`/data/runs?${query}`);
+    return answer.ok ? answer.json() : null;
+  };
+  const paint = (key) => {
+    const { x, smooth: weight, logx, logy } = set();
+    const close = near.get(key);
+    const data = close?.data ?? whole;
+    if (!data) return;
+    const w = Number(weight);
+    const series = [];
+    for (const run of data.runs) {
+      let points = (run.series[key] ?? []).map((point) => across(run, point, x));
+      if (logx && x !== "time") points = points.filter((point) => point[0] > 0);
+      if (logy) points = points.map(([a, b, c]) => [a, b > 0 ? b : null, c]);
+      if (!points.length) continue;
+      const colour = colours.get(run.id);
+      if (w) series.push({ name: run.name, colour, points, quiet: true });
+      series.push({ name: ids.length > 1 ? run.name : key, colour, points: w ? smooth(points, w) : points });
+    }
+    const spec = {
+      series,
+      group: box.id,
+      time: x === "time",
+      xName: x === "relative" ? "after, s" : "step",
+      fine: x === "relative",
+      logx: logx && x !== "time",
+      logy,
+      empty: logy ? "No value above zero: a logarithmic axis shows none." : "No finite value yet.",
+      zoomed: (start, end) => look(key, start, end),
+    };
+    if (close) [spec.min, spec.max] = close.axis;
+    draw(plots.get(key), spec);
+    const label = box.querySelector(`[data-last="${CSS.escape(key)}"]`);
+    if (label && ids.length === 1) label.textContent = human(whole.runs[0]?.series[key]?.at(-1)?.[1], 5);
+  };
+  const paintAll = () => plots.forEach((_, key) => paint(key));
+
+  // Charts of a page zoom together: one question asks for all of them.
+  const wanted = new Map();
+  let timer = 0;
+  const look = (key, start, end) => {
+    if (start <= 0.01 && end >= 99.99) {
+      wanted.delete(key);
+      if (near.delete(key)) paint(key);
+      return;
+    }
+    wanted.set(key, [start, end]);
+    clearTimeout(timer);
+    timer = setTimeout(nearer, 200);
+  };
+  const nearer = async () => {
+    const { x, logx } = set();
+    const asked = new Map(wanted);
+    wanted.clear();
+    let low = Infinity;
+    let high = -Infinity;
+    const axes = new Map();
+    for (const [key, [start, end]] of asked) {
+      const points = whole.runs.flatMap((run) => (run.series[key] ?? []).map((point) => across(run, point, x))).filter((p) => !logx || x === "time" || p[0] > 0);
+      if (!points.length) continue;
+      const xs = points.map((point) => point[0]);
+      const axis = near.get(key)?.axis ?? [xs.reduce((a, b) => Math.min(a, b)), xs.reduce((a, b) => Math.max(a, b))];
+      axes.set(key, axis);
+      const place = (share) => (logx && x !== "time" ? axis[0] * (axis[1] / axis[0]) ** (share / 100) : axis[0] + ((axis[1] - axis[0]) * share) / 100);
+      const [from, to] = [place(start), place(end)];
+      if (x === "step") [low, high] = [Math.min(low, from), Math.max(high, to)];
+      else
+        for (const [i, point] of points.entries())
+          if (point[0] >= from && point[0] <= to) [low, high] = [Math.min(low, points[i - 1]?.[2] ?? point[2], point[2]), Math.max(high, points[i + 1]?.[2] ?? point[2], point[2])];
+    }
+    if (low > high) return;
+    const data = await fetched([...axes.keys()], [low, high]);
+    if (!data) return;
+    for (const [key, axis] of axes) {
+      near.set(key, { axis, data });
+      paint(key);
+    }
+    box.dataset.range = `${Math.floor(low)}-${Math.ceil(high)}`;
+  };
+  const load = async () => {
+    whole = (await fetched([...plots.keys()])) ?? whole;
+    // What somebody looks at from near stays as it is.
+    plots.forEach((_, key) => near.has(key) || paint(key));
+  };
+  for (const one of controls)
+    one.addEventListener("change", () => {
+      const now = new URL(location.href);
+      for (const [key, value] of Object.entries(set())) value && value !== "0" && value !== "step" ? now.searchParams.set(key, value === true ? "1" : value) : now.searchParams.delete(key);
+      history.replaceState(null, "", now);
+      near.clear();
+      plots.forEach((el) => el.dispatchEvent(new Event("whole")));
+      paintAll();
+    });
+  document.addEventListener("live", load);
+  load();
+}
+
+for (const box of document.querySelectorAll(".charts[data-runs]")) curves(box);
