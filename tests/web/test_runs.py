@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 
+from drivetrain.tracking.model import Line, Metric, Owner
 from tests.web.conftest import Site
+
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 
 
 def three(site: Site) -> list[str]:
@@ -36,3 +41,49 @@ def test_a_run_that_is_not_there_is_said_to_be_missing(site: Site) -> None:
 def test_a_part_of_a_curve_is_asked_for_by_steps(site: Site) -> None:
     (run,) = site.get(f"/data/runs?run={site.made['run1']}&key=accuracy&from=10&to=19").json()["runs"]
     assert [step for step, _, _ in run["series"]["accuracy"]] == list(range(10, 20))
+
+
+def rich(site: Site) -> str:
+    """A run with media, a console and system metrics."""
+    tracking, ctx = site.stage.tracking, site.stage.ctx
+    run = tracking.create_run(ctx, "0", name="rich")
+    files = {
+        "media/images/seen.png": PIXEL,
+        "media/html/page.html": b"<script>document.title = 'run'</script><b>bold</b>",
+        "media/table/rows.table.json": json.dumps({"columns": ["word", "n"], "data": [["<b>evil</b>", 1]]}).encode(),
+    }
+    for path, body in files.items():
+        tracking.put_artifact(ctx, Owner.run, run.id, path, tracking.blobs.put([body]))
+    row = {
+        "_step": 3,
+        "picture": {"_type": "image-file", "path": "media/images/seen.png", "caption": "what it saw"},
+        "page": {"_type": "html-file", "path": "media/html/page.html"},
+        "rows": {"_type": "table-file", "path": "media/table/rows.table.json"},
+        "weights": {"_type": "histogram", "values": [1, 4, 2], "packedBins": {"min": 0.0, "size": 0.5, "count": 3}},
+    }
+    tracking.stream(
+        ctx,
+        run.id,
+        rows=[json.dumps(row)],
+        lines=[Line(0, "", "", "epoch 1 <b>"), Line(1, "error", "", "a warning")],
+    )
+    tracking.log_batch(ctx, run.id, metrics=[Metric("system/cpu", 40.0 + step, 1000 * step, step) for step in range(5)])
+    return run.id
+
+
+def test_what_a_run_logged_beside_numbers_is_shown(site: Site) -> None:
+    run = rich(site)
+    text = site.get(f"/runs/{run}").text
+    assert f'src="/media/{run}/media/images/seen.png"' in text and "what it saw" in text
+    assert 'sandbox="allow-scripts"' in text and "0.5 to 1: 4" in text
+    assert "&lt;b&gt;evil&lt;/b&gt;" in text and "epoch 1 &lt;b&gt;" in text and "<b>" not in text
+    assert "System metrics" in text and 'data-key="system/cpu"' in text
+
+
+def test_a_document_of_a_run_is_in_a_sandbox(site: Site) -> None:
+    run = rich(site)
+    answer = site.get(f"/media/{run}/media/html/page.html")
+    assert answer.headers["content-security-policy"].startswith("sandbox allow-scripts; default-src 'none'")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert site.get(f"/media/{run}/media/table/rows.table.json").status_code == 400
+    assert site.get(f"/media/{run}/media/none.png").status_code == 404

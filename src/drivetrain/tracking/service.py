@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from drivetrain.tracking.details import Details
+from drivetrain.tracking.media import Media
 
 
-class Tracking(Details):
+class Tracking(Media):
     """Experiments, runs, metrics, inputs, artifacts and logged models, on one database and one blob store. Thread-safe.
 
     Each group of verbs has its module, and stands on the one before it: experiments, runs, metrics, inputs, artifacts, logged
-    models, details.
+    models, details, media.
     """

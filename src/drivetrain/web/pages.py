@@ -22,6 +22,7 @@ from drivetrain.web import (
     live,
     models,
     overview,
+    panels,
     playground,
     quality,
     reference,
@@ -48,7 +49,22 @@ def routes(services: Services, stopping: Callable[[], bool] = lambda: False) -> 
     router.include_router(assets.routes(files))
     # Names of deployments may hold slashes: what is below one comes before it.
     sides = (rollouts, alerts, drift, quality, retraining, checklist)
-    for part in (signin, overview, compare, runs, models, *sides, deployments, requests, playground, keys, reference, links, search):
+    for part in (
+        signin,
+        overview,
+        compare,
+        runs,
+        panels,
+        models,
+        *sides,
+        deployments,
+        requests,
+        playground,
+        keys,
+        reference,
+        links,
+        search,
+    ):
         router.include_router(part.routes(services, pages))
     router.include_router(live.routes(services, pages, stopping))
     return router

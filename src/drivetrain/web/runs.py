@@ -15,7 +15,7 @@ from drivetrain.identity.model import Context
 from drivetrain.registry.model import Clause
 from drivetrain.store.ids import now_ms
 from drivetrain.tracking.model import Owner, Run
-from drivetrain.web import models, runtable
+from drivetrain.web import models, panels, runtable
 from drivetrain.web.render import HEADERS, Pages, viewer
 from drivetrain.web.runtable import Shape
 from drivetrain.web.services import Services
@@ -25,6 +25,7 @@ from drivetrain.web.views import FileRow, MetricRow, Pair, RunPage, RunRow, Runs
 Viewer = Annotated[Context, Depends(viewer)]
 PAGE = 100
 MOST_POINTS = 1000
+SYSTEM = "system/"
 _STATES = {
     "RUNNING": State("Running", "busy"),
     "SCHEDULED": State("Scheduled", "idle"),
@@ -113,7 +114,7 @@ def view(services: Services, ctx: Context, run_id: str) -> RunPage:
     neighbours = services.tracking.search_runs(ctx, [run.experiment_id], limit=20).items
     differs = runtable.differing(run, neighbours)
     files = services.tracking.manifest(ctx, Owner.run, run.id)
-    metrics = [MetricRow(key, metric.value, metric.step) for key, metric in sorted(run.metrics.items())]
+    metrics = [MetricRow(key, metric.value, metric.step) for key, metric in sorted(run.metrics.items()) if not key.startswith(SYSTEM)]
     return RunPage(
         id=run.id,
         name=run.name,
@@ -136,6 +137,9 @@ def view(services: Services, ctx: Context, run_id: str) -> RunPage:
         drawing=draw(services, ctx, run),
         neighbours=max(0, len(neighbours) - 1),
         note=run.tags.get("mlflow.note.content", ""),
+        system=sorted(key for key in run.metrics if key.startswith(SYSTEM))[:48],
+        panels=panels.panels(services, ctx, run.id, files),
+        console=panels.lines(services, ctx, run.id),
     )
 
 

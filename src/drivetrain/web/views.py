@@ -11,6 +11,8 @@ from markupsafe import Markup
 from drivetrain.web.svg import Drawing
 
 if TYPE_CHECKING:
+    from drivetrain.tracking.model import Line
+    from drivetrain.web.panels import Panel
     from drivetrain.web.views_monitoring import AlertRow
     from drivetrain.web.views_rollout import RolloutRow, StartForm
 
@@ -181,6 +183,9 @@ class RunPage:
     drawing: Drawing | None
     neighbours: int
     note: str = ""
+    system: Sequence[str] = ()
+    panels: Sequence[Panel] = ()
+    console: Sequence[Line] = ()
 
 
 # --- models

@@ -119,4 +119,8 @@ export function curves(box) {
   load();
 }
 
-for (const box of document.querySelectorAll(".charts[data-runs]")) curves(box);
+for (const box of document.querySelectorAll(".charts[data-runs]")) {
+  const folded = box.closest("details:not([open])");
+  if (folded) folded.addEventListener("toggle", () => curves(box), { once: true });
+  else curves(box);
+}
