@@ -4,6 +4,8 @@
 
     client = dt.Client()                     # the server that DRIVETRAIN_URL names, or the one on this machine
     client.chat("smollm2", "Say hello.")
+    with dt.init("experiment") as run:       # log a training: see docs/how-to/track.md
+        run.log({"loss": 0.1})
     dt.log_profile(train, target="label")    # within mlflow.start_run(): what drift is measured against later
 
 Names are loaded when they are first used, so that the import costs nothing.
@@ -16,11 +18,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from drivetrain.client import Client
     from drivetrain.client.profile import log_profile
+    from drivetrain.client.sdk import Run, init, log, runs
     from drivetrain.errors import DrivetrainError
 
     __version__: str
 
-__all__ = ["Client", "DrivetrainError", "__version__", "log_profile"]
+__all__ = ["Client", "DrivetrainError", "Run", "__version__", "init", "log", "log_profile", "runs"]
 
 
 def __getattr__(name: str) -> object:
@@ -32,6 +35,10 @@ def __getattr__(name: str) -> object:
         from drivetrain.client import Client
 
         return Client
+    if name in ("Run", "init", "log", "runs"):
+        from drivetrain.client import sdk
+
+        return getattr(sdk, name)
     if name == "log_profile":
         from drivetrain.client.profile import log_profile
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -62,6 +63,26 @@ def show(run: Annotated[str, typer.Argument(help="Id of the run.", metavar="RUN_
         emit(found)
     else:
         console().print_json(data=found)
+
+
+@app.command()
+def sync(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A run's folder, or one of such folders; default: where dt.init keeps them.")
+    ] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Send what runs have logged and the server does not have yet: after a crash, or offline."""
+    from drivetrain.client.sdk import sender, spool
+
+    waiting = spool.folders(folder or spool.outbox())
+    done = [(str(one), sender.send(one, follow=False)) for one in waiting]
+    if as_json:
+        emit([{"folder": one, "complete": complete} for one, complete in done])
+        return
+    empty = "Nothing waits to be sent."
+    lines = [(one, "sent" if complete else "its training or its sender still runs") for one, complete in done]
+    output.rows(output.table("run", "state"), lines, empty=empty)
 
 
 def _few(metrics: dict[str, Any], most: int = 3) -> str:

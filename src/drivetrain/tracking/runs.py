@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ from drivetrain.tracking.reading import RUN_NAME, USER
 from drivetrain.tracking.rows import to_token
 from drivetrain.tracking.runnames import random_name
 
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+
 
 class Runs(Experiments):
     def create_run(
@@ -30,8 +33,10 @@ class Runs(Experiments):
         user: str | None = None,
         start_ms: int | None = None,
         tags: Mapping[str, str] | None = None,
+        run_id: str | None = None,
     ) -> Run:
-        """Begin a run. Its name is kept as a tag too; without one it gets a random name."""
+        """Begin a run. Its name is kept as a tag too; without one it gets a random name. With a `run_id` of its client's choice
+        (32 hex digits), the same again finds the run that it made."""
         ctx.require(Scope.write)
         tags = dict(checks.tags(tags or {}))
         tagged = tags.get(RUN_NAME)
@@ -41,7 +46,9 @@ class Runs(Experiments):
         user = user or tags.get(USER) or ctx.user_name
         if experiment_id == "0":
             self._ready(ctx)
-        run_id = uuid7()
+        if run_id is not None and not _RUN_ID.fullmatch(run_id):
+            raise Invalid(f"{checks.shown(run_id)} cannot be the id of a run: choose 32 lower-case hex digits.", param="run_id")
+        chosen, run_id = run_id is not None, run_id or uuid7()
         now = now_ms()
         row = {
             "id": run_id,
@@ -54,6 +61,8 @@ class Runs(Experiments):
             "created_ms": now,
         }
         with self.db.write() as c:
+            if chosen and c.scalar(sa.select(t.runs.c.id).where(t.runs.c.id == run_id)) is not None:
+                return reading.runs(c, [self._run(c, ctx, run_id)])[0]
             experiment = self._experiment(c, ctx, experiment_id, writable=True)
             c.execute(t.runs.insert().values(**row, experiment_uid=experiment.uid))
             c.execute(t.run_tags.insert(), [{"run_id": run_id, "key": k, "value": v} for k, v in tags.items()])

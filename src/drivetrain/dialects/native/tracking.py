@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Annotated, Any, Literal
 
@@ -38,6 +39,8 @@ class RunChange(BaseModel):
     status: Literal["RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED"] | None = None
     end_ms: int | None = None
     name: str | None = None
+    config: dict[str, Any] | None = Field(None, description="Nested; it replaces the params that an earlier config made")
+    summary: dict[str, Any] | None = None
 
 
 class NewPoint(BaseModel):
@@ -95,12 +98,20 @@ def _runs(api: APIRouter, tracking: Tracking) -> None:
 
     @api.post("/runs", status_code=201)
     def create(ctx: Asking, new: NewRun) -> dict[str, Any]:
-        try:
-            experiment = _named(tracking, ctx, new.experiment)
-        except NotFound:
-            experiment = tracking.create_experiment(ctx, new.experiment)
+        experiment = _found_or_made(tracking, ctx, new.experiment)
         made = tracking.create_run(ctx, experiment.id, name=new.name, tags=new.tags, start_ms=new.start_ms)
         return _run(made, experiment.name)
+
+    @api.put("/runs/{run_id}")
+    def ensure(ctx: Asking, run_id: str, new: NewRun) -> dict[str, Any]:
+        """Create a run under an id of one's own choice, 32 hex digits. The same again finds it as it is."""
+        experiment = _found_or_made(tracking, ctx, new.experiment)
+        return _run(tracking.create_run(ctx, experiment.id, name=new.name, tags=new.tags, start_ms=new.start_ms, run_id=run_id))
+
+    @api.post("/runs/{run_id}/heartbeat")
+    def heartbeat(ctx: Asking, run_id: str) -> dict[str, Any]:
+        """Say that the run's client is there. A run that has beaten and then falls silent for some minutes is FAILED."""
+        return {"stop": tracking.stream(ctx, run_id)}
 
     @api.get("/runs/{run_id}")
     def one(ctx: Asking, run_id: str) -> dict[str, Any]:
@@ -124,6 +135,9 @@ def _runs(api: APIRouter, tracking: Tracking) -> None:
     @api.patch("/runs/{run_id}")
     def change(ctx: Asking, run_id: str, new: RunChange) -> dict[str, Any]:
         tracking.update_run(ctx, run_id, status=new.status, end_ms=new.end_ms, name=new.name)
+        if new.config is not None or new.summary is not None:
+            config = None if new.config is None else json.dumps({key: {"value": value} for key, value in new.config.items()})
+            tracking.describe(ctx, run_id, config=config, summary=None if new.summary is None else json.dumps(new.summary))
         return _run(tracking.get_run(ctx, run_id))
 
     @api.delete("/runs/{run_id}")
@@ -189,6 +203,13 @@ class _File(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._request.respond_blob(self._tracking.blobs, self._sha256, name=self._name)
+
+
+def _found_or_made(tracking: Tracking, ctx: Context, experiment: str) -> Experiment:
+    try:
+        return _named(tracking, ctx, experiment)
+    except NotFound:
+        return tracking.create_experiment(ctx, experiment)
 
 
 def _named(tracking: Tracking, ctx: Context, experiment: str) -> Experiment:

@@ -1,0 +1,105 @@
+"""Runs logged with `drivetrain.init`: processes are killed, servers are gone, and nothing that reached the folder is lost or doubled."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from drivetrain.client.sdk import spool
+from tests.conftest import Server, wait_for
+
+pytestmark = pytest.mark.slow
+
+TRAIN = """
+import os, sys, time
+import drivetrain as dt
+run = dt.init("sdk", config={"lr": 0.1, "net": {"layers": 2}}, tags=["first"], mode=sys.argv[1])
+print(run.id, flush=True)
+run.log({"bad": "text", "worse": object(), "nan": float("nan")})
+run.log(None)
+for step in range(500):
+    run.log({"loss": step}, step=step)
+if sys.argv[2] == "hang":
+    time.sleep(0.5)
+    print("logged", flush=True)
+    time.sleep(600)
+run.summary["best"] = 7
+run.finish()
+"""
+
+
+def environ(home: Path, url: str) -> dict[str, str]:
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("DRIVETRAIN_")}
+    return clean | {"DRIVETRAIN_HOME": str(home), "DRIVETRAIN_URL": url}
+
+
+def train(home: Path, url: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", TRAIN, *arguments], env=environ(home, url), stdout=subprocess.PIPE, text=True)
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def steps(url: str, run: str) -> list[float]:
+    answer = httpx.get(f"{url}/api/v1/runs/{run}/metrics/loss")
+    return [point[2] for point in answer.json()["points"]] if answer.status_code == 200 else []
+
+
+def sync(home: Path, url: str) -> None:
+    subprocess.run([sys.executable, "-m", "drivetrain.cli.main", "runs", "sync"], env=environ(home, url), check=True, capture_output=True)
+
+
+def test_a_run_is_logged(server: Server, tmp_path: Path) -> None:
+    with train(tmp_path, server.url, "online", "end") as process:
+        run = first_line(process)
+        assert process.wait(60) == 0
+    wait_for(lambda: not spool.folders(tmp_path / "outbox"))
+    shown = httpx.get(f"{server.url}/api/v1/runs/{run}").json()
+    assert shown["status"] == "FINISHED" and shown["params"] == {"lr": "0.1", "net.layers": "2"}
+    assert shown["metrics"]["nan"] == "NaN" and "bad" not in shown["metrics"] and shown["metrics"]["best"] == 7
+    assert "wandb.tag.first" in shown["tags"] and shown["tags"]["drivetrain.python"]
+    assert steps(server.url, run) == list(range(500))
+    again = httpx.put(f"{server.url}/api/v1/runs/{run}", json={"experiment": "sdk"})
+    assert again.json()["id"] == run and httpx.put(f"{server.url}/api/v1/runs/x", json={}).status_code == 400
+
+
+def test_a_killed_training_is_shown_as_failed(server: Server, tmp_path: Path) -> None:
+    with train(tmp_path, server.url, "online", "hang") as process:
+        run = first_line(process)
+        assert first_line(process) == "logged"
+        process.kill()
+    wait_for(lambda: httpx.get(f"{server.url}/api/v1/runs/{run}").json().get("status") == "FAILED")
+    assert steps(server.url, run) == list(range(500))
+
+
+def test_a_killed_sender_and_a_dead_server_lose_nothing(new_server: Callable[..., Server], tmp_path: Path) -> None:
+    server = new_server()
+    server.stop()
+    with train(tmp_path / "client", server.url, "online", "hang") as process:
+        run = first_line(process)
+        assert first_line(process) == "logged"
+        for sender in psutil.Process(process.pid).children():
+            sender.kill()
+        process.kill()
+    server.start()
+    for _ in range(2):
+        sync(tmp_path / "client", server.url)
+    assert steps(server.url, run) == list(range(500)) and not spool.folders(tmp_path / "client" / "outbox")
+
+
+def test_offline_then_sync(server: Server, tmp_path: Path) -> None:
+    with train(tmp_path, "http://127.0.0.1:9", "offline", "end") as process:
+        run = first_line(process)
+        assert process.wait(60) == 0
+    sync(tmp_path, server.url)
+    assert steps(server.url, run) == list(range(500))
+    assert httpx.get(f"{server.url}/api/v1/runs/{run}").json()["status"] == "FINISHED"
