@@ -329,3 +329,17 @@ def test_runs_are_compared_and_looked_at_from_near(tab: Tab, site: Site) -> None
         tab.page.mouse.wheel(0, -300)
     tab.page.keyboard.up("Control")
     expect(tab.page.locator("#charts[data-range]")).to_be_visible()
+
+
+def test_a_column_is_found_by_its_name_and_chosen_runs_show_their_colour(tab: Tab, site: Site) -> None:
+    tab.page.goto("/runs?experiment=1")
+    tab.page.locator("details.menu summary", has_text="Columns").click()
+    tab.page.get_by_label("Find a column").fill("seed")
+    expect(tab.page.locator(".pop label:visible")).to_have_count(1)
+    run = site.made["run1"]
+    tab.page.keyboard.press("Escape")
+    tab.page.goto(f"/runs?experiment=1&pick={run}")
+    key = tab.page.locator(f".key[data-run='{run}']")
+    expect(key).to_have_attribute("data-c", re.compile(r"\d"))
+    tab.page.goto("/runs?filter=accuracy+is+good")
+    expect(tab.page.get_by_role("alert")).to_be_visible()

@@ -16,6 +16,7 @@ from drivetrain.registry.model import Clause
 from drivetrain.store.ids import now_ms
 from drivetrain.tracking.model import Owner, Run
 from drivetrain.web import models, panels, runtable
+from drivetrain.web.format import colours
 from drivetrain.web.render import HEADERS, Pages, viewer
 from drivetrain.web.runtable import Shape
 from drivetrain.web.services import Services
@@ -220,7 +221,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         path = [("Runs", "/runs")]
         if experiment:
             path.append((dict(shown.experiments).get(experiment, experiment), f"/runs?experiment={quote(experiment)}"))
-        return pages.page(request, "runs.html", path=path, view=shown, shape=shape)
+        return pages.page(request, "runs.html", path=path, view=shown, shape=shape, colours=colours(sorted(shape.picked)))
 
     @router.get("/experiments/{experiment_id}")
     def experiment_page(experiment_id: str) -> Response:

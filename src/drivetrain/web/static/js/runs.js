@@ -22,8 +22,17 @@ if (table) {
       form.append(input);
     }
   };
+  // A chosen run has its curve's colour in the table too.
+  const mark = (runs) => {
+    const colours = coloursOf([...runs].sort());
+    for (const key of table.querySelectorAll("[data-run]")) {
+      if (colours.has(key.dataset.run)) key.dataset.c = colours.get(key.dataset.run);
+      else delete key.dataset.c;
+    }
+  };
   const load = async () => {
     const runs = picked();
+    mark(runs);
     table.classList.toggle("picked", runs.length > 0);
     document.getElementById("compare").href = `/runs/compare?ids=${runs.join(",")}`;
     if (!runs.length || !metric.value) return;
@@ -61,6 +70,11 @@ if (table) {
     } else if (event.target === metric || event.target === weight) {
       load();
     }
+  });
+  document.addEventListener("swapped", () => mark(picked()));
+  document.getElementById("find-column").addEventListener("input", (event) => {
+    const wanted = event.target.value.trim().toLowerCase();
+    for (const one of form.querySelectorAll(".pop label")) one.hidden = !one.querySelector("input").value.toLowerCase().includes(wanted);
   });
   document.addEventListener("live", load);
   load();
