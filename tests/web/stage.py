@@ -37,6 +37,7 @@ from drivetrain.store.sql import Database
 from drivetrain.tracking.feedback import Feedback
 from drivetrain.tracking.model import Dataset, Input, Metric, Owner
 from drivetrain.tracking.service import Tracking
+from drivetrain.training.sweeps.service import Sweeps
 from drivetrain.web import pages
 from drivetrain.wire.door import Door
 from drivetrain.wire.who import Who
@@ -72,6 +73,7 @@ class Stage:
     identity: Identity
     registry: Registry
     tracking: Tracking
+    sweeps: Sweeps
     serving: Serving
     events: Events
     jobs: Jobs
@@ -108,6 +110,7 @@ class Stage:
             identity=identity,
             registry=registry,
             tracking=tracking,
+            sweeps=Sweeps(db, tracking),
             serving=serving,
             events=events,
             jobs=jobs,

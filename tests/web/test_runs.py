@@ -87,3 +87,15 @@ def test_a_document_of_a_run_is_in_a_sandbox(site: Site) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert site.get(f"/media/{run}/media/table/rows.table.json").status_code == 400
     assert site.get(f"/media/{run}/media/none.png").status_code == 404
+
+
+def test_a_sweep_shows_its_runs_and_its_best(site: Site) -> None:
+    sweeps, ctx = site.stage.sweeps, site.stage.ctx
+    config = "method: grid\nmetric: {name: loss, goal: minimize}\nparameters: {lr: {values: [0.1, 0.01]}}\n"
+    sweep = sweeps.create(ctx, "0", config)
+    assert "No run has been handed out yet" in site.get(f"/sweeps/{sweep.name}").text
+    agent = sweeps.join(ctx, sweep.name, "here")
+    assert sweeps.heartbeat(ctx, agent.id, [])
+    assert "lr" in site.get(f"/sweeps/{sweep.name}").text
+    assert site.get(f"/data/sweeps/{sweep.name}").json()["keys"] == ["params.lr", "metrics.loss"]
+    assert site.get("/sweeps/nothing").status_code == 404

@@ -32,6 +32,7 @@ from drivetrain.web import (
     runs,
     search,
     signin,
+    sweeps,
 )
 from drivetrain.web.assets import Assets
 from drivetrain.web.render import Pages
@@ -55,6 +56,7 @@ def routes(services: Services, stopping: Callable[[], bool] = lambda: False) -> 
         compare,
         runs,
         panels,
+        sweeps,
         models,
         *sides,
         deployments,

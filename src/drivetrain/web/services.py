@@ -19,6 +19,7 @@ from drivetrain.serving.service import Serving
 from drivetrain.store.events import Events
 from drivetrain.store.home import Home
 from drivetrain.tracking.service import Tracking
+from drivetrain.training.sweeps.service import Sweeps
 
 
 class Services(Protocol):
@@ -32,6 +33,8 @@ class Services(Protocol):
     def registry(self) -> Registry: ...
     @property
     def tracking(self) -> Tracking: ...
+    @property
+    def sweeps(self) -> Sweeps: ...
     @property
     def serving(self) -> Serving: ...
     @property
