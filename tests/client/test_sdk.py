@@ -24,6 +24,12 @@ run = dt.init("sdk", config={"lr": 0.1, "net": {"layers": 2}}, tags=["first"], m
 print(run.id, flush=True)
 run.log({"bad": "text", "worse": object(), "nan": float("nan")})
 run.log(None)
+run.log({"huge": 10**5000, "large": 10**30}, step=0)
+run.log({"loss": 1}, step=10**5000)
+if os.fork() == 0:
+    run.log({"loss": -1}, step=0)
+    sys.exit(0)
+os.wait()
 for step in range(500):
     run.log({"loss": step}, step=step)
 if sys.argv[2] == "hang":
@@ -65,7 +71,8 @@ def test_a_run_is_logged(server: Server, tmp_path: Path) -> None:
     wait_for(lambda: not spool.folders(tmp_path / "outbox"))
     shown = httpx.get(f"{server.url}/api/v1/runs/{run}").json()
     assert shown["status"] == "FINISHED" and shown["params"] == {"lr": "0.1", "net.layers": "2"}
-    assert shown["metrics"]["nan"] == "NaN" and "bad" not in shown["metrics"] and shown["metrics"]["best"] == 7
+    assert shown["metrics"]["nan"] == "NaN" and not {"bad", "huge"} & shown["metrics"].keys() and shown["metrics"]["large"] == 1e30
+    assert shown["metrics"]["best"] == 7
     assert "wandb.tag.first" in shown["tags"] and shown["tags"]["drivetrain.python"]
     assert steps(server.url, run) == list(range(500))
     again = httpx.put(f"{server.url}/api/v1/runs/{run}", json={"experiment": "sdk"})

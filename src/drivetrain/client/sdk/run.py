@@ -151,7 +151,12 @@ class Run:
             while self._buffer and len(records) < MAX_BUFFER:
                 kind, step, now, values = self._buffer.popleft()
                 if kind == "m":
-                    kept = {_key(str(key)): value for key, value in values.items() if value is not None}
+                    if step.bit_length() > 63:
+                        self._spoilt()
+                        continue
+                    # An integer that no JSON number holds would spoil the whole batch.
+                    numbers = {key: _number(v) if type(v) is int and v.bit_length() > 63 else v for key, v in values.items()}
+                    kept = {_key(str(key)): value for key, value in numbers.items() if value is not None}
                     for _ in range(len(values) - len(kept)):
                         self._spoilt()
                     values = kept
