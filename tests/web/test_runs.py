@@ -98,4 +98,5 @@ def test_a_sweep_shows_its_runs_and_its_best(site: Site) -> None:
     assert sweeps.heartbeat(ctx, agent.id, [])
     assert "lr" in site.get(f"/sweeps/{sweep.name}").text
     assert site.get(f"/data/sweeps/{sweep.name}").json()["keys"] == ["params.lr", "metrics.loss"]
+    assert site.get(f"/data/sweeps/{sweep.name}/importance").status_code == 200
     assert site.get("/sweeps/nothing").status_code == 404

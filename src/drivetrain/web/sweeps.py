@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -59,6 +59,11 @@ def routes(services: Services, pages: Pages) -> APIRouter:
     @router.get("/data/sweeps/{sweep}")
     def data(ctx: Viewer, sweep: str) -> Response:
         body = json.dumps(plotted(view(services, ctx, sweep)), allow_nan=False)
+        return Response(body, media_type="application/json", headers=HEADERS)
+
+    @router.get("/data/sweeps/{sweep}/importance")
+    def importance(ctx: Viewer, sweep: str) -> Response:
+        body = json.dumps({"parameters": [asdict(one) for one in services.sweeps.importance(ctx, sweep)]})
         return Response(body, media_type="application/json", headers=HEADERS)
 
     return router

@@ -8,7 +8,7 @@ if (box) {
   const data = await (await fetch(`/data/sweeps/${sweep}`)).json();
   draw(document.getElementById("best"), { series: [{ name: data.metric, colour: 0, points: data.best, step: "end" }], xName: "run", empty: "No run has a value yet." });
   parallel(document.getElementById("parallel"), data.runs, data.keys, coloursOf(data.runs.map((run) => run.id)));
-  const answer = await fetch(`/api/v1/sweeps/${sweep}/importance`);
+  const answer = await fetch(`/data/sweeps/${sweep}/importance`);
   const found = answer.ok ? (await answer.json()).parameters : [];
   const lines = found.map((one) => {
     const line = document.createElement("div");
