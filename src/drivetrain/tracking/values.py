@@ -33,10 +33,10 @@ def parse_object(text: str, what: str) -> Json:
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """(dotted key, leaf) of each leaf; empty objects are leaves."""
+    """(dotted key, leaf) of each leaf. Empty objects are leaves, and so are objects with a `_type`: media are not taken apart."""
     for key, value in nested.items():
         name = f"{prefix}{key}"
-        if isinstance(value, dict) and value and depth < MAX_DEPTH:
+        if isinstance(value, dict) and value and "_type" not in value and depth < MAX_DEPTH:
             yield from flat(value, f"{name}.", depth + 1)
         else:
             yield name, value
@@ -73,10 +73,10 @@ def is_number(value: Any) -> TypeGuard[int | float]:
 
 
 def split_row(row: Mapping[str, Any]) -> tuple[dict[str, float], Json]:
-    """(numbers, rest) of a row: the numbers become points, the rest stays as it is. Objects with a `_type` (media) are not taken apart."""
+    """(numbers, rest) of a row: the numbers become points, the rest stays as it is."""
     numbers: dict[str, float] = {}
     rest: Json = {}
-    for key, value in _leaves(row):
+    for key, value in flat(row):
         key = key.replace("\x00", "")
         if key.startswith("_") or not is_number(value) or not key or len(key) > checks.MAX_KEY:
             rest[key] = value
@@ -86,15 +86,6 @@ def split_row(row: Mapping[str, Any]) -> tuple[dict[str, float], Json]:
             with contextlib.suppress(OverflowError):
                 numbers[key] = float(value)
     return numbers, rest
-
-
-def _leaves(row: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    for key, value in row.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict) and value and "_type" not in value and depth < MAX_DEPTH:
-            yield from _leaves(value, f"{name}.", depth + 1)
-        else:
-            yield name, value
 
 
 def plain(value: float) -> float | int:
