@@ -101,7 +101,8 @@ def test_a_wrong_command_line_is_told_apart(nowhere: Drivetrain, arguments: list
 
 def test_env_prints_what_shells_read(nowhere: Drivetrain) -> None:
     exported = nowhere("env", "--json").ok().json
-    assert set(exported) == {"DRIVETRAIN_URL", "MLFLOW_TRACKING_URI", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OLLAMA_HOST"}
+    wandb = {"WANDB_BASE_URL", "WANDB_API_KEY"}
+    assert set(exported) == {"DRIVETRAIN_URL", "MLFLOW_TRACKING_URI", "OPENAI_BASE_URL", "OPENAI_API_KEY", "OLLAMA_HOST"} | wandb
     assert re.fullmatch(r"dt-[A-Za-z0-9]{40}", exported["OPENAI_API_KEY"])
     posix = dict(shlex.split(line)[1].split("=", 1) for line in nowhere("env").ok().out.splitlines())
     fish = dict(line.removeprefix("set -gx ").rstrip(";").split(" ", 1) for line in nowhere("env", "--shell", "fish").ok().out.splitlines())
