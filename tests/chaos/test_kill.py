@@ -78,8 +78,9 @@ class Script:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.lines.append(line.split())
-            self._news.put(None)
+            if line.endswith("\n"):  # the last line of a process that is killed may be half a line
+                self.lines.append(line.split())
+                self._news.put(None)
 
     def acked(self) -> list[list[str]]:
         return [line[1:] for line in list(self.lines) if line[0] == "acked"]
