@@ -135,6 +135,12 @@ def _stretch(
     return list(rows), None
 
 
+def matching(plan: Plan, uids: Sequence[int], view: View, *, sqlite: bool) -> list[sa.ColumnElement[bool]]:
+    """Which rows of `runs` the conditions of a search are about; its order does not matter."""
+    where = [_one_of(_r.experiment_uid, uids), *(_condition(condition, sqlite) for condition in plan.conditions)]
+    return where if view is View.all else [*where, _r.lifecycle == view.value]
+
+
 def _one_of(column: sa.Column[Any], uids: Sequence[int]) -> sa.ColumnElement[bool]:
     # Equality, where it is one: then the index also gives the order.
     return column == uids[0] if len(uids) == 1 else column.in_(uids)

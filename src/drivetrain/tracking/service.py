@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from drivetrain.tracking.media import Media
+from drivetrain.tracking.views import Views
 
 
-class Tracking(Media):
+class Tracking(Views):
     """Experiments, runs, metrics, inputs, artifacts and logged models, on one database and one blob store. Thread-safe.
 
     Each group of verbs has its module, and stands on the one before it: experiments, runs, metrics, inputs, artifacts, logged
-    models, details, media.
+    models, details, media, groups, saved views.
     """
