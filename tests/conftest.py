@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -131,9 +132,9 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture
-def new_postgres(postgres_url: str) -> Iterator[Callable[[], str]]:
-    """Make an empty PostgreSQL database; its URL."""
+@contextmanager
+def postgres_databases(postgres_url: str) -> Iterator[Callable[[], str]]:
+    """Make empty databases, which are dropped at the end."""
     admin = sa.create_engine(sa.make_url(postgres_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     made: list[str] = []
 
@@ -149,6 +150,13 @@ def new_postgres(postgres_url: str) -> Iterator[Callable[[], str]]:
         for name in made:
             connection.execute(sa.text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
     admin.dispose()
+
+
+@pytest.fixture
+def new_postgres(postgres_url: str) -> Iterator[Callable[[], str]]:
+    """Make an empty PostgreSQL database; its URL."""
+    with postgres_databases(postgres_url) as new:
+        yield new
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -190,6 +198,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     it = Server(tmp_path_factory.mktemp("server") / "home").start()
     yield it
     it.stop()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def either_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for the tests of a module, which run twice: on SQLite and on PostgreSQL."""
+    home = tmp_path_factory.mktemp("server") / "home"
+    if request.param == "sqlite":
+        it = Server(home).start()
+        yield it
+        it.stop()
+        return
+    with postgres_databases(request.getfixturevalue("postgres_url")) as new:
+        it = Server(home, environ={"DRIVETRAIN_DATABASE_URL": new()}).start()
+        yield it
+        it.stop()
 
 
 @pytest.fixture(scope="session")

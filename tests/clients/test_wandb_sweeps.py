@@ -4,59 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.clients.scripts import cli
+from tests.clients.wandb_script import HEAD as PLAIN
+from tests.clients.wandb_script import command, script
 from tests.conftest import Server
 
 pytestmark = pytest.mark.slow
 
-HEAD = """
-import json, os, sys, time
-import wandb
+HEAD = (
+    PLAIN
+    + """
 from wandb.agents.pyagent import Agent
 Agent.HEARTBEAT_SLEEP_SECONDS = 0.2  # the client's own knob for tests: it is 5
-
-def done(**told):
-    print(json.dumps(told))
 """
+)
 
 
-def environment(server: Server, folder: Path) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("DRIVETRAIN_", "WANDB_"))}
-    return clean | {
-        "WANDB_BASE_URL": f"{server.url}/wandb",
-        "WANDB_API_KEY": "dt-" + "0" * 40,
-        "WANDB_DIR": str(folder),
-        "WANDB_CACHE_DIR": str(folder / "cache"),
-        "WANDB_CONFIG_DIR": str(folder / "config"),
-        "WANDB_DATA_DIR": str(folder / "data"),
-        "WANDB_PROJECT": folder.name,
-        "WANDB_CONSOLE": "off",
-        "WANDB_SILENT": "true",
-        "PYTHONWARNINGS": "ignore",
-    }
-
-
-def wandb(server: Server, script: str, folder: Path, *, timeout: float = 200, interrupted: bool = False) -> Any:
-    """Run the script; the last line it prints, as JSON. A run that is `interrupted` by its agent prints a traceback."""
-    done = subprocess.run(
-        [sys.executable, "-c", HEAD + textwrap.dedent(script)],
-        env=environment(server, folder),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-    assert interrupted or "Traceback" not in done.stderr, done.stderr
-    return json.loads(done.stdout.strip().splitlines()[-1])
+def wandb(server: Server, text: str, folder: Path, *, interrupted: bool = False) -> Any:
+    return script(server, text, folder, head=HEAD, interrupted=interrupted)
 
 
 def test_a_function_goes_through_a_grid_and_the_api_finds_the_best(server: Server, tmp_path: Path) -> None:
@@ -157,15 +128,9 @@ def test_both_command_lines(server: Server, tmp_path: Path) -> None:
         "program: train.py\nmethod: grid\nmetric:\n  name: loss\n  goal: minimize\nparameters:\n  lr:\n    values: [3, 1, 2]\n"
         'command: ["${interpreter}", "${program}", "${args}"]\n'
     )
-    environ = environment(server, tmp_path) | {"WANDB_SILENT": "false"}
-    # The agent starts its runs by the `python` that it finds.
-    environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
-
     def run(*arguments: str) -> str:
-        command = [sys.executable, "-m", "wandb", *arguments]
-        done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
+        # The agent starts its runs by the `python` that it finds.
+        return command(server, tmp_path, *arguments, PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
     said = run("sweep", "sweep.yaml")
     path = next(line.split("wandb agent ")[1].strip() for line in said.splitlines() if "wandb agent " in line)

@@ -271,7 +271,7 @@ def mutations(s: Services, ctx: Context) -> Resolvers:
     def alert(args: Json) -> Json:
         one = given(args)
         run = run_of(s, ctx, one.get("projectName"), str(one.get("runName") or ""))
-        severity = {"WARN": "warning", "ERROR": "critical"}.get(str(one.get("severity")), "info")
+        severity = {"WARN": "warn", "ERROR": "bad"}.get(str(one.get("severity")), "info")
         s.alert(ctx, run, severity, str(one.get("title") or "Alert of a run"), str(one.get("text") or ""))
         return {"success": True}
 
