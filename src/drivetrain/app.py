@@ -157,9 +157,9 @@ def mounts() -> list[str]:
     from drivetrain.dialects.mlflow import MLflow
     from drivetrain.dialects.ollama import Ollama
     from drivetrain.dialects.openai import OpenAI
-    from drivetrain.dialects.wandb import Wandb
+    from drivetrain.dialects.wandb import Telemetry, Wandb
 
-    found = [prefix for dialect in (OpenAI, Ollama, KServe, Invocations, MLflow, Wandb) for prefix in dialect.prefixes]
+    found = [prefix for dialect in (OpenAI, Ollama, KServe, Invocations, MLflow, Wandb, Telemetry) for prefix in dialect.prefixes]
     return sorted([*found, "/api/v1", "/health", "/metrics"])
 
 
@@ -287,7 +287,7 @@ def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog, who: Who) 
     from drivetrain.dialects.mlflow import MLflow
     from drivetrain.dialects.ollama import Ollama
     from drivetrain.dialects.openai import OpenAI
-    from drivetrain.dialects.wandb import Wandb
+    from drivetrain.dialects.wandb import Telemetry, Wandb
 
     async def enter(request_id: str, token: str | None, workspace: str) -> Context:
         return await who(request_id, token, workspace, None)
@@ -301,6 +301,7 @@ def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog, who: Who) 
         Invocations(gateway, server_version=number, max_body=most),
         MLflow(platform.tracking, platform.registry, max_body=most, max_upload=platform.settings.upload_max_bytes),
         Wandb(_wandb_services(platform), enter, max_body=most, max_upload=platform.settings.upload_max_bytes),
+        Telemetry(),
     ]
 
 
@@ -347,6 +348,7 @@ def _fastapi(
         jobs,
         lineage,
         monitors,
+        portable,
         registry,
         retraining,
         rollouts,
@@ -378,6 +380,7 @@ def _fastapi(
         jobs.router(platform.jobs, platform.home.logs),
         lineage.router(platform.lineages, platform.provenances),
         tracking.router(platform.tracking, platform.settings),
+        portable.router(platform.tracking, platform.settings),
         sweeps.router(platform.sweeps),
         pages.routes(platform, stopping),
     ):

@@ -265,7 +265,10 @@ def test_how_a_script_ends_is_how_its_run_ends(either_server: Server, tmp_path: 
 
 
 def test_a_wrong_key_fails_at_once(new_server: Callable[..., Server], tmp_path: Path) -> None:
-    server = new_server(environ={"DRIVETRAIN_AUTH": "keys"})
+    server = new_server()
+    with httpx.Client(base_url=server.url, headers={"authorization": f"Bearer {server.token}"}) as admin:
+        key = admin.post("/api/v1/keys", json={"name": "ann", "scopes": ["read", "write", "invoke", "admin"]}).json()["secret"]
+        assert admin.put("/api/v1/auth", json={"auth": "keys"}).status_code == 200
     told = script(
         server,
         """
@@ -278,5 +281,5 @@ def test_a_wrong_key_fails_at_once(new_server: Callable[..., Server], tmp_path: 
         interrupted=True,
     )
     assert "key" in told["said"].lower()
-    good = script(server, "with wandb.init() as run:\n    run.log({'x': 1})\ndone(entity=run.entity)", tmp_path, WANDB_API_KEY=server.token)
+    good = script(server, "with wandb.init() as run:\n    run.log({'x': 1})\ndone(entity=run.entity)", tmp_path, WANDB_API_KEY=key)
     assert good["entity"] == "default"

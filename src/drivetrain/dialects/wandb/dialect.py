@@ -8,7 +8,7 @@
 | `/storage/…`, `/artifactsV2/…` | artifacts' files: see artifact_files.py |
 | `GET /{entity}/{project}[/runs/{run}]` | to the dashboard |
 
-Telemetry gets 404, which switches it off. Registry, reports, automations, launch and rewinding runs are not served.
+Registry, reports, automations, launch and rewinding runs are not served.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Wandb:
             await self._run_file(request, services, parts[2], parts[3])
         elif await artifact_files.handle(request, services, request.path):
             pass
-        elif method in ("GET", "HEAD") and parts[0] not in ("sdk", "files", "storage", "artifactsV2", "artifacts", "oidc"):
+        elif method in ("GET", "HEAD") and parts[0] not in ("files", "storage", "artifactsV2", "artifacts", "oidc"):
             await self._link(request, services, parts)
         else:
             raise NotFound(f"This server does not serve {method} {request.path[:200]!r} of wandb's API.")
@@ -145,6 +145,23 @@ class Wandb:
             experiment = await run_sync(services.tracking.find_experiment, request.context, parts[1])
             target = f"/runs?experiment={experiment.id}"
         await request.respond(302, b"", "text/plain", [("location", target)])
+
+
+class Telemetry:
+    """What the client would tell its makers: 404, whoever asks, switches it off. It asks without a key, and complains of a 401."""
+
+    name = "wandb"
+    prefixes: tuple[str, ...] = ("/wandb/sdk",)
+    hot = False
+
+    def token(self, request: Request) -> str | None:
+        return None
+
+    def error(self, error: DrivetrainError, request_id: str) -> tuple[int, bytes, str]:
+        return 404, b"{}", "application/json"
+
+    async def handle(self, request: Request) -> None:
+        raise NotFound("This server wants no telemetry.")
 
 
 @lru_cache(maxsize=256)
