@@ -179,7 +179,7 @@ def _artifacts(api: APIRouter, tracking: Tracking, settings: Settings) -> None:
     def download(ctx: Asking, request: Request, run_id: str, path: str) -> Response:
         """One file; ranges are served."""
         found = tracking.get_artifact(ctx, Owner.run, run_id, path)
-        return _File(tracking, request.scope["state"]["request"], found.sha256, path)
+        return File(tracking, request.scope["state"]["request"], found.sha256, path)
 
     @api.put("/runs/{run_id}/artifacts/{path:path}", status_code=201, openapi_extra=RAW_BODY)
     async def upload(ctx: Asking, request: Request, run_id: str, path: str) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def _artifacts(api: APIRouter, tracking: Tracking, settings: Settings) -> None:
         return {"path": path, "sha256": blob.sha256, "size": blob.size}
 
 
-class _File(Response):
+class File(Response):
     """A blob, sent by the request that it answers."""
 
     def __init__(self, tracking: Tracking, request: WireRequest, sha256: str, path: str) -> None:

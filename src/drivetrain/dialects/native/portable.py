@@ -1,0 +1,145 @@
+"""Runs on the move: everything of a run to read it out, and everything to bring one in. `drivetrain runs export` and `import` use these.
+
+Points go by columns, rows as JSON texts: NaN may stand in those, and in the record of a run.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from drivetrain.config import Settings
+from drivetrain.dialects.native.tracking import File
+from drivetrain.identity.model import Context
+from drivetrain.tracking.model import Line, Owner
+from drivetrain.tracking.records import ModelRecord, RunRecord, Series, convert
+from drivetrain.tracking.service import Tracking
+from drivetrain.tracking.transfer_in import Transfers
+from drivetrain.tracking.transfer_out import MAX_POINTS
+from drivetrain.wire.fastapi import RAW_BODY, Asking
+from drivetrain.wire.request import Request as WireRequest
+from drivetrain.wire.request import run_sync
+
+MAX_DATA = 64 << 20
+
+
+class NewImport(BaseModel):
+    digest: str
+    record: dict[str, Any]
+
+
+class NewModel(BaseModel):
+    record: dict[str, Any]
+
+
+class Finished(BaseModel):
+    digest: str
+    lifecycle: str = "active"
+
+
+class Data(msgspec.Struct):
+    series: list[Series] = []
+    rows: list[tuple[int, str]] = []
+    lines: list[tuple[int, str, str, str]] = []
+
+
+def router(tracking: Tracking, settings: Settings) -> APIRouter:
+    transfers = Transfers(tracking.db, tracking.blobs)
+    api = APIRouter(prefix="/api/v1", tags=["moving runs"])
+    _out(api, transfers)
+    _in(api, transfers)
+    _models(api, transfers, settings)
+    return api
+
+
+def _out(api: APIRouter, transfers: Transfers) -> None:
+    @api.get("/runs/{run_id}/export")
+    def record(ctx: Asking, run_id: str) -> Response:
+        """All that is known of a run but points, rows, lines and files' bytes. NaN and Infinity may stand in it as bare words."""
+        return Response(json.dumps(transfers.record(ctx, run_id)), media_type="application/json")
+
+    @api.get("/runs/{run_id}/export/points")
+    def points(
+        ctx: Asking,
+        run_id: str,
+        system: bool = False,
+        limit: Annotated[int, Query(ge=1, le=MAX_POINTS)] = 50_000,
+        token: str | None = None,
+    ) -> Response:
+        """Every point, by columns, ordered by key, step, time and value."""
+        found = transfers.all_points(ctx, run_id, system=system, limit=limit, token=token)
+        return _json({"series": found.items, "token": found.token})
+
+    @api.get("/runs/{run_id}/export/rows")
+    def rows(ctx: Asking, run_id: str, after: int = -1, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> Response:
+        """What rows hold that is no number, as [step, JSON text], after a step."""
+        return _json({"rows": transfers.all_rows(ctx, run_id, after=after, limit=limit)})
+
+    @api.get("/runs/{run_id}/export/lines")
+    def lines(ctx: Asking, run_id: str, after: int = -1, limit: Annotated[int, Query(ge=1, le=10_000)] = 5000) -> Response:
+        """Console lines as [number, level, time, text], after a number."""
+        found = transfers.console(ctx, run_id, after=after, limit=limit)
+        return _json({"lines": [(one.number, one.level, one.time, one.text) for one in found]})
+
+
+def _in(api: APIRouter, transfers: Transfers) -> None:
+    @api.put("/imports/runs/{run_id}")
+    def begin(ctx: Asking, run_id: str, new: NewImport) -> dict[str, str]:
+        """Begin to bring in a run: its id here, and whether it is new, resumed, unchanged, or exists."""
+        found = convert({**new.record, "id": run_id}, RunRecord)
+        target, state = transfers.begin_run(ctx, found, new.digest)
+        return {"id": target, "state": state}
+
+    @api.post("/imports/runs/{run_id}/data", openapi_extra=RAW_BODY)
+    async def data(ctx: Asking, run_id: str, request: Request) -> dict[str, Any]:
+        """`{"series": [{"key", "steps", "times", "values"}], "rows": [[step, text]], "lines": [[number, level, time, text]]}` of the run
+        with this id here. The same again changes nothing."""
+        wire: WireRequest = request.scope["state"]["request"]
+        await run_sync(_add, transfers, ctx, run_id, await wire.json(Data, MAX_DATA))
+        return {}
+
+    @api.post("/imports/runs/{run_id}/finish")
+    def finish(ctx: Asking, run_id: str, done: Finished) -> dict[str, Any]:
+        """All of the run with this id, where it came from, is there."""
+        transfers.finish_run(ctx, run_id, done.digest, done.lifecycle)
+        return {}
+
+
+def _add(transfers: Transfers, ctx: Context, run_id: str, data: Data) -> None:
+    transfers.add(ctx, run_id, series=data.series, rows=data.rows, lines=[Line(*one) for one in data.lines])
+
+
+def _models(api: APIRouter, transfers: Transfers, settings: Settings) -> None:
+    @api.put("/imports/models/{model_id}")
+    def bring(ctx: Asking, model_id: str, new: NewModel) -> dict[str, str]:
+        """Bring in a logged model: its id here."""
+        return {"id": transfers.import_model(ctx, convert({**new.record, "id": model_id}, ModelRecord))}
+
+    @api.get("/logged-models/{model_id}/files")
+    def files(ctx: Asking, model_id: str) -> dict[str, Any]:
+        """All files of a logged model."""
+        found = transfers.manifest(ctx, Owner.model, model_id, "")
+        return {"files": [{"path": path, "sha256": sha256, "size": size} for path, (sha256, size) in found.items()]}
+
+    @api.get("/logged-models/{model_id}/files/{path:path}")
+    def download(ctx: Asking, request: Request, model_id: str, path: str) -> Response:
+        found = transfers.get_artifact(ctx, Owner.model, model_id, path)
+        return File(transfers, request.scope["state"]["request"], found.sha256, path)
+
+    @api.put("/logged-models/{model_id}/files/{path:path}", status_code=201, openapi_extra=RAW_BODY)
+    async def upload(ctx: Asking, request: Request, model_id: str, path: str) -> dict[str, Any]:
+        """The raw bytes as the body."""
+        await run_sync(transfers.check_owner, ctx, Owner.model, model_id, writable=True)
+        wire: WireRequest = request.scope["state"]["request"]
+        blob = await wire.save(transfers.blobs, settings.upload_max_bytes)
+        await run_sync(transfers.put_artifact, ctx, Owner.model, model_id, path, blob)
+        return {"path": path, "sha256": blob.sha256, "size": blob.size}
+
+
+def _json(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), media_type="application/json")
