@@ -94,9 +94,9 @@ def check_slug(text: str, *, what: str = "name") -> str:
 
 def check_name(text: str) -> str:
     """`text`, if it can be the display name of a repo. Raises `Invalid`."""
-    if not text.strip() or len(text) > MAX_NAME or _FORBIDDEN.search(text):
+    if not text.strip() or text in (".", "..") or len(text) > MAX_NAME or _FORBIDDEN.search(text):
         raise Invalid(
-            f"{_quoted(text)} cannot be the name of a model: it must not be empty, nor longer than {MAX_NAME} characters, "
+            f"{_quoted(text)} cannot be the name of a model: it must not be empty, '.' or '..', nor longer than {MAX_NAME} characters, "
             "nor contain '/', ':', '@' or control characters.",
             param="name",
         )

@@ -27,10 +27,10 @@ def key(text: str, what: str) -> str:
     if not text or len(text) > MAX_KEY:
         raise Invalid(f"The key of a {what} has 1 to {MAX_KEY} characters; this one has {len(text)}.", param="key")
     # Keys are paths to some clients: what would lead out of a folder, or is written in two ways, is refused.
-    if not _KEY.fullmatch(text) or ".." in text or "//" in text or text.startswith("/") or text.endswith("/") or text == ".":
+    if not _KEY.fullmatch(text) or text.startswith("..") or any(part in ("", ".", "..") for part in text.split("/")):
         raise Invalid(
-            f"{shown(text)} cannot be the key of a {what}: use letters, digits, '_', '-', '.', ' ', ':' and '/', without '..' or '//', "
-            "and no '/' at its ends.",
+            f"{shown(text)} cannot be the key of a {what}: use letters, digits, '_', '-', '.', ' ', ':' and '/', without '.', '..' or "
+            "nothing between two '/', and no '/' at its ends.",
             param="key",
         )
     return text

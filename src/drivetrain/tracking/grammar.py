@@ -48,7 +48,8 @@ class Language:
 
     `entities` maps each spelling to its canonical name; entities in `maps` take any key, with values of that kind, and the operators
     in `nullable` may also be asked for being there. `fields` are the keys of the other entities: spelling → (canonical, kind).
-    A bare key belongs to the entity `attribute`. `lists` are the canonical fields that take IN; None: all strings.
+    A bare key belongs to the entity `attribute`. `lists` are the canonical fields that take IN; None: all strings. `lists_of` are the
+    entities in `maps` that take it.
     """
 
     what: str
@@ -57,6 +58,7 @@ class Language:
     fields: Mapping[str, Mapping[str, tuple[str, Kind]]]
     nullable: frozenset[str] = frozenset({"tag", "param"})
     lists: frozenset[str] | None = None
+    lists_of: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,8 @@ class _Parser:
         if entity in language.maps:
             if kind == "string" and entity in language.nullable:
                 allowed += NULL_OPS
+            if entity in language.lists_of:
+                allowed += LIST_OPS
         elif kind == "string" and (language.lists is None or key in language.lists):
             allowed += LIST_OPS
         if condition.op not in allowed:

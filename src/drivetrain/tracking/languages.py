@@ -64,6 +64,7 @@ LOGGED_MODELS = Language(
             "run_id": ("source_run_id", "string"),
         }
     },
+    lists_of=frozenset({"param", "tag"}),
 )
 
 REGISTERED_MODELS = Language(
@@ -75,7 +76,7 @@ REGISTERED_MODELS = Language(
         | _numbers("creation_timestamp", "last_updated_timestamp")
         | {"timestamp": ("last_updated_timestamp", "number"), "last_updated_time": ("last_updated_timestamp", "number")}
     },
-    lists=frozenset(),
+    lists=frozenset({"name"}),
 )
 
 MODEL_VERSIONS = Language(

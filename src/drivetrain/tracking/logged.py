@@ -86,10 +86,11 @@ class LoggedModels(Artifacts):
                     c.execute(table.insert(), [{"model_id": model_id, "key": k, "value": v} for k, v in entries.items()])
             return _models(c, [self._model(c, ctx, model_id)])[0]
 
-    def get_model(self, ctx: Context, model_id: str) -> LoggedModel:
+    def get_model(self, ctx: Context, model_id: str, *, deleted: bool = False) -> LoggedModel:
+        """`deleted`: it may be one that was deleted."""
         ctx.require(Scope.read)
         with self.db.read() as c:
-            return _models(c, [self._model(c, ctx, model_id)])[0]
+            return _models(c, [self._model(c, ctx, model_id, deleted=deleted)])[0]
 
     def finalize_model(self, ctx: Context, model_id: str, status: str, message: str = "") -> LoggedModel:
         ctx.require(Scope.write)
@@ -102,11 +103,12 @@ class LoggedModels(Artifacts):
             return _models(c, [self._model(c, ctx, model_id)])[0]
 
     def delete_model(self, ctx: Context, model_id: str) -> None:
-        """Hide a logged model. Versions registered from it keep their files."""
+        """Hide a logged model; once more changes nothing. Versions registered from it keep their files."""
         ctx.require(Scope.write)
         with self.db.write() as c:
-            self._model(c, ctx, model_id)
-            c.execute(t.logged_models.update().where(_l.id == model_id).values(lifecycle="deleted", updated_ms=now_ms()))
+            self._model(c, ctx, model_id, deleted=True)
+            mine = t.logged_models.update().where(_l.id == model_id, _l.lifecycle == "active")
+            c.execute(mine.values(lifecycle="deleted", updated_ms=now_ms()))
 
     def set_model_tags(self, ctx: Context, model_id: str, tags: Mapping[str, str]) -> LoggedModel:
         ctx.require(Scope.write)
@@ -158,7 +160,11 @@ class LoggedModels(Artifacts):
         limit: int = 100,
         token: str | None = None,
     ) -> Page[LoggedModel]:
-        """Logged models of the experiments; `datasets` (name, digest) narrow which measurements a condition on a metric means."""
+        """Logged models of the experiments.
+
+        `datasets` (name, digest or None for any) narrow which measurements a condition on a metric means; without such a condition, they
+        leave the models that were measured on one of them.
+        """
         ctx.require(Scope.read)
         check_limit(limit, MAX_MODELS)
         sqlite = self.db.kind == "sqlite"
@@ -166,7 +172,11 @@ class LoggedModels(Artifacts):
         e = t.experiments.c
         query = sa.select(t.logged_models).join(t.experiments, e.uid == _l.experiment_uid)
         query = query.where(_l.workspace_id == ctx.workspace_id, _l.lifecycle == "active", e.number.in_(numbers))
-        for condition in parse_filter(filter, LOGGED_MODELS):
+        conditions = parse_filter(filter, LOGGED_MODELS)
+        if datasets and not any(condition.entity == "metric" for condition in conditions):
+            k = t.logged_model_metrics.c
+            query = query.where(sa.select(sa.literal(1)).where(k.model_id == _l.id, _measured_on(datasets)).exists())
+        for condition in conditions:
             query = query.where(_condition(_plain(condition), datasets, e.number, sqlite))
         terms: list[Term] = []
         for text, ascending in order_by:
@@ -194,6 +204,11 @@ def _plain(condition: Condition) -> Condition:
     return condition
 
 
+def _measured_on(datasets: Sequence[tuple[str, str | None]]) -> sa.ColumnElement[bool]:
+    k = t.logged_model_metrics.c
+    return sa.or_(*(sa.and_(k.dataset_name == name, sa.true() if d is None else k.dataset_digest == d) for name, d in datasets))
+
+
 def _condition(condition: Condition, datasets: Sequence[tuple[str, str | None]], number: Any, sqlite: bool) -> sa.ColumnElement[bool]:
     if condition.entity == "attribute":
         column = sa.cast(number, sa.String) if condition.key == "experiment_id" else _ATTRIBUTES[condition.key]
@@ -202,8 +217,7 @@ def _condition(condition: Condition, datasets: Sequence[tuple[str, str | None]],
         k = t.logged_model_metrics
         mine = sa.select(sa.literal(1)).where(k.c.model_id == _l.id, k.c.key == condition.key)
         if datasets:
-            some = [sa.and_(k.c.dataset_name == n, sa.true() if d is None else k.c.dataset_digest == d) for n, d in datasets]
-            mine = mine.where(sa.or_(*some))
+            mine = mine.where(_measured_on(datasets))
         return mine.where(compare.of_metric(k, condition, sqlite=sqlite)).exists()
     table = _MAPS[condition.entity]
     return compare.of_map(table, table.c.model_id, _l.id, condition, sqlite=sqlite)

@@ -70,11 +70,11 @@ class Base:
             raise deleted_run(run_id)
         return row
 
-    def _model(self, c: sa.Connection, ctx: Context, model_id: str) -> sa.Row[Any]:
+    def _model(self, c: sa.Connection, ctx: Context, model_id: str, *, deleted: bool = False) -> sa.Row[Any]:
         m = t.logged_models.c
-        query = sa.select(t.logged_models).where(m.id == model_id, m.workspace_id == ctx.workspace_id, m.lifecycle == "active")
+        query = sa.select(t.logged_models).where(m.id == model_id, m.workspace_id == ctx.workspace_id)
         row = c.execute(query).one_or_none()
-        if row is None:
+        if row is None or (row.lifecycle != "active" and not deleted):
             raise NotFound(f"There is no logged model {shown(model_id)} in this workspace.", param="model_id")
         return row
 

@@ -70,7 +70,8 @@ def run(given: Run) -> Json:
         data["params"] = entries(given.params)
     if given.tags:
         data["tags"] = entries(given.tags)
-    out: Json = {"info": run_info(given), "data": data, "inputs": {}}
+    # Clients take absent outputs for None, and scripts read `run.outputs.model_outputs`.
+    out: Json = {"info": run_info(given), "data": data, "inputs": {}, "outputs": {}}
     if given.inputs:
         out["inputs"]["dataset_inputs"] = [dataset_input(one) for one in given.inputs]
     if given.models:
@@ -79,7 +80,7 @@ def run(given: Run) -> Json:
         if read:
             out["inputs"]["model_inputs"] = read
         if made:
-            out["outputs"] = {"model_outputs": made}
+            out["outputs"]["model_outputs"] = made
     return out
 
 

@@ -6,9 +6,11 @@ from drivetrain.dialects.mlflow import answers
 from drivetrain.dialects.mlflow import messages as m
 from drivetrain.dialects.mlflow.routing import Json, Route, Services
 from drivetrain.identity.model import Context
+from drivetrain.tracking.logged import MAX_MODELS
 from drivetrain.tracking.model import LoggedModel, Owner
 
-_STATUS = {"LOGGED_MODEL_UPLOAD_FAILED": "FAILED"}
+_STATUS = {"LOGGED_MODEL_UPLOAD_FAILED": "FAILED", "UPLOAD_FAILED": "FAILED"}
+_STATUS_NUMBERS = {1: "PENDING", 2: "READY", 3: "FAILED"}
 
 
 def _answer(model: LoggedModel) -> Json:
@@ -22,18 +24,19 @@ def create(s: Services, ctx: Context, body: m.CreateLoggedModel) -> Json:
         name=body.name or None,
         model_type=body.model_type,
         source_run_id=body.source_run_id or None,
-        params=m.tags(body.params),
-        tags=m.tags(body.tags),
+        params=m.params(body.params),
+        tags=m.run_tags(body.tags),
     )
     return _answer(made)
 
 
-def get(s: Services, ctx: Context, _: m.Nothing, model_id: str) -> Json:
-    return _answer(s.tracking.get_model(ctx, model_id))
+def get(s: Services, ctx: Context, body: m.GetLoggedModel, model_id: str) -> Json:
+    return _answer(s.tracking.get_model(ctx, model_id, deleted=body.allow_deleted))
 
 
 def finalize(s: Services, ctx: Context, body: m.FinalizeLoggedModel, model_id: str) -> Json:
-    status = _STATUS.get(body.status, body.status.removeprefix("LOGGED_MODEL_"))
+    given = m.named(body.status, _STATUS_NUMBERS)
+    status = _STATUS.get(given, given.removeprefix("LOGGED_MODEL_"))
     return _answer(s.tracking.finalize_model(ctx, model_id, status))
 
 
@@ -43,7 +46,7 @@ def delete(s: Services, ctx: Context, _: m.Nothing, model_id: str) -> Json:
 
 
 def set_tags(s: Services, ctx: Context, body: m.LoggedModelTags, model_id: str) -> Json:
-    return _answer(s.tracking.set_model_tags(ctx, model_id, m.tags(body.tags)))
+    return _answer(s.tracking.set_model_tags(ctx, model_id, m.run_tags(body.tags)))
 
 
 def delete_tag(s: Services, ctx: Context, _: m.Nothing, model_id: str, key: str) -> Json:
@@ -52,7 +55,7 @@ def delete_tag(s: Services, ctx: Context, _: m.Nothing, model_id: str, key: str)
 
 
 def log_params(s: Services, ctx: Context, body: m.LoggedModelParams, model_id: str) -> Json:
-    s.tracking.log_model_params(ctx, model_id, m.tags(body.params))
+    s.tracking.log_model_params(ctx, model_id, m.params(body.params))
     return {}
 
 
@@ -69,7 +72,7 @@ def search(s: Services, ctx: Context, body: m.SearchLoggedModels) -> Json:
         filter=body.filter,
         datasets=[(one.dataset_name, one.dataset_digest) for one in body.datasets],
         order_by=[(one.field_name, one.ascending) for one in body.order_by],
-        limit=body.max_results,
+        limit=min(body.max_results, MAX_MODELS),  # who asks for more follows the page tokens
         token=body.page_token,
     )
     return answers.page("models", found, [answers.logged_model(one) for one in found.items])
@@ -78,7 +81,7 @@ def search(s: Services, ctx: Context, body: m.SearchLoggedModels) -> Json:
 ROUTES = (
     Route("POST", "logged-models", m.CreateLoggedModel, create),
     Route("POST", "logged-models/search", m.SearchLoggedModels, search),
-    Route("GET", "logged-models/{id}", m.Nothing, get),
+    Route("GET", "logged-models/{id}", m.GetLoggedModel, get),
     Route("PATCH", "logged-models/{id}", m.FinalizeLoggedModel, finalize),
     Route("DELETE", "logged-models/{id}", m.Nothing, delete),
     Route("PATCH", "logged-models/{id}/tags", m.LoggedModelTags, set_tags),

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct, field
 
 from drivetrain.errors import Invalid
+from drivetrain.tracking import checks
 
 T = TypeVar("T", bound=Struct)
 
@@ -59,7 +60,7 @@ class SearchExperiments(Struct):
     page_token: str = ""
     filter: str = ""
     order_by: list[str] = []
-    view_type: str = "ACTIVE_ONLY"
+    view_type: str | int = "ACTIVE_ONLY"
 
 
 class UpdateExperiment(Struct):
@@ -82,7 +83,7 @@ class CreateRun(Struct):
 
 
 class UpdateRun(OfRun, kw_only=True):
-    status: str = ""
+    status: str | int = ""
     end_time: int = 0
     run_name: str = ""
 
@@ -151,17 +152,26 @@ class LogOutputs(OfRun, kw_only=True):
     models: list[ModelRef] = []
 
 
+class LogModel(OfRun, kw_only=True):
+    model_json: str
+
+
 class GetHistory(OfRun, kw_only=True):
     metric_key: str
     page_token: str = ""
-    max_results: int = 0
+    max_results: int | None = None
 
 
-class GetHistories(Struct):
+class GetHistoryBulk(Struct):
     metric_key: str
     run_id: list[str] = []
+    max_results: int | None = None
+
+
+class GetHistoryInterval(Struct):
+    metric_key: str
     run_ids: list[str] = []
-    max_results: int = 0
+    max_results: int | None = None
     start_step: int | None = None
     end_step: int | None = None
 
@@ -174,7 +184,7 @@ class ListArtifacts(OfRun, kw_only=True):
 class SearchRuns(Struct):
     experiment_ids: list[str] = []
     filter: str = ""
-    run_view_type: str = "ACTIVE_ONLY"
+    run_view_type: str | int = "ACTIVE_ONLY"
     max_results: int = 1000
     order_by: list[str] = []
     page_token: str = ""
@@ -193,8 +203,12 @@ class CreateLoggedModel(Struct):
     tags: list[Tag] = []
 
 
+class GetLoggedModel(Struct):
+    allow_deleted: bool = False
+
+
 class FinalizeLoggedModel(Struct):
-    status: str
+    status: str | int
 
 
 class LoggedModelTags(Struct):
@@ -284,7 +298,7 @@ class VersionName(Struct):
 class UpdateVersion(Struct):
     name: str
     version: str
-    description: str = ""
+    description: str | None = None
 
 
 class VersionTag(Struct):
@@ -351,6 +365,26 @@ def read_query(query: dict[str, list[str]], wanted: type[T]) -> T:
 
 def tags(given: list[Tag]) -> dict[str, str]:
     return {tag.key: tag.value for tag in given}
+
+
+def run_tags(given: list[Tag]) -> dict[str, str]:
+    """Tags of a run: MLflow's server shortens long values unless told otherwise, and scripts (autolog above all) rely on it."""
+    return {tag.key: tag.value[: checks.MAX_TAG] for tag in given}
+
+
+def params(given: list[Tag]) -> dict[str, str]:
+    """Params, shortened likewise. Raises `Invalid` for a key with two values."""
+    found: dict[str, str] = {}
+    for one in given:
+        value = one.value[: checks.MAX_PARAM]
+        if found.setdefault(one.key, value) != value:
+            raise Invalid(f"The param {checks.shown(one.key)} is given twice, the second time as {checks.shown(value)}.", param="params")
+    return found
+
+
+def named(value: str | int, names: dict[int, str]) -> str:
+    """The name of an enumeration's value: protobuf's JSON takes its number too."""
+    return names.get(value, str(value)) if isinstance(value, int) else value
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from drivetrain.dialects.mlflow import answers, places
@@ -57,6 +58,7 @@ def delete_model(s: Services, ctx: Context, body: m.ModelName) -> Json:
 
 
 def set_model_tag(s: Services, ctx: Context, body: m.ModelTag) -> Json:
+    checks.key(body.key, "tag")
     s.registry.set_repo_tag(ctx, body.name, body.key, body.value)
     return {}
 
@@ -94,6 +96,9 @@ def create_version(s: Services, ctx: Context, body: m.CreateVersion) -> Json:
     model_id = s.tracking.get_model(ctx, body.model_id).id if body.model_id else found.model_id
     if body.source.startswith("models:/") and body.run_id and found.run_id and body.run_id != found.run_id:
         raise Invalid(f"The source was made by run {found.run_id}, not by {body.run_id}: leave run_id out.", param="run_id")
+    if body.source.startswith("models:/") and body.model_id and body.model_id != found.model_id:
+        other = f"the logged model {found.model_id}" if found.model_id else "no logged model"
+        raise Invalid(f"The source is of {other}, not of {body.model_id}: leave model_id out.", param="model_id")
     commit = s.registry.commit(ctx, repo.slug, found.files, message=f"Register {body.source}"[:1000])
     made = s.registry.register(
         ctx,
@@ -136,6 +141,7 @@ def download_uri(s: Services, ctx: Context, body: m.VersionName) -> Json:
 
 
 def set_version_tag(s: Services, ctx: Context, body: m.VersionTag) -> Json:
+    checks.key(body.key, "tag")
     s.registry.set_version_tag(ctx, body.name, _number(body.version), body.key, body.value)
     return {}
 
@@ -173,6 +179,11 @@ def delete_alias(s: Services, ctx: Context, body: m.Alias) -> Json:
 
 def version_by_alias(s: Services, ctx: Context, body: m.Alias) -> Json:
     repo = s.registry.get_repo(ctx, body.name)
+    if body.alias.lower() == "latest":  # always there, and never set
+        newest = s.registry.search_versions(ctx, [Clause("name", "=", repo.name)], order_by=[("number", False)], limit=1)
+        if not newest:
+            raise NotFound(f"{repo.name!r} has no version yet: register one.", param="alias")
+        return _version(newest[0])
     try:
         return _version(s.registry.version_by_alias(ctx, repo.slug, body.alias))
     except NotFound as error:
@@ -235,11 +246,20 @@ def _clauses(text: str, language: Language) -> list[Clause]:
 
 def _clause(condition: Condition) -> Clause:
     value = condition.value
-    if isinstance(value, float):  # only whole numbers are stored
-        value = round(value)
     if condition.entity == "tag":
-        return Clause(f"tags.{condition.key}", condition.op, value)
-    return Clause(_KEYS.get(condition.key, condition.key), condition.op, value)
+        return Clause(f"tags.{condition.key}", condition.op, None if isinstance(value, float) else value)
+    key = _KEYS.get(condition.key, condition.key)
+    return Clause(key, condition.op, _whole(condition.op, value)) if isinstance(value, float) else Clause(key, condition.op, value)
+
+
+def _whole(op: str, value: float) -> int:
+    """Only whole numbers from 0 are stored: the whole number that selects the same of them."""
+    value = max(-1.0, min(value, float(1 << 53)))
+    if value.is_integer():
+        return int(value)
+    if op in ("=", "!="):
+        return -1  # no number is equal
+    return math.floor(value) if op in (">", "<=") else math.ceil(value)
 
 
 def _orders(items: Sequence[str], language: Language) -> list[tuple[str, bool]]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
 from drivetrain.dialects.mlflow import answers
 from drivetrain.dialects.mlflow import messages as m
 from drivetrain.dialects.mlflow.routing import Json, Route, Services
@@ -12,12 +16,20 @@ from drivetrain.tracking.metrics import MAX_HISTORY
 from drivetrain.tracking.model import Dataset, Input, Metric, ModelLink, Owner, View
 
 _VIEWS = {"": View.active, "ACTIVE_ONLY": View.active, "DELETED_ONLY": View.deleted, "ALL": View.all}
+_VIEW_NUMBERS = {1: "ACTIVE_ONLY", 2: "DELETED_ONLY", 3: "ALL"}
+_STATUS_NUMBERS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
+
+MODEL_HISTORY = "mlflow.log-model.history"
+MODEL_FIELDS = ("run_id", "artifact_path", "utc_time_created", "model_uuid", "flavors")
+MAX_RUNS_AT_ONCE = 100
+MAX_SAMPLED = 2500
 
 
-def _view(text: str) -> View:
-    if text not in _VIEWS:
-        raise Invalid(f"{text!r} is no view type: use ACTIVE_ONLY, DELETED_ONLY or ALL.", param="view_type")
-    return _VIEWS[text]
+def _view(given: str | int) -> View:
+    name = m.named(given, _VIEW_NUMBERS)
+    if name not in _VIEWS:
+        raise Invalid(f"{name!r} is no view type: use ACTIVE_ONLY, DELETED_ONLY or ALL.", param="view_type")
+    return _VIEWS[name]
 
 
 # --- experiments
@@ -74,13 +86,14 @@ def delete_experiment_tag(s: Services, ctx: Context, body: m.ExperimentTag) -> J
 
 
 def search_datasets(s: Services, ctx: Context, body: m.SearchDatasets) -> Json:
+    if not body.experiment_ids:
+        raise Invalid("Say which experiments are meant: experiment_ids is empty.", param="experiment_ids")
     found = s.tracking.datasets(ctx, body.experiment_ids)
-    return {
-        "dataset_summaries": [
-            answers.lean({"experiment_id": where, "name": one.dataset.name, "digest": one.dataset.digest, "context": one.context})
-            for where, one in found
-        ]
-    }
+    summaries = [
+        answers.lean({"experiment_id": where, "name": one.dataset.name, "digest": one.dataset.digest, "context": one.context})
+        for where, one in found
+    ]
+    return answers.lean({"dataset_summaries": summaries})
 
 
 # --- runs
@@ -93,13 +106,14 @@ def create_run(s: Services, ctx: Context, body: m.CreateRun) -> Json:
         name=body.run_name or None,
         user=body.user_id or None,
         start_ms=body.start_time or None,
-        tags=m.tags(body.tags),
+        tags=m.run_tags(body.tags),
     )
     return {"run": answers.run(made)}
 
 
 def update_run(s: Services, ctx: Context, body: m.UpdateRun) -> Json:
-    run = s.tracking.update_run(ctx, body.run, status=body.status or None, end_ms=body.end_time or None, name=body.run_name or None)
+    status = m.named(body.status, _STATUS_NUMBERS)
+    run = s.tracking.update_run(ctx, body.run, status=status or None, end_ms=body.end_time or None, name=body.run_name or None)
     return {"run_info": answers.run_info(run)}
 
 
@@ -134,6 +148,8 @@ def search_runs(s: Services, ctx: Context, body: m.SearchRuns) -> Json:
 
 
 def _metric(point: m.MetricPoint | m.LogMetric) -> Metric:
+    if point.timestamp < 0:
+        raise Invalid(f"The timestamp {point.timestamp} of metric {checks.shown(point.key)} is before 1970: send milliseconds since then.")
     dataset = (point.dataset_name, point.dataset_digest) if point.dataset_name else None
     return Metric(point.key, point.value, point.timestamp, point.step, point.model_id or None, dataset)
 
@@ -144,12 +160,12 @@ def log_metric(s: Services, ctx: Context, body: m.LogMetric) -> Json:
 
 
 def log_param(s: Services, ctx: Context, body: m.LogParam) -> Json:
-    s.tracking.log_batch(ctx, body.run, params={body.key: body.value})
+    s.tracking.log_batch(ctx, body.run, params=m.params([m.Tag(body.key, body.value)]))
     return {}
 
 
 def set_tag(s: Services, ctx: Context, body: m.RunTag) -> Json:
-    s.tracking.log_batch(ctx, body.run, tags={body.key: body.value})
+    s.tracking.log_batch(ctx, body.run, tags=m.run_tags([m.Tag(body.key, body.value)]))
     return {}
 
 
@@ -167,11 +183,26 @@ def log_batch(s: Services, ctx: Context, body: m.LogBatch) -> Json:
     ):
         if given > most:
             raise Invalid(f"A batch holds at most {most} {what}; this one has {given}: split it.", param=what)
-    params: dict[str, str] = {}
-    for param in body.params:
-        if params.setdefault(param.key, param.value) != param.value:
-            raise Invalid(f"The batch gives the param {checks.shown(param.key)} two values: {param.value!r} is the second.", param="params")
-    s.tracking.log_batch(ctx, body.run, metrics=[_metric(point) for point in body.metrics], params=params, tags=m.tags(body.tags))
+    metrics = [_metric(point) for point in body.metrics]
+    s.tracking.log_batch(ctx, body.run, metrics=metrics, params=m.params(body.params), tags=m.run_tags(body.tags))
+    return {}
+
+
+def log_model(s: Services, ctx: Context, body: m.LogModel) -> Json:
+    """What clients before 3.0 say of a model among the run's artifacts; it is kept as a tag, where they look for it."""
+    try:
+        model = msgspec.json.decode(body.model_json, type=dict[str, Any])
+    except msgspec.DecodeError:
+        raise Invalid(f"The model is not a JSON object: {checks.shown(body.model_json)}", param="model_json") from None
+    if missing := [field for field in ("artifact_path", "flavors", "run_id", "utc_time_created") if field not in model]:
+        raise Invalid(f"The model's JSON lacks {', '.join(missing)}.", param="model_json")
+    run = s.tracking.get_run(ctx, body.run)
+    history = msgspec.json.decode(run.tags.get(MODEL_HISTORY, "[]"))
+    history.append({field: model[field] for field in MODEL_FIELDS if field in model})
+    # A tag holds so much: the oldest go, rather than that the text ends in the middle.
+    while len(text := msgspec.json.encode(history).decode()) > checks.MAX_TAG and len(history) > 1:
+        history.pop(0)
+    s.tracking.log_batch(ctx, body.run, tags={MODEL_HISTORY: text})
     return {}
 
 
@@ -189,17 +220,47 @@ def log_outputs(s: Services, ctx: Context, body: m.LogOutputs) -> Json:
     return {}
 
 
+def _most(given: int | None, most: int) -> int:
+    if given is None:
+        return most
+    if given <= 0:
+        raise Invalid(f"A page holds 1 to {most} points, not {given}.", param="max_results")
+    return min(given, most)
+
+
+def _runs(ids: list[str], param: str) -> list[str]:
+    if not 0 < len(ids) <= MAX_RUNS_AT_ONCE:
+        raise Invalid(f"Name 1 to {MAX_RUNS_AT_ONCE} runs in {param}, not {len(ids)}.", param=param)
+    return ids
+
+
 def get_history(s: Services, ctx: Context, body: m.GetHistory) -> Json:
-    limit = min(body.max_results, MAX_HISTORY) if body.max_results > 0 else MAX_HISTORY
-    found = s.tracking.history(ctx, body.run, body.metric_key, limit=limit, token=body.page_token)
+    found = s.tracking.history(ctx, body.run, body.metric_key, limit=_most(body.max_results, MAX_HISTORY), token=body.page_token)
     return answers.page("metrics", found, answers.points(body.metric_key, found.items))
 
 
-def get_histories(s: Services, ctx: Context, body: m.GetHistories) -> Json:
-    runs = (body.run_ids or body.run_id)[:100]
-    each = min(body.max_results, MAX_HISTORY) if body.max_results > 0 else 2500
-    found = s.tracking.chart(ctx, runs, body.metric_key, points_each=each, start_step=body.start_step, end_step=body.end_step)
-    return {"metrics": [point for run, points in found.items() for point in answers.points(body.metric_key, points, run)]}
+def get_history_bulk(s: Services, ctx: Context, body: m.GetHistoryBulk) -> Json:
+    """Whole histories, run by run, until `max_results` points are found. Runs that are not there have none."""
+    left = _most(body.max_results, MAX_HISTORY)
+    points: list[Json] = []
+    for run in s.tracking.get_runs(ctx, sorted(set(_runs(body.run_id, "run_id")))):
+        if left > 0 and body.metric_key in run.metrics:
+            found = s.tracking.history(ctx, run.id, body.metric_key, limit=left).items
+            points += answers.points(body.metric_key, found, run.id)
+            left -= len(found)
+    return {"metrics": points}
+
+
+def get_history_interval(s: Services, ctx: Context, body: m.GetHistoryInterval) -> Json:
+    """For charts: of each run's series, between two steps, a few points that show its course."""
+    first, last = body.start_step, body.end_step
+    if (first is None) != (last is None) or (first is not None and last is not None and last < first):
+        raise Invalid(f"start_step and end_step are given together and in order, not as {first} and {last}.", param="start_step")
+    if body.max_results is not None and not 0 < body.max_results <= MAX_SAMPLED:
+        raise Invalid(f"max_results is 1 to {MAX_SAMPLED} for each run, not {body.max_results}.", param="max_results")
+    each = body.max_results or MAX_SAMPLED
+    found = s.tracking.chart(ctx, _runs(body.run_ids, "run_ids"), body.metric_key, points_each=each, start_step=first, end_step=last)
+    return answers.lean({"metrics": [point for run, points in found.items() for point in answers.points(body.metric_key, points, run)]})
 
 
 def list_artifacts(s: Services, ctx: Context, body: m.ListArtifacts) -> Json:
@@ -234,10 +295,11 @@ ROUTES = (
     Route("POST", "runs/set-tag", m.RunTag, set_tag),
     Route("POST", "runs/delete-tag", m.RunTag, delete_tag),
     Route("POST", "runs/log-batch", m.LogBatch, log_batch),
+    Route("POST", "runs/log-model", m.LogModel, log_model),
     Route("POST", "runs/log-inputs", m.LogInputs, log_inputs),
     Route("POST", "runs/outputs", m.LogOutputs, log_outputs),
     Route("GET", "metrics/get-history", m.GetHistory, get_history),
-    Route("GET", "metrics/get-history-bulk", m.GetHistories, get_histories),
-    Route("GET", "metrics/get-history-bulk-interval", m.GetHistories, get_histories),
+    Route("GET", "metrics/get-history-bulk", m.GetHistoryBulk, get_history_bulk),
+    Route("GET", "metrics/get-history-bulk-interval", m.GetHistoryInterval, get_history_interval),
     Route("GET", "artifacts/list", m.ListArtifacts, list_artifacts),
 )
