@@ -417,7 +417,7 @@ def _differs(value: float, nan: int, old: float) -> bool:
 def _write_rows(c: sa.Connection, row: sa.Row[Any], parsed: Iterable[Json]) -> None:
     numbers: list[Metric] = []
     rests: dict[int, Json] = {}
-    _, last = _counted(c, row.id)
+    last = _last_step(c, row.id)
     for one in parsed:
         step = one.pop("_step", None)
         if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < checks.INT64:
@@ -430,8 +430,8 @@ def _write_rows(c: sa.Connection, row: sa.Row[Any], parsed: Iterable[Json]) -> N
         rests[step] = rests.get(step, {}) | rest
     old: dict[int, Json] = {}
     b = d.run_rows.c
-    for some in chunked([str(step) for step in rests]):
-        query = sa.select(b.step, b.body).where(b.run_id == row.id, b.step.in_([int(s) for s in some]))
+    for some in chunked(rests):
+        query = sa.select(b.step, b.body).where(b.run_id == row.id, b.step.in_(some))
         old.update((step, json.loads(body)) for step, body in tuples(c, query))
     bodies = [{"run_id": row.id, "step": step, "body": json.dumps(old.get(step, {}) | rest)} for step, rest in sorted(rests.items())]
     upsert(c, d.run_rows, bodies, key=["run_id", "step"], update=["body"])
@@ -468,13 +468,18 @@ def _lines(c: sa.Connection, run_id: str) -> int:
 
 
 def _counted(c: sa.Connection, run_id: str) -> tuple[int, int]:
+    """(rows, last step). What others logged has no rows of its own: there a row a step is assumed."""
+    b = d.run_rows.c
+    rows, last = c.scalar(sa.select(sa.func.count()).where(b.run_id == run_id)) or 0, _last_step(c, run_id)
+    return rows or last + 1, last
+
+
+def _last_step(c: sa.Connection, run_id: str) -> int:
+    """Of all rows and points; -1 for none."""
     b, m = d.run_rows.c, t.latest_metrics.c
-    rows, last = c.execute(sa.select(sa.func.count(), sa.func.max(b.step)).where(b.run_id == run_id)).one()
-    if not rows:
-        own = sa.select(sa.func.max(m.step)).where(m.run_id == run_id, ~m.key.startswith(SYSTEM, autoescape=True))
-        last = c.scalar(own)
-        rows = (last or 0) + 1 if last is not None and last >= 0 else 0
-    return rows, -1 if last is None else max(last, -1)
+    row = c.scalar(sa.select(sa.func.max(b.step)).where(b.run_id == run_id))
+    point = c.scalar(sa.select(sa.func.max(m.step)).where(m.run_id == run_id, ~m.key.startswith(SYSTEM, autoescape=True)))
+    return max(-1 if row is None else row, -1 if point is None else point)
 
 
 def _series(c: sa.Connection, run_id: str, *, system: bool) -> dict[int, str]:
@@ -493,18 +498,14 @@ def _steps(
     """The steps in [low, high) that have a row; with `keys`, those where the points asked for all are."""
     m, b = t.metrics.c, d.run_rows.c
     wanted = None if keys is None else [n for n, key in series.items() if key in keys]
-    found: set[int] | None = None
-    if not wanted:
-        found = set() if system else set(c.scalars(_between(sa.select(b.step).where(b.run_id == run_id), b.step, low, high)))
-        if not found:
-            for some in chunked([str(n) for n in series]):
-                ids = [int(n) for n in some]
-                found.update(c.scalars(_between(sa.select(m.step).where(m.series_id.in_(ids)), m.step, low, high).distinct()))
-    else:
-        for n in wanted:
-            steps = set(c.scalars(_between(sa.select(m.step).where(m.series_id == n), m.step, low, high).distinct()))
-            found = steps if found is None else found & steps
-    return sorted(found or ())
+    if wanted:
+        of_each = (set(c.scalars(_between(sa.select(m.step).where(m.series_id == n), m.step, low, high).distinct())) for n in wanted)
+        return sorted(set.intersection(*of_each))
+    # What another client logged stands at steps that have no row.
+    found = set() if system else set(c.scalars(_between(sa.select(b.step).where(b.run_id == run_id), b.step, low, high)))
+    for some in chunked(series):
+        found.update(c.scalars(_between(sa.select(m.step).where(m.series_id.in_(some)), m.step, low, high).distinct()))
+    return sorted(found)
 
 
 def _between(query: sa.Select[Any], column: Any, low: int, high: int | None) -> sa.Select[Any]:

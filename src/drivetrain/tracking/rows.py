@@ -7,7 +7,7 @@ import binascii
 import json
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -19,6 +19,7 @@ from drivetrain.store.sql import Database, upsert
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.checks import shown
 
+T = TypeVar("T")
 CHUNK = 500  # SQLite takes a limited number of parameters in one statement
 DEFAULT = "Default"
 
@@ -110,7 +111,7 @@ def tuples(c: sa.Connection, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
         result.close()
 
 
-def chunked(values: Iterable[str], size: int = CHUNK) -> Iterator[list[str]]:
+def chunked(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
     items = list(values)
     for start in range(0, len(items), size):
         yield items[start : start + size]
