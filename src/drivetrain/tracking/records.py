@@ -34,14 +34,14 @@ class LinkRecord(Struct):
 
 
 class ClientRecord(Struct):
-    """What the run's own client said, as it was said: see `RunDetails`."""
+    """What the run's own client said, as it was said: see `RunDetails`. Objects come in as JSON texts too, in which NaN may stand."""
 
     client_id: str
     state: str
     sweep: str | None = None
-    config: dict[str, Any] = {}
-    private: dict[str, Any] = {}
-    summary: dict[str, Any] = {}
+    config: dict[str, Any] | str = {}
+    private: dict[str, Any] | str = {}
+    summary: dict[str, Any] | str = {}
     exit_code: int | None = None
     stop_requested: bool = False
     events: int = 0

@@ -26,7 +26,7 @@ from drivetrain.tracking.records import ModelRecord, RunRecord, Series
 from drivetrain.tracking.rows import deleted_run, no_run, packed
 from drivetrain.tracking.tables_imports import imports
 from drivetrain.tracking.transfer_out import TransfersOut
-from drivetrain.tracking.values import parse_object
+from drivetrain.tracking.values import Json, parse_object
 
 WAS_RUN = "drivetrain.imported.run_id"
 WAS_MODEL = "drivetrain.imported.model_id"
@@ -92,8 +92,10 @@ class Transfers(TransfersOut):
         """Points, rows and console lines as they are; a row or line that was there is replaced."""
         ctx.require(Scope.write)
         found = _points(series)
-        for step, text in rows:
-            checks.int64(step, "step")
+        for number in (*(step for step, _ in rows), *(one.number for one in lines)):
+            if checks.int64(number, "step") < 0:
+                raise Invalid("Rows and lines are counted from 0.", param="rows")
+        for _, text in rows:
             parse_object(text, "row")
         bodies = [{"run_id": run_id, "step": step, "body": text} for step, text in dict(rows).items()]
         texts = [
@@ -236,9 +238,9 @@ def _put_client(c: sa.Connection, record: RunRecord, target: str, experiment_uid
         "client_id": client_id,
         "sweep": said.sweep,
         "state": said.state,
-        "config": json.dumps(said.config),
-        "private": json.dumps(said.private),
-        "summary": json.dumps(said.summary),
+        "config": _text(said.config, "config"),
+        "private": _text(said.private, "private"),
+        "summary": _text(said.summary, "summary"),
         "exit_code": said.exit_code,
         "stop_requested": said.stop_requested,
         "events": said.events,
@@ -333,6 +335,10 @@ def _check_text(text: str, limit: int, what: str) -> None:
 def _check_digest(digest: str) -> None:
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise Invalid("The digest has 64 hex digits.", param="digest")
+
+
+def _text(given: Json | str, what: str) -> str:
+    return json.dumps(parse_object(given, what) if isinstance(given, str) else given)
 
 
 def _line(text: str) -> str:
