@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
+
+import httpx
 
 from drivetrain.tracking.model import Line, Metric, Owner
 from tests.web.conftest import Site
@@ -100,3 +103,57 @@ def test_a_sweep_shows_its_runs_and_its_best(site: Site) -> None:
     assert site.get(f"/data/sweeps/{sweep.name}").json()["keys"] == ["params.lr", "metrics.loss"]
     assert site.get(f"/data/sweeps/{sweep.name}/importance").status_code == 200
     assert site.get("/sweeps/nothing").status_code == 404
+
+
+NAMES = re.compile(r'class="main cut" href="/runs/[0-9a-f]{32}" title="([^"]+)"')
+
+
+def test_groups_say_what_their_runs_come_to(site: Site) -> None:
+    text = site.get("/runs?experiment=1&group=params.model&sort=metrics.accuracy&dir=desc&col=metrics.accuracy").text
+    assert text.count('scope="rowgroup"') == 3 and "mean of 3 runs" in text
+    assert not NAMES.findall(text)
+    opened = site.get("/runs?experiment=1&group=params.model&col=metrics.accuracy&open=SVC").text
+    assert sorted(NAMES.findall(opened)) == ["svc-1", "svc-4", "svc-7"] and 'aria-expanded="true"' in opened
+    link = re.search(r'href="(/runs\?[^"]*)"[^>]*title="SVC"', opened)
+    assert link is not None
+    assert sorted(NAMES.findall(site.get(html.unescape(link[1])).text)) == ["svc-1", "svc-4", "svc-7"]
+    assert "support-bot / fine-tuning" in site.get("/runs?group=experiment").text
+    assert 'role="alert"' in site.get("/runs?group=metrics.accuracy").text
+
+
+def test_runs_are_found_by_words_of_their_names(site: Site) -> None:
+    assert sorted(NAMES.findall(site.get("/runs?experiment=1&filter=SVC-").text)) == ["svc-1", "svc-4", "svc-7"]
+    assert site.get("/runs/count?experiment=1&filter=svc").text == "3 runs"
+    assert site.get("/runs/count?filter=a+%3D").text == ""
+
+
+def test_pinned_runs_stand_first_whatever_the_order(site: Site) -> None:
+    run = site.made["run0"]
+    text = site.get(f"/runs?experiment=1&sort=run_name&dir=desc&pin={run}").text
+    assert NAMES.findall(text)[0] == "logisticregression-0"
+    assert len(NAMES.findall(text)) == len(set(NAMES.findall(text)))
+    assert "Unpin logisticregression-0" in text
+
+
+def test_columns_of_the_runs_themselves_can_be_chosen(site: Site) -> None:
+    text = site.get("/runs?experiment=1&col=user_id&col=commit&col=labels&col=source&col=run_id&col=end_time").text
+    for said in (">ada<", ">9f2c41d8<", "team: vision", "train.py"):
+        assert said in text
+    ordered = NAMES.findall(site.get("/runs?experiment=1&sort=run_name").text)
+    assert ordered == sorted(ordered)
+    assert ">Started</a>" not in text
+
+
+def test_a_view_is_saved_for_the_workspace_and_found_by_its_name(site: Site) -> None:
+    post = {"name": "by <accuracy>", "query": "experiment=1&sort=metrics.accuracy&dir=desc&col=metrics.accuracy&token=old&evil=1"}
+    answer = httpx.post(f"{site.url}/runs/views", data=post)
+    assert answer.status_code == 303 and "view=by+%3Caccuracy%3E" in answer.headers["location"]
+    assert "token" not in answer.headers["location"] and "evil" not in answer.headers["location"]
+    text = site.get(answer.headers["location"]).text
+    assert "by &lt;accuracy&gt;" in text and 'aria-current="true" title="Saved by' in text
+    elsewhere = site.get("/runs", **{"x-drivetrain-workspace": "elsewhere"}).text
+    assert "by &lt;accuracy&gt;" not in elsewhere
+    gone = httpx.post(f"{site.url}/runs/views/delete", data={"name": "by <accuracy>", "query": "experiment=1"})
+    assert gone.headers["location"] == "/runs?experiment=1"
+    assert "by &lt;accuracy&gt;" not in site.get("/runs").text
+    assert httpx.post(f"{site.url}/runs/views/delete", data={"name": "by <accuracy>"}).status_code == 404

@@ -12,10 +12,11 @@ from drivetrain.identity.model import Context
 from drivetrain.jobs.model import Job
 from drivetrain.rollout.model import OPEN, Decision, Rollout
 from drivetrain.store.ids import now_ms
-from drivetrain.web import alert_rows, deployments, naming, rollout_rows, runs, runtable
+from drivetrain.web import alert_rows, deployments, naming, rollout_rows, runtable
 from drivetrain.web import format as fmt
 from drivetrain.web.deployments import HOUR, MINUTE
 from drivetrain.web.render import Pages, viewer
+from drivetrain.web.runshape import lower_is_better
 from drivetrain.web.services import Services
 from drivetrain.web.snippets import first_steps
 from drivetrain.web.svg import spark
@@ -153,13 +154,13 @@ def _runs(services: Services, ctx: Context) -> list[RecentRun]:
     names = {one.id: one.name for one in services.tracking.experiments(ctx)}
     found = []
     for run in services.tracking.search_runs(ctx, list(names), limit=8).items:
-        key = next(iter(sorted(run.metrics, key=lambda name: (runtable.lower_is_better(name), name))), "")
+        key = next(iter(sorted(run.metrics, key=lambda name: (lower_is_better(name), name))), "")
         found.append(
             RecentRun(
                 id=run.id,
                 name=run.name,
                 experiment=names.get(run.experiment_id, ""),
-                state=runs.state(run),
+                state=runtable.state(run),
                 started_ms=run.start_ms,
                 metric=key,
                 value=run.metrics[key].value if key else None,

@@ -1,203 +1,134 @@
-"""Runs: which one is best and why; and what happened in one of them."""
+"""Runs: which one is best and why. A table over all of them, in the order, columns and groups that its address asks for."""
 
 from __future__ import annotations
 
-import json
-import math
-from typing import Annotated, Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
+from fastapi.responses import PlainTextResponse, RedirectResponse
 
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
-from drivetrain.registry.model import Clause
-from drivetrain.store.ids import now_ms
-from drivetrain.tracking.model import Owner, Run
-from drivetrain.web import models, panels, runtable
-from drivetrain.web.format import colours
+from drivetrain.web import runtable
+from drivetrain.web.format import colours, plural
 from drivetrain.web.render import HEADERS, Pages, viewer
-from drivetrain.web.runtable import Shape
+from drivetrain.web.runshape import Shape, of_query, toggled
 from drivetrain.web.services import Services
-from drivetrain.web.svg import Drawing, Node, lineage
-from drivetrain.web.views import FileRow, MetricRow, Pair, RunPage, RunRow, RunsPage, State
+from drivetrain.web.views_runs import GroupRow, RunRow, RunsPage, ViewRow
 
 Viewer = Annotated[Context, Depends(viewer)]
 PAGE = 100
-MOST_POINTS = 1000
-SYSTEM = "system/"
-_STATES = {
-    "RUNNING": State("Running", "busy"),
-    "SCHEDULED": State("Scheduled", "idle"),
-    "FINISHED": State("Finished", "good"),
-    "FAILED": State("Failed", "bad"),
-    "KILLED": State("Killed", "warn"),
-}
-_ENVIRONMENT = {
-    "mlflow.source.git.commit": "Git commit",
-    "mlflow.source.git.branch": "Git branch",
-    "mlflow.source.git.repoURL": "Repository",
-    "mlflow.source.name": "Source",
-    "mlflow.source.type": "Source kind",
-    "mlflow.user": "User",
-    "mlflow.docker.image.name": "Image",
-}
-
-
-def state(run: Run) -> State:
-    return _STATES.get(run.status, State(run.status.capitalize(), "idle"))
-
-
-def duration(run: Run) -> float | None:
-    if run.end_ms:
-        return float(run.end_ms - run.start_ms)
-    return float(now_ms() - run.start_ms) if run.status == "RUNNING" else None
+MOST_PICKED = 20
+MOST_PINNED = 50
+OF_A_GROUP = 20
+NONE = "(none)"
 
 
 def table(services: Services, ctx: Context, shape: Shape) -> RunsPage:
     experiments = services.tracking.experiments(ctx)
     names = {one.id: one.name for one in experiments}
     wanted = [shape.experiment] if shape.experiment else list(names)
-    problem, runs, token = "", [], None
+    problem, rows, token = "", [], None
+    order = replace(shape, sort="").order_by() if shape.group else shape.order_by()
     try:
         page = services.tracking.search_runs(
-            ctx, wanted, filter=shape.filter or None, order_by=shape.order_by(), limit=PAGE, token=shape.token or None
+            ctx, wanted, filter=shape.condition() or None, order_by=order, limit=PAGE, token=shape.token or None
         )
-        runs, token = page.items, page.token
+        rows, token = [runtable.row(run, names, shape) for run in page.items], page.token
     except Invalid as error:
         problem = error.message
-    columns = runtable.columns(runs, shape)
+    pinned = [runtable.row(run, names, shape) for run in services.tracking.get_runs(ctx, shape.pinned)] if shape.pinned else []
+    columns = runtable.columns([*pinned, *rows], shape)
     shown = [column for column in columns if column.shown]
-
-    def row(run: Run) -> RunRow:
-        return RunRow(
-            id=run.id,
-            name=run.name,
-            experiment=names.get(run.experiment_id, run.experiment_id),
-            experiment_id=run.experiment_id,
-            state=state(run),
-            user=run.user,
-            started_ms=run.start_ms,
-            duration_ms=duration(run),
-            values=runtable.values_of(run),
-            picked=run.id in shape.picked,
-        )
-
-    grouped = [("", [row(run) for run in runs])]
-    if shape.group:
-        grouped = [(name, [row(run) for run in some]) for name, some in runtable.groups(runs, shape.group, names).items()]
-    first = Shape(**{**shape.__dict__, "token": ""})
+    metrics = [column.key for column in shown if column.kind == "metrics"]
+    groups, more_groups = list[GroupRow](), False
+    if shape.group and not problem:
+        try:
+            groups, more_groups = _groups(services, ctx, shape, wanted, names, metrics)
+        except Invalid as error:
+            problem = error.message
+    total = None
+    if not token and not shape.token:
+        total = len(rows)
+    elif not shape.filter and not problem:
+        total = services.tracking.count_matching(ctx, wanted)
+    label = next((column.label for column in columns if column.key == shape.group), shape.group)
     return RunsPage(
-        rows=[row(run) for run in runs],
-        groups=grouped,
+        rows=[one for one in rows if not one.pinned],
+        pinned=pinned,
+        groups=groups,
+        more_groups=more_groups,
         columns=columns,
-        base_columns={
-            key: runtable.column(key, shape, label=label)
-            for key, label in (("run_name", "Run"), ("status", "State"), ("start_time", "Started"))
-        },
+        shown=shown,
+        name_column=runtable.column("run_name", shape, label="Run"),
+        group_columns={key: runtable.column(key, shape, label=text) for key, text in (("value", label), ("runs", "Runs"))},
         experiments=[(one.id, one.name) for one in experiments],
         experiment=shape.experiment,
         filter=shape.filter,
         problem=problem,
         group=shape.group,
-        best=runtable.best(runs, [column.key for column in shown if column.kind == "metrics"]),
-        next_url=Shape(**{**shape.__dict__, "token": token}).url() if token else "",
-        first_url=first.url() if shape.token else "",
+        group_label=label,
+        best=runtable.best([*pinned, *rows], metrics),
+        next_url=replace(shape, token=token).url() if token else "",
+        first_url=replace(shape, token="").url() if shape.token else "",
         picked=shape.picked,
-        is_empty=not runs and not shape.filter and not shape.experiment,
+        total=total,
+        count_url=Shape(experiment=shape.experiment, filter=shape.filter).url("/runs/count"),
+        views=views(services, ctx, shape),
+        view=shape.view,
+        sweeps=services.sweeps.count(ctx, shape.experiment) if shape.experiment in names else 0,
+        is_empty=not rows and not shape.filter and not shape.experiment,
     )
 
 
-def view(services: Services, ctx: Context, run_id: str) -> RunPage:
-    run = services.tracking.get_run(ctx, run_id)
-    experiment = services.tracking.get_experiment(ctx, run.experiment_id)
-    neighbours = services.tracking.search_runs(ctx, [run.experiment_id], limit=20).items
-    differs = runtable.differing(run, neighbours)
-    files = services.tracking.manifest(ctx, Owner.run, run.id)
-    metrics = [MetricRow(key, metric.value, metric.step) for key, metric in sorted(run.metrics.items()) if not key.startswith(SYSTEM)]
-    return RunPage(
-        id=run.id,
-        name=run.name,
-        experiment=experiment.name,
-        experiment_id=experiment.id,
-        state=state(run),
-        user=run.user,
-        started_ms=run.start_ms,
-        duration_ms=duration(run),
-        metrics=metrics,
-        curves=[metric.key for metric in metrics][:36],
-        params=[
-            Pair(key, value, key in differs) for key, value in sorted(run.params.items(), key=lambda one: (one[0] not in differs, one[0]))
-        ],
-        tags=[Pair(key, value) for key, value in sorted(run.tags.items()) if not key.startswith("mlflow.")],
-        environment=_environment(run),
-        files=[
-            FileRow(path, size, f"/api/v1/runs/{run.id}/artifacts/{quote(path)}", sha256) for path, (sha256, size) in sorted(files.items())
-        ],
-        drawing=draw(services, ctx, run),
-        neighbours=max(0, len(neighbours) - 1),
-        note=run.tags.get("mlflow.note.content", ""),
-        system=sorted(key for key in run.metrics if key.startswith(SYSTEM))[:48],
-        panels=panels.panels(services, ctx, run.id, files),
-        console=panels.lines(services, ctx, run.id),
+def _groups(
+    services: Services, ctx: Context, shape: Shape, wanted: Sequence[str], names: dict[str, str], metrics: Sequence[str]
+) -> tuple[list[GroupRow], bool]:
+    order = "value" if shape.sort == "value" else shape.sort.partition(".")[2] if shape.sort.startswith("metrics.") else ""
+    found, more = services.tracking.grouped_runs(
+        ctx,
+        wanted,
+        shape.by(),
+        metrics=[key.partition(".")[2] for key in metrics],
+        filter=shape.condition() or None,
+        order_by=order,
+        descending=shape.descending or not shape.sort,
     )
 
+    def row(value: str | None) -> Sequence[RunRow]:
+        one = shape.within(value)
+        ids = [one.experiment] if one.experiment else wanted
+        runs = services.tracking.search_runs(ctx, ids, filter=one.condition() or None, order_by=one.order_by(), limit=OF_A_GROUP)
+        return [runtable.row(run, names, shape) for run in runs.items]
 
-def _environment(run: Run) -> list[Pair]:
-    pairs = [Pair(label, run.tags[key], mono="commit" in key) for key, label in _ENVIRONMENT.items() if run.tags.get(key)]
-    history = run.tags.get("mlflow.log-model.history", "")
-    if history:
-        try:
-            flavours = json.loads(history)[-1].get("flavors", {}).get("python_function", {})
-            if version := flavours.get("python_version"):
-                pairs.append(Pair("Python", str(version)))
-        except (ValueError, IndexError, AttributeError, TypeError):
-            pass
-    return pairs
-
-
-def draw(services: Services, ctx: Context, run: Run) -> Drawing | None:
-    """Data → this run → the versions that it made → where they serve."""
-    nodes = models.run_nodes(services, ctx, run, here=True)
-    serving = models.used_by(services.serving.list(ctx))
-    versions = services.registry.search_versions(ctx, [Clause("run_id", "=", run.id)], limit=20)
-    for version in versions:
-        key = f"v:{version.repo}:{version.number}"
-        aliases = " ".join(f"@{alias}" for alias in version.aliases)
-        models.address(version.repo, version.number)
-        nodes.append(
-            Node(
-                key,
-                2,
-                "Version",
-                f"{version.name} v{version.number}",
-                aliases,
-                models.address(version.repo, version.number),
-                parents=("run",),
+    rows = []
+    for one in found:
+        key = NONE if one.value is None else one.value
+        is_open = key in shape.opened
+        rows.append(
+            GroupRow(
+                label=names.get(key, key) if shape.group == "experiment" else key or "(empty)",
+                runs=one.runs,
+                latest_ms=one.latest_ms,
+                metrics=one.metrics,
+                url=shape.within(one.value).url(),
+                toggle_url=replace(shape, opened=toggled(shape.opened, key)).url(),
+                is_open=is_open,
+                rows=row(one.value) if is_open else (),
             )
         )
-        for name in serving.get((version.repo, version.number), []):
-            nodes.append(Node(f"d:{name}", 3, "Deployment", name, "", f"/deployments/{quote(name, safe='')}", parents=(key,)))
-    return lineage(nodes) if len(nodes) > 1 else None
+    return rows, more
 
 
-def curves(
-    services: Services, ctx: Context, run_ids: list[str], keys: list[str], start: int | None = None, end: int | None = None
-) -> dict[str, Any]:
-    """The series of some metrics of some runs, or their part between two steps, thinned to what a chart can show."""
-    found = []
-    runs = services.tracking.get_runs(ctx, run_ids)
-    wanted = keys or sorted({key for run in runs for key in run.metrics})[:60]
-    charts = {key: services.tracking.chart(ctx, run_ids, key, points_each=MOST_POINTS, start_step=start, end_step=end) for key in wanted}
-    for run in runs:
-        series = {}
-        for key in wanted:
-            if key in run.metrics:
-                points = charts[key].get(run.id, [])
-                series[key] = [[point.step, point.value if math.isfinite(point.value) else None, point.timestamp_ms] for point in points]
-        found.append({"id": run.id, "name": run.name, "status": run.status, "series": series, "start_ms": run.start_ms})
-    return {"runs": found}
+def views(services: Services, ctx: Context, shape: Shape) -> list[ViewRow]:
+    now = shape.kept()
+    return [
+        ViewRow(one.name, replace(of_query(one.query), view=one.name).url(), one.user, one.updated_ms, one.query == now)
+        for one in services.tracking.views(ctx)
+    ]
 
 
 def routes(services: Services, pages: Pages) -> APIRouter:
@@ -213,35 +144,44 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         dir: str = "",  # noqa: A002
         group: str = "",
         token: str = "",
+        view: str = "",
         col: Annotated[tuple[str, ...], Query()] = (),
         pick: Annotated[tuple[str, ...], Query()] = (),
+        pin: Annotated[tuple[str, ...], Query()] = (),
+        open: Annotated[tuple[str, ...], Query()] = (),  # noqa: A002
     ) -> Response:
-        shape = Shape(experiment, filter.strip(), sort, dir == "desc", col, group, pick[:20], token)
+        shape = Shape(
+            experiment, filter.strip(), sort, dir == "desc", col, group, pick[:MOST_PICKED], pin[:MOST_PINNED], open, view[:120], token
+        )
         shown = table(services, ctx, shape)
         path = [("Runs", "/runs")]
         if experiment:
             path.append((dict(shown.experiments).get(experiment, experiment), f"/runs?experiment={quote(experiment)}"))
         return pages.page(request, "runs.html", path=path, view=shown, shape=shape, colours=colours(sorted(shape.picked)))
 
+    @router.get("/runs/count")
+    def count(ctx: Viewer, experiment: str = "", filter: str = "") -> Response:  # noqa: A002
+        ids = [experiment] if experiment else [one.id for one in services.tracking.experiments(ctx)]
+        shape = Shape(filter=filter.strip())
+        try:
+            text = plural(services.tracking.count_matching(ctx, ids, filter=shape.condition() or None), "run")
+        except Invalid:
+            text = ""  # the page has said what is wrong with the filter
+        return PlainTextResponse(text, headers=HEADERS)
+
+    @router.post("/runs/views")
+    def save(ctx: Viewer, name: Annotated[str, Form()] = "", query: Annotated[str, Form()] = "") -> Response:
+        shape = of_query(query)
+        kept = services.tracking.save_view(ctx, name, shape.kept())
+        return RedirectResponse(replace(shape, view=kept.name).url(), status_code=303, headers=HEADERS)
+
+    @router.post("/runs/views/delete")
+    def delete(ctx: Viewer, name: Annotated[str, Form()] = "", query: Annotated[str, Form()] = "") -> Response:
+        services.tracking.delete_view(ctx, name)
+        return RedirectResponse(of_query(query).url(), status_code=303, headers=HEADERS)
+
     @router.get("/experiments/{experiment_id}")
     def experiment_page(experiment_id: str) -> Response:
         return RedirectResponse(f"/runs?experiment={quote(experiment_id, safe='')}", status_code=303, headers=HEADERS)
-
-    @router.get("/runs/{run_id}")
-    def run(request: Request, ctx: Viewer, run_id: str) -> Response:
-        shown = view(services, ctx, run_id)
-        path = [("Runs", "/runs"), (shown.experiment, f"/runs?experiment={shown.experiment_id}"), (shown.name, f"/runs/{run_id}")]
-        return pages.page(request, "run.html", path=path, view=shown)
-
-    @router.get("/data/runs")
-    def data(
-        ctx: Viewer,
-        run: Annotated[tuple[str, ...], Query()] = (),
-        key: Annotated[tuple[str, ...], Query()] = (),
-        start: Annotated[int | None, Query(alias="from")] = None,
-        end: Annotated[int | None, Query(alias="to")] = None,
-    ) -> Response:
-        body = json.dumps(curves(services, ctx, list(run[:20]), list(key[:60]), start, end), allow_nan=False)
-        return Response(body, media_type="application/json", headers=HEADERS)
 
     return router

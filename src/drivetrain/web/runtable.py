@@ -1,97 +1,110 @@
-"""The table of runs: what its address says, and which columns tell runs apart."""
+"""The table of runs: which columns tell runs apart, and what stands in their rows."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
-from urllib.parse import urlencode
 
+from drivetrain.store.ids import now_ms
 from drivetrain.tracking.model import Run
-from drivetrain.web.views import Column
+from drivetrain.web.runshape import ORDERED, Shape, lower_is_better, toggled
+from drivetrain.web.views import State
+from drivetrain.web.views_runs import Column, RunRow
 
-MOST_COLUMNS = 60
-_LOWER_IS_BETTER = re.compile(r"loss|err|rmse|mse|mae|mape|perplexity|ppl|latency|time|duration|brier|nll|regret", re.IGNORECASE)
-_BARE = re.compile(r"[A-Za-z0-9_]+")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """How somebody looks at the runs. The address says it all, so that a link shows a colleague the same."""
-
-    experiment: str = ""
-    filter: str = ""
-    sort: str = ""
-    descending: bool = False
-    columns: tuple[str, ...] = ()
-    group: str = ""
-    picked: tuple[str, ...] = ()
-    token: str = ""
-
-    def url(self) -> str:
-        values: list[tuple[str, str]] = []
-        for key, value in (
-            ("experiment", self.experiment),
-            ("filter", self.filter),
-            ("sort", self.sort),
-            ("dir", "desc" if self.descending else ""),
-            ("group", self.group),
-            ("token", self.token),
-        ):
-            if value:
-                values.append((key, value))
-        values += [("col", column) for column in self.columns] + [("pick", run) for run in self.picked]
-        return "/runs" + (f"?{urlencode(values)}" if values else "")
-
-    def sorted_by(self, key: str) -> Shape:
-        """A first click sorts so that the best comes first, a second one turns it round."""
-        down = not self.descending if self.sort == key else not lower_is_better(key) if key.startswith("metrics.") else key == "start_time"
-        return replace(self, sort=key, descending=down, token="")
-
-    def order_by(self) -> list[str]:
-        if not self.sort:
-            return []
-        return [f"{quoted(self.sort)} {'DESC' if self.descending else 'ASC'}"]
+MOST_COLUMNS = 200
+SYSTEM = "metrics.system/"
+LABEL = "wandb.tag."
+KINDS = ("metrics", "params", "tags")
+# The columns of the runs themselves, and which of them are shown unless somebody chooses.
+OWN = {
+    "status": "State",
+    "start_time": "Started",
+    "duration": "Took",
+    "experiment": "Experiment",
+    "user_id": "User",
+    "end_time": "Ended",
+    "labels": "Tags",
+    "source": "Source",
+    "commit": "Commit",
+    "run_id": "Id",
+}
+USUAL = ("status", "start_time", "duration", "experiment")
+_STATES = {
+    "RUNNING": State("Running", "busy"),
+    "SCHEDULED": State("Scheduled", "idle"),
+    "FINISHED": State("Finished", "good"),
+    "FAILED": State("Failed", "bad"),
+    "KILLED": State("Killed", "warn"),
+}
 
 
-def quoted(key: str) -> str:
-    """A key as the grammar of filters writes it: metrics.`val/loss`."""
-    entity, dot, name = key.partition(".")
-    if not dot:
-        return f"attributes.{key}"
-    return key if _BARE.fullmatch(name) else f"{entity}.`{name}`"
+def state(run: Run) -> State:
+    return _STATES.get(run.status, State(run.status.capitalize(), "idle"))
 
 
-def lower_is_better(key: str) -> bool:
-    return _LOWER_IS_BETTER.search(key) is not None
+def duration(run: Run) -> float | None:
+    if run.end_ms:
+        return float(run.end_ms - run.start_ms)
+    return float(now_ms() - run.start_ms) if run.status == "RUNNING" else None
+
+
+def labels(run: Run) -> list[str]:
+    """Tags as one reads them: wandb's have no value."""
+    told = [(key, value) for key, value in sorted(run.tags.items()) if not key.startswith("mlflow.")]
+    return [key.removeprefix(LABEL) if key.startswith(LABEL) or not value else f"{key}: {value}" for key, value in told]
+
+
+def row(run: Run, names: Mapping[str, str], shape: Shape) -> RunRow:
+    return RunRow(
+        id=run.id,
+        name=run.name,
+        experiment=names.get(run.experiment_id, run.experiment_id),
+        experiment_id=run.experiment_id,
+        state=state(run),
+        user=run.user,
+        started_ms=run.start_ms,
+        ended_ms=run.end_ms,
+        duration_ms=duration(run),
+        source=run.source or "",
+        commit=run.git_commit or "",
+        labels=labels(run),
+        values=values_of(run),
+        picked=run.id in shape.picked,
+        pinned=run.id in shape.pinned,
+        pin_url=replace(shape, pinned=toggled(shape.pinned, run.id)).url(),
+    )
 
 
 def values_of(run: Run) -> dict[str, float | str | None]:
     values: dict[str, float | str | None] = {f"metrics.{key}": metric.value for key, metric in run.metrics.items()}
     values.update({f"params.{key}": value for key, value in run.params.items()})
-    values.update({f"tags.{key}": value for key, value in run.tags.items() if not key.startswith("mlflow.")})
+    values.update({f"tags.{key}": value for key, value in run.tags.items() if not key.startswith(("mlflow.", LABEL))})
     return values
 
 
-def columns(runs: Sequence[Run], shape: Shape) -> list[Column]:
+def columns(rows: Sequence[RunRow], shape: Shape) -> list[Column]:
     """Every column that these runs could have; shown are those that were asked for, else metrics, and parameters that differ."""
     seen: dict[str, set[float | str | None]] = {}
     counts: dict[str, int] = {}
-    for run in runs:
-        for key, value in values_of(run).items():
+    for one in rows:
+        for key, value in one.values.items():
             seen.setdefault(key, set()).add(value)
             counts[key] = counts.get(key, 0) + 1
-    keys = sorted(seen, key=lambda key: (("metrics", "params", "tags").index(key.partition(".")[0]), -counts[key], key))[:MOST_COLUMNS]
-    keys += [key for key in shape.columns if key not in keys]
+    keys = sorted(
+        seen, key=lambda key: (("metrics", "params", "tags").index(key.partition(".")[0]), key.startswith(SYSTEM), -counts[key], key)
+    )
+    keys = keys[:MOST_COLUMNS]
+    keys += [key for key in shape.columns if key not in keys and key.partition(".")[0] in ("metrics", "params", "tags") and "." in key]
     if shape.columns:
         shown = set(shape.columns)
     else:
-        metrics = [key for key in keys if key.startswith("metrics.") and not key.startswith("metrics.system/")][:4]
-        telling = [key for key in keys if key.startswith("params.") and (len(seen[key]) > 1 or counts[key] < len(runs))][:4]
+        metrics = [key for key in keys if key.startswith("metrics.") and not key.startswith(SYSTEM)][:4]
+        telling = [key for key in keys if key.startswith("params.") and (len(seen[key]) > 1 or counts[key] < len(rows))][:4]
         shown = {*metrics, *(telling or [key for key in keys if key.startswith("params.")][:3])}
-    return [column(key, shape, shown=key in shown) for key in keys]
+        shown |= {key for key in USUAL if key != "experiment" or not shape.experiment}
+    return [column(key, shape, shown=key in shown) for key in (*OWN, *keys)]
 
 
 def column(key: str, shape: Shape, *, shown: bool = True, label: str = "") -> Column:
@@ -99,17 +112,18 @@ def column(key: str, shape: Shape, *, shown: bool = True, label: str = "") -> Co
     if shape.sort == key:
         way = "descending" if shape.descending else "ascending"
     kind, dot, name = key.partition(".")
-    return Column(key, label or name, kind if dot else "attribute", shown, way, shape.sorted_by(key).url())
+    url = shape.sorted_by(key).url() if dot or key in ORDERED or key in ("value", "runs") else ""
+    wide = key in ("duration", "experiment") and not shape.columns
+    return Column(key, label or OWN.get(key) or name or key, kind if dot else "attribute", shown, way, url, wide)
 
 
-def best(runs: Sequence[Run], keys: Sequence[str]) -> dict[str, float]:
+def best(rows: Sequence[RunRow], keys: Sequence[str]) -> dict[str, float]:
     """Of each metric the best value among these runs, where there is one to speak of."""
     found: dict[str, float] = {}
     for key in keys:
-        name = key.partition(".")[2]
-        values = [run.metrics[name].value for run in runs if name in run.metrics and math.isfinite(run.metrics[name].value)]
+        values = [value for one in rows if isinstance(value := one.values.get(key), float) and math.isfinite(value)]
         if len(set(values)) > 1:
-            found[key] = min(values) if lower_is_better(name) else max(values)
+            found[key] = min(values) if lower_is_better(key.partition(".")[2]) else max(values)
     return found
 
 
@@ -121,12 +135,3 @@ def differing(run: Run, neighbours: Sequence[Run]) -> set[str]:
             for key, value in other.params.items():
                 others.setdefault(key, set()).add(value)
     return {key for key, value in run.params.items() if others.get(key, {value}) != {value}}
-
-
-def groups(rows: Sequence[Run], key: str, names: Mapping[str, str]) -> dict[str, list[Run]]:
-    """Runs by what `key` says of them, in the order of their first."""
-    found: dict[str, list[Run]] = {}
-    for run in rows:
-        value = names.get(run.experiment_id, run.experiment_id) if key == "experiment" else values_of(run).get(key)
-        found.setdefault("(none)" if value is None else str(value), []).append(run)
-    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -92,50 +92,6 @@ class RecentRun:
 
 
 # --- runs
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the table of runs. `key` is as in filters: metrics.accuracy, params.C, tags.team."""
-
-    key: str
-    label: str
-    kind: str
-    shown: bool
-    sort: Literal["", "ascending", "descending"]
-    sort_url: str
-
-
-@dataclass(frozen=True)
-class RunRow:
-    id: str
-    name: str
-    experiment: str
-    experiment_id: str
-    state: State
-    user: str
-    started_ms: int
-    duration_ms: float | None
-    values: Mapping[str, float | str | None]
-    picked: bool
-
-
-@dataclass(frozen=True)
-class RunsPage:
-    rows: Sequence[RunRow]
-    groups: Sequence[tuple[str, Sequence[RunRow]]]
-    columns: Sequence[Column]
-    base_columns: Mapping[str, Column]
-    experiments: Sequence[tuple[str, str]]
-    experiment: str
-    filter: str
-    problem: str
-    group: str
-    best: Mapping[str, float]
-    next_url: str
-    first_url: str
-    picked: Sequence[str]
-    is_empty: bool
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,16 @@ if (table) {
   const picked = () => new URLSearchParams(location.search).getAll("pick");
 
   const remember = (runs) => {
-    const address = new URL(location.href);
-    address.searchParams.delete("pick");
-    for (const run of runs) address.searchParams.append("pick", run);
-    history.replaceState(null, "", address);
+    const withPicks = (from) => {
+      const address = new URL(from, location.href);
+      address.searchParams.delete("pick");
+      for (const run of runs) address.searchParams.append("pick", run);
+      return address;
+    };
+    history.replaceState(null, "", withPicks(location.href));
+    // What leads to the same table in another shape keeps what is drawn.
+    for (const link of table.querySelectorAll("th[scope] a, .pin, .fold, .pager a")) link.href = withPicks(link.href).href;
+    for (const kept of document.querySelectorAll("#views [name=query]")) kept.value = withPicks(`/runs?${kept.value}`).search.slice(1);
     for (const old of form.querySelectorAll("input[name=pick]")) old.remove();
     for (const run of runs) {
       const input = document.createElement("input");
@@ -75,6 +81,18 @@ if (table) {
   document.getElementById("find-column").addEventListener("input", (event) => {
     const wanted = event.target.value.trim().toLowerCase();
     for (const one of form.querySelectorAll(".pop label")) one.hidden = !one.querySelector("input").value.toLowerCase().includes(wanted);
+  });
+  // The usual columns are those that an address without columns shows.
+  form.querySelector("[data-usual]")?.addEventListener("click", () => {
+    for (const one of form.querySelectorAll("input[name=col]")) one.checked = false;
+    form.requestSubmit();
+  });
+  // x draws the run that has the focus, p pins it.
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !["x", "p"].includes(event.key)) return;
+    if (event.target.closest?.("input:not([type=checkbox]), textarea, select")) return;
+    const row = document.activeElement?.closest?.("#rows tr");
+    row?.querySelector(event.key === "x" ? "[data-pick]" : "[data-pin]")?.click();
   });
   document.addEventListener("live", load);
   load();
