@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import queue
 import signal
@@ -12,11 +13,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.chaos.common import alive, ask_digits, deploy_digits, web_processes
+from tests.clients.wandb_script import environment
 from tests.conftest import Server, wait_for
 
 pytestmark = pytest.mark.slow
@@ -36,6 +39,21 @@ client = MlflowClient()
 for i in range(100_000):
     client.create_registered_model(f"model-{i}", description="kept")
     print("acked", i, flush=True)
+"""
+ROWS = """
+import os, time, wandb
+retries = dict(x_file_stream_retry_wait_min_seconds=0.2, x_file_stream_retry_wait_max_seconds=1)
+settings = wandb.Settings(x_file_stream_transmit_interval=0.5, **retries)
+run = wandb.init(project="killed", id="long", settings=settings)
+step = 0
+while not os.path.exists("end"):
+    run.log({"loss": 1 / (step + 1), "word": str(step)})
+    print("logged", step, flush=True)
+    step += 1
+    time.sleep(0.01)
+run.finish()
+print("finished", step, flush=True)
+time.sleep(600)
 """
 UPLOADING = """
 import hashlib, os, pathlib, tempfile
@@ -66,9 +84,9 @@ def client_environ(server: Server) -> dict[str, str]:
 class Script:
     """A client in its own process whose printed lines are what the server acknowledged to it."""
 
-    def __init__(self, code: str, server: Server) -> None:
+    def __init__(self, code: str, environ: dict[str, str], cwd: Path | None = None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=client_environ(server)
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ, cwd=cwd
         )
         self.lines: list[list[str]] = []
         self._news: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -82,15 +100,18 @@ class Script:
                 self.lines.append(line.split())
                 self._news.put(None)
 
-    def acked(self) -> list[list[str]]:
-        return [line[1:] for line in list(self.lines) if line[0] == "acked"]
+    def said(self, word: str) -> list[list[str]]:
+        return [line[1:] for line in list(self.lines) if line[0] == word]
 
-    def wait_for(self, count: int) -> None:
+    def acked(self) -> list[list[str]]:
+        return self.said("acked")
+
+    def wait_for(self, count: int, word: str = "acked") -> None:
         def enough() -> bool:
             assert self.process.poll() is None, self.process.stderr.read() if self.process.stderr else ""
-            return len(self.acked()) >= count
+            return len(self.said(word)) >= count
 
-        wait_for(enough, seconds=120, what=f"{count} acknowledged")
+        wait_for(enough, seconds=120, what=f"{count} times {word!r}")
 
     def end(self) -> None:
         self.process.kill()
@@ -102,8 +123,8 @@ class Script:
 
 
 @contextmanager
-def script(code: str, server: Server) -> Iterator[Script]:
-    it = Script(code, server)
+def script(code: str, server: Server, folder: Path | None = None) -> Iterator[Script]:
+    it = Script(code, environment(server, folder) if folder else client_environ(server), folder)
     try:
         yield it
     finally:
@@ -156,6 +177,30 @@ def test_while_logging(new_server: Callable[..., Server], kill: Callable[[Server
     steps = [point["step"] for point in answer.json()["metrics"]]
     assert len(steps) == len(set(steps)), "a retried point was stored twice"
     assert {int(step) for (step,) in client.acked()} <= set(steps)
+
+
+def test_while_wandb_logs(new_server: Callable[..., Server], kill: Callable[[Server], None], tmp_path: Path) -> None:
+    """Its client keeps what was not acknowledged and sends it again: at the end every row is there, once."""
+    server = new_server()
+    work = tmp_path / "work"
+    work.mkdir()
+    with script(ROWS, server, work) as client:
+        for _ in range(3):
+            client.wait_for(len(client.said("logged")) + 100, "logged")
+            wait_for(lambda: wandb_rows(server), what="rows at the server")
+            kill(server)
+        client.wait_for(len(client.said("logged")) + 50, "logged")
+        (work / "end").touch()
+        client.wait_for(1, "finished")
+        count = int(client.said("finished")[0][0])
+    rows = wandb_rows(server, count + 10)
+    assert [(row["_step"], row["loss"], row["word"]) for row in rows] == [(step, 1 / (step + 1), str(step)) for step in range(count)]
+
+
+def wandb_rows(server: Server, most: int = 10) -> list[dict[str, Any]]:
+    query = 'query Q($most: Int) { project(name: "killed") { run(name: "long") { history(minStep: 0, maxStep: $most) } } }'
+    found = httpx.post(f"{server.url}/wandb/graphql", json={"query": query, "variables": {"most": most}}).json()["data"]["project"]
+    return [json.loads(text) for text in found["run"]["history"]] if found and found["run"] else []
 
 
 def test_while_registering(new_server: Callable[..., Server], kill: Callable[[Server], None]) -> None:

@@ -34,7 +34,8 @@ def test_what_wandb_logs_is_complete_for_the_others(either_server: Server, tmp_p
 
         import mlflow
         client = mlflow.MlflowClient()
-        (found,) = mlflow.search_runs(experiment_names=[project], filter_string="params.lr = '0.25' AND metrics.loss > 8", output_format="list")
+        wanted = "params.lr = '0.25' AND metrics.loss > 8"
+        (found,) = mlflow.search_runs(experiment_names=[project], filter_string=wanted, output_format="list")
         history = client.get_metric_history(found.info.run_id, "loss")
         done(id=found.info.run_id, name=found.info.run_name, status=found.info.status, params=found.data.params, tags=dict(found.data.tags),
              metrics={k: str(v) for k, v in found.data.metrics.items() if not k.startswith("system/")},
@@ -82,7 +83,8 @@ def test_what_mlflow_logs_is_complete_for_wandb(either_server: Server, tmp_path:
         run = api.run(f"{project}/{made.info.run_id}")
         rows = list(run.scan_history())
         run.file("notes/kept.txt").download(root="got")
-        done(name=run.name, state=run.state, config=run.config, tags=run.tags, notes=run.notes, summary={k: str(v) for k, v in run.summary.items()},
+        done(name=run.name, state=run.state, config=run.config, tags=run.tags, notes=run.notes,
+             summary={k: str(v) for k, v in run.summary.items()},
              loss=[[row["_step"], row["loss"]] for row in run.scan_history(keys=["_step", "loss"])], steps=[row["_step"] for row in rows],
              special=[str(rows[1]["bad"]), str(rows[1]["high"])], system=run.history(stream="system", pandas=False)[0]["system.cpu"],
              files=[f.name for f in run.files()], kept=open("got/notes/kept.txt").read(), last=run.lastHistoryStep,

@@ -152,7 +152,8 @@ def test_the_public_api_finds_changes_and_deletes(either_server: Server, tmp_pat
         """
         project = os.environ["WANDB_PROJECT"]
         for n in range(6):
-            with wandb.init(id=f"r{n}", name=f"run {n}", config={"lr": n / 10, "net": {"depth": n}}, tags=["odd" if n % 2 else "even"]) as run:
+            config, tags = {"lr": n / 10, "net": {"depth": n}}, ["odd" if n % 2 else "even"]
+            with wandb.init(id=f"r{n}", name=f"run {n}", config=config, tags=tags) as run:
                 run.log({"loss": 6 - n})
         api = wandb.Api()
         def found(filters, order="+created_at", **more):
@@ -180,7 +181,8 @@ def test_the_public_api_finds_changes_and_deletes(either_server: Server, tmp_pat
         except Exception as error:
             refused = str(error)
         done(searched=searched, config=again.config, tags=again.tags, best=again.summary["best"], left=len(wandb.Api().runs(project)),
-             name=again.name, notes=again.notes, projects=[p.name for p in api.projects()], refused=refused, count=len(api.runs(project, filters={"tags": "odd"})))
+             name=again.name, notes=again.notes, projects=[p.name for p in api.projects()], refused=refused,
+             count=len(api.runs(project, filters={"tags": "odd"})))
         """,
         tmp_path,
     )

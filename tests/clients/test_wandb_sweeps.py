@@ -128,6 +128,7 @@ def test_both_command_lines(server: Server, tmp_path: Path) -> None:
         "program: train.py\nmethod: grid\nmetric:\n  name: loss\n  goal: minimize\nparameters:\n  lr:\n    values: [3, 1, 2]\n"
         'command: ["${interpreter}", "${program}", "${args}"]\n'
     )
+
     def run(*arguments: str) -> str:
         # The agent starts its runs by the `python` that it finds.
         return command(server, tmp_path, *arguments, PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")

@@ -61,6 +61,8 @@ def script(
 def command(server: Server, folder: Path, *arguments: str, **environ: str) -> str:
     """wandb's command line; what it prints on both streams."""
     surroundings = environment(server, folder, WANDB_SILENT="false", **environ)
-    done = subprocess.run([sys.executable, "-m", "wandb", *arguments], env=surroundings, cwd=folder, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb", *arguments], env=surroundings, cwd=folder, capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
