@@ -25,7 +25,11 @@ client = MlflowClient()
 """
 
 
-OWN_WARNINGS = ("Saving scikit-learn models in the pickle or cloudpickle format",)
+OWN_WARNINGS = (
+    "Saving scikit-learn models in the pickle or cloudpickle format",
+    "Passing a Python object as `python_model`",
+    "`artifact_path` is deprecated",  # transformers' callback uses it
+)
 """What the client says whatever the server."""
 
 
