@@ -36,6 +36,7 @@ from drivetrain.store.home import Home
 from drivetrain.store.migrate import migrate
 from drivetrain.store.spool import Spool
 from drivetrain.store.sql import Database
+from drivetrain.tracking.deletion import Deletion
 from drivetrain.tracking.feedback import Feedback
 from drivetrain.tracking.model import Run
 from drivetrain.tracking.service import Tracking
@@ -78,6 +79,7 @@ class Platform:
     jobs: Jobs
     registry: Registry
     tracking: Tracking
+    deletion: Deletion
     sweeps: Sweeps
     feedback: Feedback
     serving: Serving
@@ -91,6 +93,10 @@ class Platform:
     provenances: Provenances
     checklists: Checklists
     nudge: Callable[[str], None]
+
+    def live_blobs(self) -> set[str]:
+        """The blobs that something names."""
+        return self.registry.live_blobs() | self.tracking.live_blobs()
 
 
 def build(settings: Settings, home: Home, *, nudge: Callable[[str], None], migrating: bool = False) -> Platform:
@@ -120,6 +126,7 @@ def build(settings: Settings, home: Home, *, nudge: Callable[[str], None], migra
         jobs=jobs,
         registry=registry,
         tracking=tracking,
+        deletion=Deletion(db, registry.live_blobs, nudge),
         sweeps=Sweeps(db, tracking),
         feedback=feedback,
         serving=serving,
@@ -344,6 +351,7 @@ def _fastapi(
 
     from drivetrain.dialects.native import (
         checklist,
+        deletion,
         identity,
         jobs,
         lineage,
@@ -380,6 +388,7 @@ def _fastapi(
         jobs.router(platform.jobs, platform.home.logs),
         lineage.router(platform.lineages, platform.provenances),
         tracking.router(platform.tracking, platform.settings),
+        deletion.router(platform.tracking, platform.deletion),
         portable.router(platform.tracking, platform.settings),
         sweeps.router(platform.sweeps),
         pages.routes(platform, stopping),

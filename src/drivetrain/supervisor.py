@@ -74,8 +74,10 @@ class Supervisor:
         from drivetrain.loops.deployments import DeploymentsLoop
         from drivetrain.loops.environments import Environments
         from drivetrain.loops.events import EventsLoop
+        from drivetrain.loops.heartbeats import HeartbeatsLoop
         from drivetrain.loops.jobs import JobsLoop
         from drivetrain.loops.monitors import MonitorsLoop
+        from drivetrain.loops.purging import PurgingLoop
         from drivetrain.loops.retention import RetentionLoop
         from drivetrain.loops.retraining import RetrainingLoop
         from drivetrain.loops.rollouts import RolloutsLoop
@@ -85,6 +87,7 @@ class Supervisor:
         from drivetrain.serving.channel import ChannelServer, socket_path
         from drivetrain.store.fold import EventFolder
         from drivetrain.store.leases import Leases
+        from drivetrain.tracking.purging import Purger
         from drivetrain.wire.hosts import is_loopback
 
         self._platform = platform
@@ -122,6 +125,8 @@ class Supervisor:
             leases,
         )
         self._pokes["retraining"] = self._retraining.poke
+        purging = PurgingLoop(platform.deletion, Purger(platform.db, platform.blobs, platform.live_blobs), leases)
+        self._pokes["gc"] = purging.poke
         self._loops = (
             self._deployments,
             self._rollouts,
@@ -130,14 +135,9 @@ class Supervisor:
             self._retraining,
             MonitorsLoop(platform.monitors, platform.serving, platform.events, platform.lineages, platform.alerts, leases),
             EventsLoop(EventFolder(platform.db, platform.blobs, home, settings, folds=[Counting()]), leases, settings),
-            RetentionLoop(
-                platform.blobs,
-                lambda: platform.registry.live_blobs() | platform.tracking.live_blobs(),
-                platform.serving,
-                platform.jobs,
-                home,
-                leases,
-            ),
+            RetentionLoop(platform.blobs, platform.live_blobs, platform.serving, platform.jobs, home, leases),
+            purging,
+            HeartbeatsLoop(platform.tracking, leases),
         )
 
     def run(self, stopping: threading.Event, began: float) -> None:

@@ -14,11 +14,13 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import sqlalchemy as sa
 from msgspec import Struct
+from sqlalchemy.dialects import postgresql, sqlite
 
 from drivetrain.errors import Invalid, NotFound, StorageFull
 from drivetrain.store.files import FULL
@@ -97,13 +99,14 @@ class Blobs:
         """Those of the sha256 `digests` that are there. They count as seen now, so that a sweep leaves them until they are referred to."""
         found: dict[str, int] = {}
         for some in _batches(set(digests)):
-            query = sa.select(blobs_table.c.sha256, blobs_table.c.seen_ms).where(blobs_table.c.sha256.in_(some), ~blobs_table.c.doomed)
+            query = sa.select(blobs_table).where(blobs_table.c.sha256.in_(some), ~blobs_table.c.doomed)
             with self._db.read() as connection:
-                found.update({row.sha256: row.seen_ms for row in connection.execute(query)})
+                # One that only its first sender knows counts as never seen: from now on somebody else does.
+                found.update({row.sha256: row.seen_ms if row.seen_ms > row.created_ms else 0 for row in connection.execute(query)})
         now = now_ms()
         stale = [digest for digest, seen in found.items() if seen < now - _TOUCH_MS]
         for some in _batches(stale):
-            touch = sa.update(blobs_table).where(blobs_table.c.sha256.in_(some), ~blobs_table.c.doomed).values(seen_ms=now)
+            touch = sa.update(blobs_table).where(blobs_table.c.sha256.in_(some), ~blobs_table.c.doomed).values(seen_ms=_after_created(now))
             with self._db.write() as connection:
                 _lock_rows(connection, some)
                 touched = set(connection.execute(touch.returning(blobs_table.c.sha256)).scalars())
@@ -184,6 +187,31 @@ class Blobs:
         self._sweep_leftovers(older_than_s)
         return count, size
 
+    def discard(self, digests: Iterable[str], *, older_than_s: float) -> dict[str, int]:
+        """Delete those of these blobs, which nothing names any more, that nobody can be about to name: one upload brought them, whose use
+        has ended, and nobody has sent them again or asked for them since; or nobody has within `older_than_s` seconds.
+
+        What was deleted: sha256 → bytes.
+        """
+        cutoff = now_ms() - int(older_than_s * 1000)
+        b = blobs_table.c
+        gone: dict[str, int] = {}
+        for some in _batches(digests):
+            alone = ~b.doomed & sa.or_(b.seen_ms == b.created_ms, b.seen_ms <= cutoff)
+            # `seen_ms` 0: doomed, and not on its way in again.
+            doom = sa.update(blobs_table).where(b.sha256.in_(some), alone).values(doomed=True, seen_ms=0)
+            with self._db.write() as connection:
+                _lock_rows(connection, some)
+                connection.execute(doom)
+            for digest in some:
+                dead = sa.delete(blobs_table).where(b.sha256 == digest, b.doomed, b.seen_ms == 0)
+                with self._db.write() as connection:
+                    size = connection.execute(dead.returning(b.size)).scalar_one_or_none()
+                    if size is not None:
+                        self.objects.delete(key_of(digest))
+                        gone[digest] = size
+        return gone
+
     def _sweep_leftovers(self, older_than_s: float) -> None:
         # Files that a killed process left: unfinished uploads, and bytes that never got their row.
         before = time.time() - max(older_than_s, 3600)
@@ -216,14 +244,16 @@ class Blobs:
         now = now_ms()
         row = {**{name: getattr(blob, name) for name in blob.__struct_fields__}, "created_ms": now, "seen_ms": now}
         mine = blobs_table.c.sha256 == blob.sha256
-        touch = sa.update(blobs_table).where(mine, ~blobs_table.c.doomed).values(seen_ms=now)
+        touch = sa.update(blobs_table).where(mine, ~blobs_table.c.doomed).values(seen_ms=_after_created(now))
         if self._write(lambda connection: connection.execute(touch).rowcount) and self.objects.size(key) == blob.size:
             return
         while True:
             # The row that is doomed but fresh keeps the sweep away from bytes that are on their way.
             self._upsert({**row, "doomed": True}, ["seen_ms"])
             self.objects.put(key, file)
-            self._upsert({**row, "seen_ms": now_ms(), "doomed": False}, ["git_sha1", "md5", "size", "seen_ms", "doomed"])
+            now = now_ms()
+            arrived = {**row, "created_ms": now, "seen_ms": now, "doomed": False}
+            self._write(partial(_arrived, row=arrived))
             # From here on no sweep deletes them; one that did so while we were slower than its `older_than_s` shows now.
             if self.objects.size(key) == blob.size:
                 return
@@ -333,6 +363,27 @@ def key_of(sha256: str) -> str:
     if len(sha256) != 64 or not sha256.isalnum():
         raise NotFound(f"{sha256[:80]!r} is not the sha256 of a blob.")
     return f"sha256/{sha256[:2]}/{sha256}"
+
+
+def _after_created(now: int) -> sa.ColumnElement[int]:
+    """A time of being seen that differs from that of creation: equal, they say that one upload brought it and nobody has cared since."""
+    created = blobs_table.c.created_ms
+    return sa.case((created >= now, created + 1), else_=now)
+
+
+def _arrived(connection: sa.Connection, row: dict[str, str | int | bool]) -> None:
+    """The blob's bytes are there. Where another upload of the same bytes was faster, both have seen it."""
+    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(blobs_table)
+    new, b = insert.excluded, blobs_table.c
+    statement = insert.on_conflict_do_update(
+        index_elements=["sha256"],
+        set_={
+            **{name: new[name] for name in ("git_sha1", "md5", "size", "doomed")},
+            "created_ms": sa.case((b.doomed, new.created_ms), else_=b.created_ms),
+            "seen_ms": sa.case((b.doomed, new.seen_ms), (b.created_ms >= new.seen_ms, b.created_ms + 1), else_=new.seen_ms),
+        },
+    )
+    connection.execute(statement, row)
 
 
 def _lock_rows(connection: sa.Connection, digests: Collection[str]) -> None:

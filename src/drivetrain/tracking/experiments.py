@@ -17,8 +17,10 @@ from drivetrain.tracking import tables as t
 from drivetrain.tracking.compare import Term
 from drivetrain.tracking.grammar import parse_filter, parse_order
 from drivetrain.tracking.languages import EXPERIMENTS
-from drivetrain.tracking.model import Experiment, Page, View
+from drivetrain.tracking.model import PURGING, Experiment, Page, View
+from drivetrain.tracking.reading import lived
 from drivetrain.tracking.rows import Base, chunked, from_token, location, to_token
+from drivetrain.tracking.tables_retention import numbers
 
 MAX_PAGE = 50_000
 
@@ -45,13 +47,14 @@ class Experiments(Base):
         with self.db.write() as c:
             other = c.execute(sa.select(t.experiments).where(e.workspace_id == ctx.workspace_id, e.name == name)).one_or_none()
             if other is not None:
-                advice = (
-                    "Use it, or choose another name."
-                    if other.lifecycle == "active"
-                    else f"It is deleted, which keeps its name: restore it (id {other.number}), or choose another name."
-                )
+                advice = {
+                    "active": "Use it, or choose another name.",
+                    PURGING: "It is being deleted for good: its name is free in a moment.",
+                }.get(other.lifecycle, f"It is deleted, which keeps its name: restore it (id {other.number}), or choose another name.")
                 raise Conflict(f"There is an experiment named {name!r} already. {advice}", param="name")
-            highest = c.scalar(sa.select(sa.func.max(e.number)).where(e.workspace_id == ctx.workspace_id))
+            gone = sa.select(numbers.c.highest.label("n")).where(numbers.c.workspace_id == ctx.workspace_id)
+            known = sa.select(sa.func.max(e.number).label("n")).where(e.workspace_id == ctx.workspace_id).union_all(gone).subquery()
+            highest = c.scalar(sa.select(sa.func.max(known.c.n)))
             values = {
                 "workspace_id": ctx.workspace_id,
                 "number": (highest or 0) + 1,
@@ -160,7 +163,10 @@ class Experiments(Base):
         now = now_ms()
         e, r = t.experiments.c, t.runs.c
         with self.db.write() as c:
-            row = self._experiment(c, ctx, experiment_id)
+            uid = self._experiment(c, ctx, experiment_id).uid
+            row = c.execute(sa.select(t.experiments).where(e.uid == uid).with_for_update()).one()
+            if row.lifecycle == PURGING:
+                raise Conflict(f"The experiment {experiment_id} is being deleted for good, with its runs: it cannot be restored any more.")
             if row.lifecycle != before:
                 raise NotFound(f"The experiment {experiment_id} is {row.lifecycle}, not {before}.", param="experiment_id")
             c.execute(t.experiments.update().where(e.uid == row.uid).values(lifecycle=after, updated_ms=now))
@@ -216,7 +222,7 @@ def _experiments(c: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Experime
         Experiment(
             id=str(row.number),
             name=row.name,
-            lifecycle=row.lifecycle,
+            lifecycle=lived(row),
             artifact_location=location(row, row.number),
             created_ms=row.created_ms,
             updated_ms=row.updated_ms,

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.model import Dataset, Input, Metric, ModelLink, Run
+from drivetrain.tracking.model import PURGING, Dataset, Input, Metric, ModelLink, Run
 from drivetrain.tracking.rows import chunked, location, tuples, unpacked
 
 RUN_NAME = "mlflow.runName"
@@ -50,7 +50,7 @@ def runs(c: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Run]:
             name=row.name,
             user=row.user_name,
             status=row.status,
-            lifecycle=row.lifecycle,
+            lifecycle=lived(row),
             start_ms=row.start_ms,
             end_ms=row.end_ms,
             artifact_uri=f"{root}/{row.id}/artifacts",
@@ -74,11 +74,16 @@ def run_info(c: sa.Connection, row: sa.Row[Any]) -> Run:
         name=row.name,
         user=row.user_name,
         status=row.status,
-        lifecycle=row.lifecycle,
+        lifecycle=lived(row),
         start_ms=row.start_ms,
         end_ms=row.end_ms,
         artifact_uri=f"{root}/{row.id}/artifacts",
     )
+
+
+def lived(row: sa.Row[Any]) -> str:
+    """The stage of life that clients see."""
+    return "deleted" if row.lifecycle == PURGING else str(row.lifecycle)
 
 
 def dataset(row: sa.Row[Any]) -> Dataset:

@@ -15,7 +15,7 @@ from drivetrain.store.sql import upsert
 from drivetrain.tracking import checks, reading, search
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.experiments import MAX_PAGE, Experiments, check_limit
-from drivetrain.tracking.model import RUN_STATUSES, Page, Run, View
+from drivetrain.tracking.model import PURGING, RUN_STATUSES, Page, Run, View
 from drivetrain.tracking.reading import RUN_NAME, USER
 from drivetrain.tracking.rows import to_token
 from drivetrain.tracking.runnames import random_name
@@ -122,7 +122,13 @@ class Runs(Experiments):
         with self.db.write() as c:
             row = self._run(c, ctx, run_id)
             e = t.experiments.c
-            experiment = c.execute(sa.select(t.experiments).where(e.uid == row.experiment_uid)).one()
+            experiment = c.execute(sa.select(t.experiments).where(e.uid == row.experiment_uid).with_for_update(read=True)).one()
+            # Whoever begins to delete it for good locks its row first: one of the two comes second, and sees what the other has done.
+            row = c.execute(sa.select(t.runs).where(t.runs.c.id == run_id).with_for_update()).one()
+            if row.lifecycle == PURGING or experiment.lifecycle == PURGING:
+                if lifecycle == "deleted":
+                    return
+                raise Conflict(f"The run {run_id} is being deleted for good, with all that it logged: it cannot be restored any more.")
             if lifecycle == "active" and experiment.lifecycle != "active":
                 raise Conflict(f"The run's experiment {experiment.name!r} is deleted: restore that ({experiment.number}) first.")
             if row.lifecycle != lifecycle:

@@ -1,0 +1,118 @@
+"""Deleting: hide and restore runs and experiments; let go for good what was hidden for long enough."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from drivetrain.errors import NotFound
+from drivetrain.identity.model import Context
+from drivetrain.tracking.deletion import Deletion
+from drivetrain.tracking.service import Tracking
+from drivetrain.wire.fastapi import Asking
+
+_AGE = "Seconds since it was deleted; in place of the policy's grace"
+
+
+class WhatToCollect(BaseModel):
+    older_than_s: float | None = Field(None, ge=0, le=1e10, description=_AGE)
+    runs: list[str] = Field([], max_length=1000, description="Ids; only these")
+    experiments: list[str] = Field([], max_length=1000, description="Names or ids; only these")
+
+
+class PolicyChange(BaseModel):
+    grace_s: float | None = Field(None, ge=0, le=1e10, description="How long what was deleted can be restored for sure")
+    automatic: bool | None = Field(None, description="Whether it goes by itself after that")
+
+
+def router(tracking: Tracking, deletion: Deletion) -> APIRouter:
+    api = APIRouter(prefix="/api/v1", tags=["deletion"])
+    _hide(api, tracking)
+    _collect(api, tracking, deletion)
+
+    @api.get("/retention")
+    def policy(ctx: Asking) -> dict[str, Any]:
+        """How long the workspace keeps what was deleted, and whether it goes by itself then."""
+        return _shown(deletion.policy(ctx))
+
+    @api.put("/retention")
+    def set_policy(ctx: Asking, change: PolicyChange) -> dict[str, Any]:
+        """Change what is given. Needs the scope `admin`."""
+        return _shown(deletion.set_policy(ctx, grace_ms=_ms(change.grace_s), automatic=change.automatic))
+
+    return api
+
+
+def _hide(api: APIRouter, tracking: Tracking) -> None:
+    @api.delete("/runs/{run_id}")
+    def delete_run(ctx: Asking, run_id: str) -> dict[str, Any]:
+        """Hide a run. It can be restored until it is deleted for good."""
+        tracking.delete_run(ctx, run_id)
+        return {}
+
+    @api.post("/runs/{run_id}/restore")
+    def restore_run(ctx: Asking, run_id: str) -> dict[str, Any]:
+        tracking.restore_run(ctx, run_id)
+        return {}
+
+    @api.delete("/experiments/{experiment}")
+    def delete_experiment(ctx: Asking, experiment: str) -> dict[str, Any]:
+        """Hide an experiment (name or id) with its runs."""
+        tracking.delete_experiment(ctx, _number(tracking, ctx, experiment))
+        return {}
+
+    @api.post("/experiments/{experiment}/restore")
+    def restore_experiment(ctx: Asking, experiment: str) -> dict[str, Any]:
+        """Bring an experiment back, with the runs that were deleted together with it."""
+        tracking.restore_experiment(ctx, _number(tracking, ctx, experiment))
+        return {}
+
+
+def _collect(api: APIRouter, tracking: Tracking, deletion: Deletion) -> None:
+    @api.get("/gc/preview")
+    def preview(
+        ctx: Asking,
+        older_than_s: Annotated[float | None, Query(ge=0, le=1e10, description=_AGE)] = None,
+        run: Annotated[list[str] | None, Query(max_length=1000)] = None,
+        experiment: Annotated[list[str] | None, Query(max_length=1000)] = None,
+    ) -> dict[str, Any]:
+        """What would be deleted for good: how many, the first by name, and how many bytes that frees. Changes nothing."""
+        numbers = [_number(tracking, ctx, one) for one in experiment or []]
+        return _shown(deletion.preview(ctx, older_than_ms=_ms(older_than_s), runs=run or [], experiments=numbers))
+
+    @api.post("/gc", status_code=202)
+    def collect(ctx: Asking, what: WhatToCollect) -> dict[str, Any]:
+        """Delete for good what the preview shows. The answer comes before it is done: ask for the collection until `ended_ms` is set.
+        Needs the scope `admin`."""
+        numbers = [_number(tracking, ctx, one) for one in what.experiments]
+        return _shown(deletion.collect(ctx, older_than_ms=_ms(what.older_than_s), runs=what.runs, experiments=numbers))
+
+    @api.get("/gc")
+    def collections(ctx: Asking, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> dict[str, Any]:
+        """What was deleted for good, the newest first."""
+        return {"collections": [_shown(one) for one in deletion.collections(ctx, limit=limit)]}
+
+    @api.get("/gc/{collection}")
+    def one(ctx: Asking, collection: str) -> dict[str, Any]:
+        """How far a collection has come: `waiting` is what it still has to delete."""
+        return _shown(deletion.collection(ctx, collection))
+
+
+def _number(tracking: Tracking, ctx: Context, experiment: str) -> str:
+    """The id of an experiment by its name, or else by that id."""
+    try:
+        return tracking.find_experiment(ctx, experiment).id
+    except NotFound:
+        return tracking.get_experiment(ctx, experiment).id
+
+
+def _shown(value: object) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(value)
+    return found
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * 1000)
