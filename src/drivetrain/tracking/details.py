@@ -392,9 +392,7 @@ def _set_state(c: sa.Connection, row: sa.Row[Any], details: sa.Row[Any], state: 
 
 def _set_summary(c: sa.Connection, row: sa.Row[Any], summary: Json) -> None:
     c.execute(d.run_details.update().where(_d.run_id == row.id).values(summary=json.dumps(summary)))
-    numbers = {
-        k: float(v) for k, v in flat(summary) if is_number(v) and not k.startswith("_") and 0 < len(k) <= checks.MAX_KEY and abs(v) < 1e300
-    }
+    numbers, _ = split_row(summary)
     m = t.latest_metrics.c
     old: dict[str, tuple[int, int, float]] = {}
     for some in chunked(sorted(numbers)):
