@@ -276,7 +276,7 @@ def _check_run(record: RunRecord) -> None:
     _check_text(record.user, 256, "user")
     for number in (record.start_ms, record.end_ms or 0):
         checks.int64(number, "time")
-    _check_map(record.params, checks.MAX_PARAM, "param")
+    _check_map(record.params, checks.MAX_TAG, "param")
     _check_map(record.tags, checks.MAX_TAG, "tag")
     if record.tags.get(RUN_NAME, record.name) != record.name:
         record.tags[RUN_NAME] = record.name
@@ -303,7 +303,7 @@ def _check_model(record: ModelRecord) -> None:
     _check_text(record.model_type, 500, "type")
     _check_text(record.status_message, 5000, "message")
     _check_text(record.source_run_id or "", 32, "run")
-    _check_map(record.params, checks.MAX_PARAM, "param")
+    _check_map(record.params, checks.MAX_TAG, "param")
     _check_map(record.tags, checks.MAX_TAG, "tag")
     for one in record.metrics:
         _check_key(one.key, "metric")

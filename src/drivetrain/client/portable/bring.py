@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from drivetrain.client.http import Connection, Json, Unreachable
+from drivetrain.client.portable.folder import digest
 from drivetrain.client.push import ATTEMPTS, Progress, segment
 from drivetrain.errors import Overloaded, Unavailable
 
@@ -75,6 +77,15 @@ def bring(connection: Connection, source: Source, *, progress: Progress | None =
     return _Bringing(connection, source, progress or (lambda done, total, message: None)).run(tuple(warnings))
 
 
+def bring_model(connection: Connection, model: LoggedModel) -> str:
+    """A logged model that belongs to no run that is brought in: its id here."""
+    record = spelled({key: value for key, value in model.record.items() if key != "artifacts"})
+    model_id = str(connection.json("PUT", f"{API}/imports/models/{segment(record['id'])}", {"record": record})["id"])
+    at = f"{API}/logged-models/{segment(model_id)}/files"
+    _upload(connection, at, model.files, _there(connection, at, "files"), lambda file: None)
+    return model_id
+
+
 class _Bringing:
     def __init__(self, connection: Connection, source: Source, tell: Progress) -> None:
         self._c = connection
@@ -91,10 +102,12 @@ class _Bringing:
         run_id, state = str(begun["id"]), str(begun["state"])
         if state not in ("unchanged", "exists"):
             self._stream(run_id)
-            there = self._there(f"{API}/runs/{run_id}/export", "artifacts") if state == "resumed" else {}
-            self._upload(f"{API}/runs/{run_id}/artifacts", self._source.files, there)
+            there = _there(self._c, f"{API}/runs/{run_id}/export", "artifacts") if state == "resumed" else {}
+            _upload(self._c, f"{API}/runs/{run_id}/artifacts", self._source.files, there, self._sent)
             for model in self._source.models:
-                self._model(model)
+                bring_model(self._c, model)
+                for file in model.files:
+                    self._sent(file)
             self._c.json("POST", f"{at}/finish", {"digest": digest, "lifecycle": record.get("lifecycle", "active")}, again=True)
             state = "imported"
         self._tell(self._total, self._total, record["name"])
@@ -130,38 +143,41 @@ class _Bringing:
             _patiently(lambda: self._c.json("POST", at, {what: items}, again=True))
             self._advance(count, message)
 
-    def _model(self, model: LoggedModel) -> None:
-        record = spelled({key: value for key, value in model.record.items() if key != "artifacts"})
-        model_id = str(self._c.json("PUT", f"{API}/imports/models/{segment(record['id'])}", {"record": record})["id"])
-        at = f"{API}/logged-models/{segment(model_id)}/files"
-        self._upload(at, model.files, self._there(at, "files"))
-
-    def _there(self, at: str, key: str) -> dict[str, str]:
-        return {one["path"]: one["sha256"] for one in self._c.json("GET", at)[key]}
-
-    def _upload(self, at: str, files: Sequence[File], there: dict[str, str]) -> None:
-        for file in files:
-            if file.sha256 is None or there.get(file.path) != file.sha256:
-                url = f"{at}/{'/'.join(segment(part) for part in file.path.split('/'))}"
-                _patiently(lambda url=url, file=file: self._put(url, file))
-            self._advance(file.size >> 10, file.path.rpartition("/")[2])
-
-    def _put(self, url: str, file: File) -> None:
-        def pieces() -> Iterator[bytes]:
-            with file.local.open("rb") as stream:
-                while piece := stream.read(CHUNK):
-                    yield piece
-
-        size = file.local.stat().st_size
-        headers = {"content-length": str(size), "content-type": "application/octet-stream"}
-        self._c.json("PUT", url, content=pieces(), headers=headers)
+    def _sent(self, file: File) -> None:
+        self._advance(file.size >> 10, file.path.rpartition("/")[2])
 
     def _advance(self, count: int, message: str) -> None:
         self._done = min(self._done + count, self._total)
         self._tell(self._done, self._total, f"{self._source.record['name']}: {message}")
 
 
-def _patiently(send: Any) -> None:
+def _there(connection: Connection, at: str, key: str) -> dict[str, str]:
+    """path → sha256 of what the server has already."""
+    return {one["path"]: one["sha256"] for one in connection.json("GET", at)[key]}
+
+
+def _upload(connection: Connection, at: str, files: Sequence[File], there: dict[str, str], sent: Callable[[File], None]) -> None:
+    for file in files:
+        sha256 = file.sha256
+        if sha256 is None and file.path in there:
+            sha256 = digest(file.local)[1]
+        if sha256 is None or there.get(file.path) != sha256:
+            url = f"{at}/{'/'.join(segment(part) for part in file.path.split('/'))}"
+            _patiently(partial(_put, connection, url, file))
+        sent(file)
+
+
+def _put(connection: Connection, url: str, file: File) -> None:
+    def pieces() -> Iterator[bytes]:
+        with file.local.open("rb") as stream:
+            while piece := stream.read(CHUNK):
+                yield piece
+
+    headers = {"content-length": str(file.local.stat().st_size), "content-type": "application/octet-stream"}
+    connection.json("PUT", url, content=pieces(), headers=headers)
+
+
+def _patiently(send: Callable[[], object]) -> None:
     """What can be sent again is, while the server restarts or has too much to do."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
