@@ -16,6 +16,8 @@ app = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
 Experiment = Annotated[str | None, typer.Option(help="Only runs of this experiment (name or id).")]
 Where = Annotated[str | None, typer.Option("--filter", help="As in mlflow: \"metrics.accuracy > 0.9 and params.seed = '7'\".")]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="How many, the newest first.")]
+Deleted = Annotated[bool, typer.Option("--deleted", help="Those that were deleted, and can be restored.")]
+RunIds = Annotated[list[str], typer.Argument(help="Ids of runs.", metavar="RUN_ID...")]
 
 
 @app.callback()
@@ -32,10 +34,12 @@ def runs(
 
 
 @app.command("list")
-def list_runs(experiment: Experiment = None, where: Where = None, limit: Limit = 20, as_json: JsonFlag = False) -> None:
+def list_runs(
+    experiment: Experiment = None, where: Where = None, limit: Limit = 20, deleted: Deleted = False, as_json: JsonFlag = False
+) -> None:
     """List runs, the newest first."""
     with connect() as client:
-        found = client.runs.list(experiment=experiment, filter=where, limit=limit)
+        found = client.runs.list(experiment=experiment, filter=where, limit=limit, deleted=deleted)
     if as_json:
         emit(found)
         return
@@ -63,6 +67,24 @@ def show(run: Annotated[str, typer.Argument(help="Id of the run.", metavar="RUN_
         emit(found)
     else:
         console().print_json(data=found)
+
+
+@app.command()
+def delete(runs: RunIds, as_json: JsonFlag = False) -> None:
+    """Delete runs. They can be restored, until they are deleted for good."""
+    with connect() as client:
+        for run in runs:
+            client.runs.delete(run)
+    emit({"deleted": runs}) if as_json else output.note(f"Deleted. To have it back: drivetrain runs restore {runs[0]}")
+
+
+@app.command()
+def restore(runs: RunIds, as_json: JsonFlag = False) -> None:
+    """Bring deleted runs back."""
+    with connect() as client:
+        for run in runs:
+            client.runs.restore(run)
+    emit({"restored": runs}) if as_json else output.note("Restored.")
 
 
 @app.command()

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from drivetrain.client.chat import ChatStream, messages_of
+from drivetrain.client.deletion import Collector, Experiments
 from drivetrain.client.find import find
 from drivetrain.client.groups import Deployments, Jobs, Keys, Models, Requests, Runs, Users, Workspaces
 from drivetrain.client.http import Connection, Json
@@ -39,6 +40,8 @@ class Client:
         self.rollouts = Rollouts(self.connection)
         self.jobs = Jobs(self.connection)
         self.runs = Runs(self.connection)
+        self.experiments = Experiments(self.connection)
+        self.gc = Collector(self.connection)
         self.sweeps = Sweeps(self.connection)
         self.requests = Requests(self.connection)
         self.monitors = Monitors(self.connection)

@@ -182,12 +182,27 @@ class Jobs(Group):
 class Runs(Group):
     """Runs of experiments."""
 
-    def list(self, *, experiment: str | None = None, filter: str | None = None, limit: int = 50) -> list[Json]:  # noqa: A002
-        """The newest runs; `filter` is in mlflow's grammar."""
-        return self._list("/runs", "runs", experiment=experiment, filter=filter, limit=limit)
+    def list(
+        self,
+        *,
+        experiment: str | None = None,
+        filter: str | None = None,  # noqa: A002
+        limit: int = 50,
+        deleted: bool = False,
+    ) -> list[Json]:
+        """The newest runs; `filter` is in mlflow's grammar. `deleted`: those that were deleted and can be restored."""
+        view = "deleted" if deleted else "active"
+        return self._list("/runs", "runs", experiment=experiment, filter=filter, limit=limit, view=view)
 
     def get(self, run_id: str) -> Json:
         return self._one("GET", f"/runs/{segment(run_id)}")
+
+    def delete(self, run_id: str) -> None:
+        """Hide a run. It can be restored until it is deleted for good."""
+        self._one("DELETE", f"/runs/{segment(run_id)}")
+
+    def restore(self, run_id: str) -> None:
+        self._one("POST", f"/runs/{segment(run_id)}/restore")
 
 
 class Requests(Group):

@@ -19,19 +19,22 @@ Kind = Literal["run", "model", "experiment"]
 
 ROOTS: dict[Kind, tuple[str, str]] = {"run": ("runs", "id"), "model": ("logged_models", "id"), "experiment": ("experiments", "uid")}
 
-LOOSE: dict[str, tuple[Kind, Literal["delete", "keep"]]] = {
-    "logged_model_metrics.run_id": ("run", "delete"),
-    "run_models.model_id": ("model", "delete"),
+LOOSE: tuple[tuple[str, Kind, Literal["delete", "keep"]], ...] = (
+    ("logged_model_metrics.run_id", "run", "delete"),
+    ("run_models.model_id", "model", "delete"),
+    # What was imported once, and is gone, can be imported again.
+    ("imports.target", "run", "delete"),
+    ("imports.target", "model", "delete"),
     # A model that a run made, and a version made of either, have files and records of their own. Their lineage says that the run is gone.
-    "logged_models.source_run_id": ("run", "keep"),
-    "versions.run_id": ("run", "keep"),
-    "versions.model_id": ("model", "keep"),
+    ("logged_models.source_run_id", "run", "keep"),
+    ("versions.run_id", "run", "keep"),
+    ("versions.model_id", "model", "keep"),
     # Copies of what the run's or the sweep's row says: they go with that.
-    "latest_metrics.experiment_uid": ("experiment", "keep"),
-    "run_details.experiment_uid": ("experiment", "keep"),
-    "sweeps.experiment_id": ("experiment", "keep"),
-}
-"""`table.column` → whose id it holds, and whether its row goes too. Artifacts, which belong to several kinds, are not here."""
+    ("latest_metrics.experiment_uid", "experiment", "keep"),
+    ("run_details.experiment_uid", "experiment", "keep"),
+    ("sweeps.experiment_id", "experiment", "keep"),
+)
+"""`table.column`, whose id it holds, and whether its row goes too. Artifacts, which belong to several kinds, are not here."""
 
 
 class Dependant(Struct, frozen=True):
@@ -51,7 +54,7 @@ def dependants(kind: Kind) -> tuple[Dependant, ...]:
     found: list[Dependant] = []
     for table, column in _referrers(root, key):
         found += _below(table, f"{table}.{column}", ())
-    for place, (owner, fate) in LOOSE.items():
+    for place, owner, fate in LOOSE:
         table = place.partition(".")[0]
         if owner == kind and fate == "delete" and table in metadata.tables:
             found += _below(table, place, ())
@@ -105,11 +108,12 @@ def _statement(dependant: Dependant, dialect: str) -> sa.TextClause:
 
 def undeclared() -> list[str]:
     """Columns that look as if they held the id of a run, a logged model or an experiment, and of which nobody has said what becomes."""
+    declared = {place for place, _, _ in LOOSE}
     names = ("run_id", "run_uuid", "model_id", "experiment_uid", "experiment_id")
     found = []
     for table in metadata.tables.values():
         for column in table.columns:
             place = f"{table.name}.{column.name}"
-            if column.name.endswith(names) and not column.foreign_keys and place not in LOOSE:
+            if column.name.endswith(names) and not column.foreign_keys and place not in declared:
                 found.append(place)
     return sorted(found)

@@ -16,7 +16,7 @@ from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
 from drivetrain.store.ids import now_ms
 from drivetrain.tracking.checks import MAX_BATCH
-from drivetrain.tracking.model import Experiment, LoggedModel, Metric, Owner, Run
+from drivetrain.tracking.model import Experiment, LoggedModel, Metric, Owner, Run, View
 from drivetrain.tracking.service import Tracking
 from drivetrain.wire.fastapi import RAW_BODY, Asking
 from drivetrain.wire.request import Request as WireRequest
@@ -66,9 +66,9 @@ def router(tracking: Tracking, settings: Settings) -> APIRouter:
 
 def _experiments(api: APIRouter, tracking: Tracking) -> None:
     @api.get("/experiments")
-    def experiments(ctx: Asking, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> dict[str, Any]:
-        """The active experiments, the latest changed first."""
-        return {"experiments": [_experiment(one) for one in tracking.experiments(ctx, limit=limit)]}
+    def experiments(ctx: Asking, view: View = View.active, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> dict[str, Any]:
+        """The active experiments, or the deleted ones, or all; the latest changed first."""
+        return {"experiments": [_experiment(one) for one in tracking.search_experiments(ctx, view=view, limit=limit).items]}
 
     @api.post("/experiments", status_code=201)
     def create(ctx: Asking, new: NewExperiment) -> dict[str, Any]:
@@ -89,11 +89,13 @@ def _runs(api: APIRouter, tracking: Tracking) -> None:
         order_by: Annotated[list[str] | None, Query()] = None,
         limit: Annotated[int, Query(ge=1, le=10_000)] = 50,
         token: str | None = None,
+        view: View = View.active,
     ) -> dict[str, Any]:
         """Runs of one experiment (name or id) or of all, the latest begun first; `token` asks for the next page."""
-        experiments = [_named(tracking, ctx, experiment)] if experiment else tracking.experiments(ctx, limit=10_000)
+        there = View.active if view is View.active else View.all
+        experiments = [_named(tracking, ctx, experiment)] if experiment else _all(tracking, ctx, there)
         names = {one.id: one.name for one in experiments}
-        found = tracking.search_runs(ctx, list(names), filter=filter, order_by=order_by or [], limit=limit, token=token)
+        found = tracking.search_runs(ctx, list(names), filter=filter, view=view, order_by=order_by or [], limit=limit, token=token)
         return {"runs": [_run(one, names.get(one.experiment_id)) for one in found.items], "token": found.token}
 
     @api.post("/runs", status_code=201)
@@ -210,6 +212,10 @@ def _found_or_made(tracking: Tracking, ctx: Context, experiment: str) -> Experim
         return _named(tracking, ctx, experiment)
     except NotFound:
         return tracking.create_experiment(ctx, experiment)
+
+
+def _all(tracking: Tracking, ctx: Context, view: View) -> list[Experiment]:
+    return tracking.search_experiments(ctx, view=view, limit=10_000).items
 
 
 def _named(tracking: Tracking, ctx: Context, experiment: str) -> Experiment:
