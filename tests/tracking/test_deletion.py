@@ -370,7 +370,7 @@ def test_everything_that_is_to_go_is_written_down_first(parts: Parts, database: 
     parts.tracking.delete_run(parts.ctx, run_id)
     parts.deletion.collect(parts.ctx, older_than_ms=0)
     with database.read() as c:
-        orders = c.execute(sa.select(g.purges.c.kind, g.purges.c.id)).tuples().all()
+        orders = [tuple(row) for row in c.execute(sa.select(g.purges.c.kind, g.purges.c.id))]
         assert orders == [("run", run_id)]
         assert c.scalar(sa.select(t.runs.c.lifecycle)) == "purging"
     parts.purge()

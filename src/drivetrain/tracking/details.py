@@ -266,7 +266,8 @@ class Details(LoggedModels):
         r = t.runs.c
         query = sa.select(_d.run_id, _d.heartbeat_ms).join(t.runs, r.id == _d.run_id)
         with self.db.read() as c:
-            return dict(c.execute(query.where(_d.state.in_(("running", "preempting")), r.status == "RUNNING").limit(limit)).tuples().all())
+            rows = tuples(c, query.where(_d.state.in_(("running", "preempting")), r.status == "RUNNING").limit(limit))
+            return {run_id: int(beat) for run_id, beat in rows}
 
     def crashed(self, run_id: str, heartbeat_ms: int) -> bool:
         """End a run whose client has gone without a word, unless it has spoken since."""
