@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from drivetrain.tracking.grammar import Condition, Order, parse_filter, parse_or
 from drivetrain.tracking.languages import EXPERIMENTS, RUNS
 from drivetrain.tracking.model import Dataset, Input, Metric, Run, View
 from drivetrain.tracking.service import Tracking
+from tests.tracking.naive import holds
 
 NUMBERS = [-1.5, 0.0, 0.25, 1.0, 1.0, 3.0, math.nan, math.inf, -math.inf]
 TEXTS = ["", "a", "A", "ab", "Ab%", "a_b", "a*b", "a?", "[a]", "a\\b", "it's", 'say "x"', "B", "zz"]
@@ -65,42 +65,6 @@ def value_of(run: Run, entity: str, key: str) -> Any:
         return run.tags.get(key)
     names = {"run_id": "id", "run_name": "name", "user_id": "user", "start_time": "start_ms", "end_time": "end_ms"}
     return getattr(run, names.get(key, key))
-
-
-def like(pattern: str, text: str, *, fold: bool) -> bool:
-    expression = "".join({"%": ".*", "_": "."}.get(letter, re.escape(letter)) for letter in pattern)
-    return re.fullmatch(expression, text, re.DOTALL | (re.IGNORECASE if fold else 0)) is not None
-
-
-def holds(value: Any, op: str, wanted: Any) -> bool:
-    if op == "IS NULL":
-        return value is None
-    if op == "IS NOT NULL":
-        return value is not None
-    if value is None:
-        return False
-    match op:
-        case "=":
-            return bool(value == wanted)
-        case "!=":
-            return bool(value != wanted)
-        case ">":
-            return bool(value > wanted)
-        case ">=":
-            return bool(value >= wanted)
-        case "<":
-            return bool(value < wanted)
-        case "<=":
-            return bool(value <= wanted)
-        case "LIKE":
-            return like(wanted, value, fold=False)
-        case "ILIKE":
-            return like(wanted, value, fold=True)
-        case "IN":
-            return value in wanted
-        case _:
-            assert op == "NOT IN"
-            return value not in wanted
 
 
 def meets(run: Run, condition: Condition) -> bool:

@@ -235,11 +235,13 @@ def _models(s: Services, ctx: Context, repos: Sequence[Repo]) -> list[Json]:
 
 
 def _clauses(text: str, language: Language) -> list[Clause]:
-    # Prompts are kept as models with a tag: they show only to those who ask for them. Clients say `!= 'true'` and mean "no prompt".
+    # Prompts are kept as models with a tag: they show only to those who ask for them. Models lack the tag, and clients that want them say
+    # `!= 'true'` or `= 'false'`.
     conditions = parse_filter(text, language)
     about = [one for one in conditions if one.entity == "tag" and one.key == PROMPT]
-    clauses = [_clause(one) for one in conditions if one not in about or one.op != "!="]
-    if all(one.op == "!=" for one in about):
+    without = [one for one in about if (one.op, one.value) in (("!=", "true"), ("=", "false"))]
+    clauses = [_clause(one) for one in conditions if one not in without]
+    if without or not about:
         clauses.append(Clause(f"tags.{PROMPT}", "IS NULL"))
     return clauses
 
