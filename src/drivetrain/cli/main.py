@@ -15,6 +15,7 @@ from drivetrain.cli import (
     deploy,
     doctor,
     env,
+    gc,
     home,
     jobs,
     keys,
@@ -101,6 +102,8 @@ app.add_typer(monitor.app, name="monitor", rich_help_panel=LOOK, help="What is a
 app.add_typer(alerts.app, name="alerts", rich_help_panel=LOOK, help="What is wrong, on what evidence, how to undo it; who is told.")
 app.add_typer(runs.app, name="runs", rich_help_panel=LOOK)
 app.add_typer(sweep.app, name="sweep", rich_help_panel=LOOK, help="Searches over parameters: their runs, the best, what matters.")
+app.add_typer(gc.experiments, name="experiments", rich_help_panel=LOOK)
+app.add_typer(gc.app, name="gc", rich_help_panel=LOOK)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=LOOK)
 app.add_typer(keys.app, name="keys", rich_help_panel=SHARE)
 app.add_typer(people.users, name="users", rich_help_panel=SHARE)

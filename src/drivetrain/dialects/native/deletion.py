@@ -1,4 +1,4 @@
-"""Deleting: hide and restore runs and experiments; let go for good what was hidden for long enough."""
+"""Deleting: hide and restore experiments (runs: see tracking); let go for good what was hidden for long enough."""
 
 from __future__ import annotations
 
@@ -47,17 +47,6 @@ def router(tracking: Tracking, deletion: Deletion) -> APIRouter:
 
 
 def _hide(api: APIRouter, tracking: Tracking) -> None:
-    @api.delete("/runs/{run_id}")
-    def delete_run(ctx: Asking, run_id: str) -> dict[str, Any]:
-        """Hide a run. It can be restored until it is deleted for good."""
-        tracking.delete_run(ctx, run_id)
-        return {}
-
-    @api.post("/runs/{run_id}/restore")
-    def restore_run(ctx: Asking, run_id: str) -> dict[str, Any]:
-        tracking.restore_run(ctx, run_id)
-        return {}
-
     @api.delete("/experiments/{experiment}")
     def delete_experiment(ctx: Asking, experiment: str) -> dict[str, Any]:
         """Hide an experiment (name or id) with its runs."""
