@@ -77,13 +77,15 @@ class Artifacts(Inputs):
             raise NotFound(f"There is no artifact {checks.shown(path)} in {kind.value} {owner}: list what there is.", param="path")
         return Artifact(row.path, row.sha256, row.size)
 
-    def delete_artifacts(self, ctx: Context, kind: Owner, owner: str, path: str) -> int:
-        """Delete a file, or a folder with all in it; how many files that were."""
+    def delete_artifacts(self, ctx: Context, kind: Owner, owner: str, path: str | None) -> int:
+        """Delete a file, or a folder with all in it (None: all that the owner has); how many files that were."""
         ctx.require(Scope.write)
-        checks.path(path)
+        if path is not None:
+            checks.path(path)
         with self.db.write() as c:
             self._owner(c, ctx, kind, owner, writable=True)
-            return c.execute(t.artifacts.delete().where(*_of(kind, owner), sa.or_(_a.path == path, _below(path)))).rowcount
+            mine = t.artifacts.delete().where(*_of(kind, owner))
+            return c.execute(mine if path is None else mine.where(sa.or_(_a.path == path, _below(path)))).rowcount
 
     def manifest(self, ctx: Context, kind: Owner, owner: str, folder: str = "") -> dict[str, tuple[str, int]]:
         """All files below `folder`, as path (relative to it) → (sha256, size): what a commit of them names."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mutabl
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote
 
 import msgspec
 
@@ -80,6 +80,12 @@ class Request:
     def base_url(self) -> str:
         """Address under which the client reached this server, without a path."""
         return f"{self._scope['scheme']}://{self.header('host') or '127.0.0.1'}"
+
+    @property
+    def url(self) -> str:
+        """The address that was asked for, without its query."""
+        raw = self._scope.get("raw_path", b"").decode("latin-1").partition("?")[0]
+        return self.base_url + (raw or quote(self._scope["path"]))
 
     async def body(self, limit: int) -> bytes:
         """All of the body. Raises `TooLarge` above `limit` bytes, before it has been read."""
@@ -281,6 +287,4 @@ def _range(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 def _quoted(name: str) -> str:
-    from urllib.parse import quote
-
     return quote(name, safe="")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from drivetrain.dialects.mlflow import answers, places
 from drivetrain.dialects.mlflow import messages as m
 from drivetrain.dialects.mlflow.routing import NoEndpoint, Services, WrongMethod
-from drivetrain.errors import Invalid, NotFound
+from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
 from drivetrain.store.blobs import Blob
 from drivetrain.tracking.model import Artifact, Owner
 from drivetrain.wire.request import Request, run_sync
+
+_WHO = ("authorization", "x-api-key", "x-mlflow-workspace", "x-drivetrain-workspace")
 
 
 class NoMultipart(Invalid):
@@ -28,6 +30,9 @@ class Files:
     async def handle(self, request: Request, path: str) -> None:
         """`path` is what follows `/api/2.0/mlflow-artifacts/`."""
         what, _, rest = path.partition("/")
+        if what == "presigned" and request.method == "GET":
+            await self._presigned(request, rest)
+            return
         if what in ("mpu", "presigned"):
             raise NoMultipart("Multipart upload is not supported for the current artifact repository: files are sent in one piece.")
         if what != "artifacts":
@@ -66,6 +71,14 @@ class Files:
     async def _send(self, request: Request, file: Artifact) -> None:
         await request.respond_blob(self._blobs, file.sha256, name=file.path.rpartition("/")[2])
 
+    async def _presigned(self, request: Request, path: str) -> None:
+        """For clients that were told to load files in parts: where from, and with which headers, since they send none of their own."""
+        at = places.place(request.context, path)
+        file = await run_sync(places.file, self._services, request.context, at)
+        who = {name: value for name in _WHO if (value := request.header(name))}
+        url = request.url.replace("/mlflow-artifacts/presigned/", "/mlflow-artifacts/artifacts/", 1)
+        await request.respond_json({"url": url, "headers": who, "file_size": file.size})
+
     async def _put(self, request: Request, path: str) -> None:
         at = _writable(places.place(request.context, path))
         if at.path == "":
@@ -80,8 +93,10 @@ class Files:
 
     def _delete(self, ctx: Context, at: places.Place) -> None:
         assert at.kind is not None
-        if self._services.tracking.delete_artifacts(ctx, at.kind, at.owner, at.path) == 0:
-            raise NotFound(f"There is nothing at {at.path!r} to delete.", param="path")
+        if at.path == "" and at.kind is Owner.workspace:
+            raise Invalid("The path names all files of the workspace: say which to delete.", param="path")
+        # Nothing there is no error: clients repeat a request whose answer they missed.
+        self._services.tracking.delete_artifacts(ctx, at.kind, at.owner, at.path or None)
 
     def _of_version(self, ctx: Context, name: str, version: str, path: str) -> Artifact:
         if not (version.isascii() and version.isdigit() and len(version) < 10):
