@@ -34,6 +34,9 @@ def pages(url: str) -> dict[str, str]:
     found = {
         "overview": "/",
         "runs": "/runs",
+        "runs-wrong": "/runs?filter=accuracy+is+good",
+        "compare-none": "/runs/compare",
+        "sweeps": "/sweeps",
         "models": "/models",
         "deployments": "/deployments",
         "playground": "/playground",
@@ -48,7 +51,19 @@ def pages(url: str) -> dict[str, str]:
     runs = links(url, "/runs", r"/runs/[0-9a-f]{32}")
     if runs:
         found["run"] = runs[0]
-        found["runs-picked"] = "/runs?" + "&".join(f"pick={run.rpartition('/')[2]}" for run in runs[:4])
+        ids = [run.rpartition("/")[2] for run in runs]
+        found["runs-picked"] = "/runs?" + "&".join(f"pick={run}" for run in ids[:4])
+        found["runs-pinned"] = f"/runs?pin={ids[-1]}&pin={ids[0]}&col=status&col=user_id&col=labels&col=commit&col=source"
+        found["runs-grouped"] = "/runs?group=experiment"
+    # The runs of an experiment that has many of them, beside each other; and one with media.
+    some = [run.rpartition("/")[2] for run in links(url, "/runs?experiment=1", r"/runs/[0-9a-f]{32}")[:6]]
+    if len(some) > 1:
+        found["runs-open"] = "/runs?experiment=1&group=params.model&open=SVC"
+        found["compare"] = f"/runs/compare?ids={','.join(some)}"
+    for run in links(url, "/runs?filter=resnet50", r"/runs/[0-9a-f]{32}")[:1]:
+        found["run-rich"] = run
+    for sweep in links(url, "/sweeps", r"/sweeps/[\w-]+")[:1]:
+        found["sweep"] = sweep
     for model in links(url, "/models", r"/models/[\w.-]+")[:2]:
         found[f"model-{model.rpartition('/')[2]}"] = model
     for deployment in links(url, "/deployments", r"/deployments/[\w.%@-]+")[:2]:
@@ -92,7 +107,7 @@ def show(page: Page, address: str) -> None:
     page.goto(address)
     page.evaluate("document.fonts.ready")
     # Not page.wait_for_function: it needs eval, which the page's policy forbids.
-    drawn = "[...document.querySelectorAll('.chart')].every((el) => el.offsetParent === null || el.firstChild !== null)"
+    drawn = "[...document.querySelectorAll('.chart')].every((el) => !el.checkVisibility() || el.firstChild !== null)"
     wait_for(lambda: page.evaluate(drawn), seconds=20, what=f"the charts of {address}")
     if page.locator(".runs.picked").count():
         page.wait_for_selector("#curves canvas, #curves .why")

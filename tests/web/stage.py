@@ -41,7 +41,7 @@ from drivetrain.training.sweeps.service import Sweeps
 from drivetrain.web import pages
 from drivetrain.wire.door import Door
 from drivetrain.wire.who import Who
-from tests.web import story
+from tests.web import logged, story
 
 MLMODEL = """flavors:
   python_function:
@@ -174,6 +174,7 @@ class Stage:
             if i < 8:
                 tracking.update_run(ctx, run.id, status="FAILED" if i == 2 else "FINISHED", end_ms=start + 61_000)
             made[f"run{i}"] = run.id
+        logged.log(tracking, self.sweeps, ctx, made, now)
         tuned = tracking.create_run(ctx, language.id, name="smollm2-lora-r16", user="grace", start_ms=now - 240_000)
         tracking.log_batch(ctx, tuned.id, metrics=[Metric("loss", 2.4, now - 200_000, 1), Metric("loss", 1.9, now - 100_000, 2)])
         made["tuned"] = tuned.id

@@ -157,3 +157,55 @@ def test_a_view_is_saved_for_the_workspace_and_found_by_its_name(site: Site) -> 
     assert gone.headers["location"] == "/runs?experiment=1"
     assert "by &lt;accuracy&gt;" not in site.get("/runs").text
     assert httpx.post(f"{site.url}/runs/views/delete", data={"name": "by <accuracy>"}).status_code == 404
+
+
+def test_plots_of_wandbs_client_are_drawn_instead_of_their_tables(site: Site) -> None:
+    text = site.get(f"/runs/{site.made['rich']}").text
+    assert "data-plot=" in text and 'data-heat="' in text and 'class="lengths"' in text
+    curves = json.loads(html.unescape(re.findall(r'data-plot="([^"]+)"', text)[1]))
+    assert [one["name"] for one in curves["series"]] == ["cat", "dog", "fox", "owl"]
+    assert "<strong>roc</strong>" in text and "<strong>roc_" not in text and "50 more rows in the file" in text
+    assert "&lt;b&gt;long&lt;/b&gt;" in text and "&lt;very&gt;" in text
+    frames = json.loads(html.unescape(re.findall(r'data-frames="([^"]+)"', text)[0]))
+    assert [step for step, _, _ in frames] == [0, 5, 10, 15, 20]
+    assert '<span class="tag">baseline</span>' in text
+
+
+def test_a_picture_is_asked_for_once(site: Site) -> None:
+    path = f"/media/{site.made['rich']}/media/images/samples_5.png"
+    first = site.get(path)
+    assert first.headers["content-type"] == "image/png" and first.content[:4] == b"\x89PNG"
+    assert site.get(path, **{"if-none-match": first.headers["etag"]}).status_code == 304
+
+
+def test_sweeps_are_listed_and_found_from_their_experiment(site: Site, empty_site: Site) -> None:
+    name = site.made["sweep"]
+    text = site.get("/sweeps").text
+    assert f'href="/sweeps/{name}"' in text and "smallest val/loss" in text
+    experiment = site.stage.sweeps.get(site.stage.ctx, name).experiment_id
+    assert f"/sweeps?experiment={experiment}" in site.get(f"/runs?experiment={experiment}").text
+    assert "No sweep in this experiment" in site.get("/sweeps?experiment=1").text
+    assert site.get("/sweeps?experiment=99").status_code == 404
+    assert "wandb.agent(sweep, train, count=20)" in empty_site.get("/sweeps").text
+
+
+def test_a_sweep_is_paused_resumed_and_canceled_from_its_page(site: Site) -> None:
+    sweep = site.stage.sweeps.create(site.stage.ctx, "0", "method: random\nparameters: {lr: {min: 0.1, max: 0.2}}\n")
+    url = f"{site.url}/sweeps/{sweep.name}/state"
+    for state, acts in (("PAUSED", ["Resume"]), ("RUNNING", ["Pause", "Stop", "Cancel"]), ("CANCELED", ["Resume"])):
+        assert httpx.post(url, data={"state": state}).status_code == 303
+        text = site.get(f"/sweeps/{sweep.name}").text
+        assert [act for act in ("Pause", "Resume", "Stop", "Cancel") if f">{act}</button>" in text] == acts
+    assert httpx.post(url, data={"state": "PAUSED"}).status_code == 409
+    assert httpx.post(url, data={"state": "what"}).status_code == 400
+
+
+def test_many_sweeps_stand_on_pages(empty_site: Site) -> None:
+    stage = empty_site.stage
+    made = [stage.sweeps.create(stage.ctx, "0", "method: random\nparameters: {lr: {min: 0.1, max: 0.2}}\n").name for _ in range(53)]
+    first = empty_site.get("/sweeps").text
+    following = re.search(r'href="(/sweeps\?before=[0-9a-f]+)"', first)
+    assert following is not None
+    second = empty_site.get(following[1]).text
+    seen = [one for text in (first, second) for one in re.findall(r'class="main" href="/sweeps/(\w+)"', text)]
+    assert seen == made[::-1]

@@ -15,7 +15,9 @@ from drivetrain.identity.model import Context
 from drivetrain.tracking.model import Run
 from drivetrain.web.format import colours
 from drivetrain.web.render import HEADERS, Pages, viewer
+from drivetrain.web.runtable import state
 from drivetrain.web.services import Services
+from drivetrain.web.views import State
 
 Viewer = Annotated[Context, Depends(viewer)]
 MOST_RUNS = 20
@@ -29,6 +31,7 @@ class ComparedRun:
     name: str
     colour: int
     without_url: str
+    state: State
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,9 @@ def view(services: Services, ctx: Context, ids: Sequence[str], *, all_rows: bool
     metrics = [[run.metrics[key].value if key in run.metrics else None for run in runs] for key in keys]
     return ComparePage(
         runs=[
-            ComparedRun(run.id, run.name, painted[run.id], address([one for one in present if one != run.id], all_rows=all_rows))
+            ComparedRun(
+                run.id, run.name, painted[run.id], address([one for one in present if one != run.id], all_rows=all_rows), state(run)
+            )
             for run in runs
         ],
         config=[row for row in config if all_rows or row.differs][:MOST_ROWS],

@@ -20,6 +20,7 @@ from starlette.responses import StreamingResponse
 from drivetrain.errors import DrivetrainError
 from drivetrain.identity.model import Context
 from drivetrain.store.ids import now_ms
+from drivetrain.tracking.model import Run
 from drivetrain.web.render import HEADERS, Pages, viewer
 from drivetrain.web.services import Services
 from drivetrain.wire.request import run_sync
@@ -90,7 +91,7 @@ class Watcher:
 
 def probe_of(services: Services, ctx: Context, topic: str) -> Probe:
     """The question for a topic: deployments, deployment:NAME, rollout:ID, alerts, drift:NAME, quality:NAME,
-    retraining:NAME, runs, run:ID, models, jobs, overview."""
+    retraining:NAME, runs, run:ID, sweeps, sweep:NAME, models, jobs, overview."""
     kind, _, name = topic.partition(":")
 
     def traffic(ids: list[str]) -> Hashable:
@@ -136,12 +137,22 @@ def probe_of(services: Services, ctx: Context, topic: str) -> Probe:
 
     def run() -> Hashable:
         one = services.tracking.get_run(ctx, name)
-        return (one.status, len(one.params), len(one.tags), tuple((key, m.step, m.timestamp_ms) for key, m in sorted(one.metrics.items())))
+        return (one.status, len(one.params), len(one.tags), steps(one))
 
     def runs() -> Hashable:
         ids = [one.id for one in services.tracking.experiments(ctx)]
-        newest = services.tracking.search_runs(ctx, ids, limit=5).items
-        return tuple((one.id, one.status, len(one.metrics)) for one in newest)
+        newest = services.tracking.search_runs(ctx, ids, limit=10).items
+        return tuple((one.id, one.status, len(one.metrics), steps(one) if one.status == "RUNNING" else ()) for one in newest)
+
+    def steps(one: Run) -> Hashable:
+        return tuple((key, m.step, m.timestamp_ms) for key, m in sorted(one.metrics.items()))
+
+    def sweep() -> Hashable:
+        one = services.sweeps.get(ctx, name)
+        return (one.state, one.runs, tuple((it.state, it.value, it.stopped) for it in services.sweeps.trials(ctx, one.id)))
+
+    def sweeps() -> Hashable:
+        return tuple((one.id, one.state, one.runs) for one in services.sweeps.list(ctx, limit=50))
 
     def models() -> Hashable:
         return tuple((repo.slug, repo.updated_ms) for repo in services.registry.repos(ctx, limit=50))
@@ -163,6 +174,8 @@ def probe_of(services: Services, ctx: Context, topic: str) -> Probe:
         "rollout": rollout,
         "run": run,
         "runs": runs,
+        "sweep": sweep,
+        "sweeps": sweeps,
         "models": models,
         "jobs": jobs,
         "overview": overview,

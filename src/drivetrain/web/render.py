@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
-    "frame-src 'self'; "
+    "frame-src 'self'; media-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
@@ -35,6 +35,7 @@ HEADERS = {
 NAVIGATION = (
     ("overview", "Overview", "/"),
     ("runs", "Runs", "/runs"),
+    ("sweeps", "Sweeps", "/sweeps"),
     ("models", "Models", "/models"),
     ("deployments", "Deployments", "/deployments"),
     ("alerts", "Alerts", "/alerts"),

@@ -54,7 +54,8 @@ def view(services: Services, ctx: Context, run_id: str) -> RunPage:
         params=[
             Pair(key, value, key in differs) for key, value in sorted(run.params.items(), key=lambda one: (one[0] not in differs, one[0]))
         ],
-        tags=[Pair(key, value) for key, value in sorted(run.tags.items()) if not key.startswith("mlflow.")],
+        tags=[Pair(key, value) for key, value in sorted(run.tags.items()) if not key.startswith(("mlflow.", runtable.LABEL))],
+        labels=[key.removeprefix(runtable.LABEL) for key in sorted(run.tags) if key.startswith(runtable.LABEL)],
         environment=_environment(run),
         files=[
             FileRow(path, size, f"/api/v1/runs/{run.id}/artifacts/{quote(path)}", sha256) for path, (sha256, size) in sorted(files.items())
@@ -112,8 +113,10 @@ def curves(
     """The series of some metrics of some runs, or their part between two steps, thinned to what a chart can show."""
     found = []
     runs = services.tracking.get_runs(ctx, run_ids)
+    # Many lines share one chart: then each needs fewer points.
+    each = max(200, min(MOST_POINTS, 4 * MOST_POINTS // max(1, len(runs))))
     wanted = keys or sorted({key for run in runs for key in run.metrics})[:60]
-    charts = {key: services.tracking.chart(ctx, run_ids, key, points_each=MOST_POINTS, start_step=start, end_step=end) for key in wanted}
+    charts = {key: services.tracking.chart(ctx, run_ids, key, points_each=each, start_step=start, end_step=end) for key in wanted}
     for run in runs:
         series = {}
         for key in wanted:

@@ -81,6 +81,7 @@ def table(services: Services, ctx: Context, shape: Shape) -> RunsPage:
         view=shape.view,
         sweeps=services.sweeps.count(ctx, shape.experiment) if shape.experiment in names else 0,
         is_empty=not rows and not shape.filter and not shape.experiment,
+        brief=runtable.brief,
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from drivetrain.store.ids import now_ms
 from drivetrain.tracking.model import Run
+from drivetrain.web.format import DASH, number
 from drivetrain.web.runshape import ORDERED, Shape, lower_is_better, toggled
 from drivetrain.web.views import State
 from drivetrain.web.views_runs import Column, RunRow
@@ -77,6 +79,17 @@ def row(run: Run, names: Mapping[str, str], shape: Shape) -> RunRow:
     )
 
 
+def brief(value: float | str | None) -> str:
+    """A value for a narrow cell: a number that is long as text has as many digits as tell something."""
+    if not isinstance(value, str) or len(value) < 9:
+        return number(value) if isinstance(value, float) else value or DASH
+    try:
+        known = float(value)
+    except ValueError:
+        return value
+    return number(known) if math.isfinite(known) and not known.is_integer() else value
+
+
 def values_of(run: Run) -> dict[str, float | str | None]:
     values: dict[str, float | str | None] = {f"metrics.{key}": metric.value for key, metric in run.metrics.items()}
     values.update({f"params.{key}": value for key, value in run.params.items()})
@@ -104,7 +117,13 @@ def columns(rows: Sequence[RunRow], shape: Shape) -> list[Column]:
         telling = [key for key in keys if key.startswith("params.") and (len(seen[key]) > 1 or counts[key] < len(rows))][:4]
         shown = {*metrics, *(telling or [key for key in keys if key.startswith("params.")][:3])}
         shown |= {key for key in USUAL if key != "experiment" or not shape.experiment}
-    return [column(key, shape, shown=key in shown) for key in (*OWN, *keys)]
+    # A metric and a parameter may have one name: then both say what they are.
+    names = Counter(key.partition(".")[2] for key in keys if key in shown)
+    found = []
+    for key in (*OWN, *keys):
+        kind, _, name = key.partition(".")
+        found.append(column(key, shape, shown=key in shown, label=f"{name}, {kind.removesuffix('s')}" if names[name] > 1 else ""))
+    return found
 
 
 def column(key: str, shape: Shape, *, shown: bool = True, label: str = "") -> Column:

@@ -140,6 +140,7 @@ class RunPage:
     neighbours: int
     note: str = ""
     system: Sequence[str] = ()
+    labels: Sequence[str] = ()
     panels: Sequence[Panel] = ()
     console: Sequence[Line] = ()
 

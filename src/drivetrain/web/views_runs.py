@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,3 +97,4 @@ class RunsPage:
     view: str
     sweeps: int
     is_empty: bool
+    brief: Callable[[float | str | None], str]

@@ -112,6 +112,9 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// On a phone the sections may be more than fit.
+const here = document.querySelector(".nav [aria-current]");
+if (here) here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.clientWidth / 2 + here.clientWidth / 2;
 tellTimes();
 setInterval(tellTimes, 10000);
 startSearch(toggleTheme);

@@ -134,16 +134,16 @@ function option(spec) {
       type: "line",
       name: one.name,
       data: one.points,
-      showSymbol: one.points.filter((point) => point[1] !== null).length === 1 || lonely(one.points),
+      showSymbol: Boolean(one.dots) || one.points.filter((point) => point[1] !== null).length === 1 || lonely(one.points),
       symbolSize: 5,
       symbol: "circle",
       connectNulls: false,
       silent: Boolean(one.quiet),
-      lineStyle: { width: one.quiet ? 1 : 1.75, type: one.dashed ? [4, 3] : "solid", opacity: one.quiet ? 0.3 : 1, color: paint(one.colour) },
+      lineStyle: { width: one.quiet ? 1 : 1.75, type: one.dashed ? [4, 3] : "solid", opacity: one.dots ? 0 : one.quiet ? 0.3 : 1, color: paint(one.colour) },
       itemStyle: { color: paint(one.colour) },
       emphasis: { disabled: true },
       areaStyle: spec.area && !one.dashed ? { color: paint(one.colour), opacity: 0.08 } : undefined,
-      sampling: one.step ? undefined : "lttb",
+      sampling: one.step || one.dots ? undefined : "lttb",
       step: one.step,
       markLine:
         one.flags?.length || one.bounds?.length
@@ -241,7 +241,7 @@ export function draw(el, spec) {
   held.chart.setOption(next, { notMerge: true, lazyUpdate: true });
   const words = spec.series.filter((one) => !one.quiet).map((one) => `${one.name} ${(spec.says ?? ((v) => withUnit(v, spec.unit)))(one.points.findLast?.((p) => p[1] !== null)?.[1])}`);
   el.setAttribute("role", "img");
-  el.setAttribute("aria-label", `Chart. Latest: ${words.join(", ")}`);
+  el.setAttribute("aria-label", spec.label ?? `Chart. Latest: ${words.join(", ")}`);
 }
 
 export function smooth(points, weight) {

@@ -1,6 +1,8 @@
 // Curves of runs that can be looked at by step or time, on logarithmic axes, smoothed, and nearer: what one zooms to is fetched anew.
 import { coloursOf, draw, human, smooth } from "./charts.js";
 
+const FEW = 6; // metrics in one question
+
 export function curves(box) {
   const ids = box.dataset.runs.split(",");
   const controls = [...document.querySelectorAll(`[data-controls="${box.id}"] [data-set]`)];
@@ -13,7 +15,7 @@ export function curves(box) {
     if (said !== null) one.type === "checkbox" ? (one.checked = said === "1") : (one.value = said);
   }
   const set = () => Object.fromEntries(controls.map((one) => [one.dataset.set, one.type === "checkbox" ? one.checked : one.value]));
-  let whole = null;
+  const whole = { runs: new Map(), keys: new Set() }; // what is known of the whole axis, by metric
 
   const across = (run, [step, value, at], x) => [x === "time" ? at : x === "relative" ? (at - run.start_ms) / 1000 : step, value, step];
   const fetched = async (keys, range) => {
@@ -25,10 +27,11 @@ export function curves(box) {
     const answer = await fetch(`/data/runs?${query}`);
     return answer.ok ? answer.json() : null;
   };
+  const known = (key) => (whole.keys.has(key) ? { runs: [...whole.runs.values()] } : null);
   const paint = (key) => {
     const { x, smooth: weight, logx, logy } = set();
     const close = near.get(key);
-    const data = close?.data ?? whole;
+    const data = close?.data ?? known(key);
     if (!data) return;
     const w = Number(weight);
     const series = [];
@@ -55,7 +58,7 @@ export function curves(box) {
     if (close) [spec.min, spec.max] = close.axis;
     draw(plots.get(key), spec);
     const label = box.querySelector(`[data-last="${CSS.escape(key)}"]`);
-    if (label && ids.length === 1) label.textContent = human(whole.runs[0]?.series[key]?.at(-1)?.[1], 5);
+    if (label && ids.length === 1) label.textContent = human([...whole.runs.values()][0]?.series[key]?.at(-1)?.[1], 5);
   };
   const paintAll = () => plots.forEach((_, key) => paint(key));
 
@@ -80,7 +83,7 @@ export function curves(box) {
     let high = -Infinity;
     const axes = new Map();
     for (const [key, [start, end]] of asked) {
-      const points = whole.runs.flatMap((run) => (run.series[key] ?? []).map((point) => across(run, point, x))).filter((p) => !logx || x === "time" || p[0] > 0);
+      const points = [...whole.runs.values()].flatMap((run) => (run.series[key] ?? []).map((point) => across(run, point, x))).filter((p) => !logx || x === "time" || p[0] > 0);
       if (!points.length) continue;
       const xs = points.map((point) => point[0]);
       const axis = near.get(key)?.axis ?? [xs.reduce((a, b) => Math.min(a, b)), xs.reduce((a, b) => Math.max(a, b))];
@@ -101,11 +104,45 @@ export function curves(box) {
     }
     box.dataset.range = `${Math.floor(low)}-${Math.ceil(high)}`;
   };
+
+  // What somebody sees is fetched first and kept up to date; the rest follows a few at a time, and is renewed when it comes into view.
+  const seen = new Set();
+  const stale = new Set(plots.keys());
+  let busy = false;
   const load = async () => {
-    whole = (await fetched([...plots.keys()])) ?? whole;
-    // What somebody looks at from near stays as it is.
-    plots.forEach((_, key) => near.has(key) || paint(key));
+    if (busy) return;
+    busy = true;
+    try {
+      for (;;) {
+        const first = [...stale].filter((key) => seen.has(key));
+        const keys = (first.length || (document.hidden && whole.keys.size) ? first : [...stale].filter((key) => !whole.keys.has(key))).slice(0, FEW);
+        if (!keys.length) return;
+        for (const key of keys) stale.delete(key);
+        const data = await fetched(keys);
+        if (!data) return;
+        for (const run of data.runs) {
+          const old = whole.runs.get(run.id);
+          whole.runs.set(run.id, { ...run, series: { ...old?.series, ...run.series } });
+        }
+        for (const key of keys) {
+          whole.keys.add(key);
+          plots.get(key).removeAttribute("aria-busy");
+          // What somebody looks at from near stays as it is.
+          if (!near.has(key)) paint(key);
+        }
+      }
+    } finally {
+      busy = false;
+    }
   };
+  const watch = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) isIntersecting ? seen.add(target.dataset.key) : seen.delete(target.dataset.key);
+      load();
+    },
+    { rootMargin: "200px" },
+  );
+  for (const el of plots.values()) watch.observe(el);
   for (const one of controls)
     one.addEventListener("change", () => {
       const now = new URL(location.href);
@@ -115,8 +152,10 @@ export function curves(box) {
       plots.forEach((el) => el.dispatchEvent(new Event("whole")));
       paintAll();
     });
-  document.addEventListener("live", load);
-  load();
+  document.addEventListener("live", () => {
+    for (const key of plots.keys()) stale.add(key);
+    load();
+  });
 }
 
 for (const box of document.querySelectorAll(".charts[data-runs]")) {

@@ -17,6 +17,11 @@ function scale(values) {
   if (there.every((value) => typeof value === "number")) {
     const low = Math.min(...there);
     const high = Math.max(...there);
+    // What spans magnitudes, as learning rates do, stands by its magnitude.
+    if (low > 0 && high / low >= 50) {
+      const at = (value) => Math.log(value / low) / Math.log(high / low);
+      return { at, ticks: [low, Math.sqrt(low * high), high].map((value) => [at(value), human(value, 2)]) };
+    }
     const at = (value) => (high === low ? 0.5 : (value - low) / (high - low));
     return { at, ticks: [...new Set([low, (low + high) / 2, high])].map((value) => [at(value), human(value, 3)]) };
   }
@@ -32,7 +37,8 @@ function empty(el, why) {
   el.replaceChildren(box);
 }
 
-export function parallel(el, runs, keys, colours) {
+// A run has its own colour, or with `levels` (0 to 4) one strength of the same.
+export function parallel(el, runs, keys, colours, levels) {
   if (keys.length < 2) return empty(el, "Fewer than two parameters or metrics differ between these runs.");
   const width = Math.max(el.clientWidth, keys.length * 96);
   const [height, top, bottom, side] = [280, 34, 16, 48];
@@ -51,7 +57,8 @@ export function parallel(el, runs, keys, colours) {
         on = true;
       }
     });
-    const line = make("path", { d: path, class: "run-line", "data-c": colours.get(run.id) });
+    const look = levels ? { "data-level": levels.get(run.id) ?? 0 } : { "data-c": colours.get(run.id) };
+    const line = make("path", { d: path, class: "run-line", ...look });
     line.append(make("title", {}, `${run.name}: ${keys.map((key) => `${label(key)} ${typeof run.values[key] === "number" ? human(run.values[key]) : (run.values[key] ?? "–")}`).join(", ")}`));
     svg.append(line);
   }

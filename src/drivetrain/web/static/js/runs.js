@@ -6,6 +6,15 @@ if (table) {
   const metric = document.getElementById("metric");
   const weight = document.getElementById("smooth");
   const form = document.getElementById("shape");
+  // Which metric is drawn: what the address says, else what the table is sorted by, else the first one that it shows.
+  const address = new URLSearchParams(location.search);
+  const [sorted, chosen] = [address.get("sort") ?? "", form.querySelector("input[name=col][value^='metrics.']:checked")?.value ?? ""];
+  for (const name of [address.get("metric"), sorted.startsWith("metrics.") ? sorted.slice(8) : null, chosen.slice(8)])
+    if (name && [...metric.options].some((one) => one.value === name)) {
+      metric.value = name;
+      break;
+    }
+  if (address.get("smooth")) weight.value = address.get("smooth");
   const picked = () => new URLSearchParams(location.search).getAll("pick");
 
   const remember = (runs) => {
@@ -74,6 +83,10 @@ if (table) {
       remember(runs);
       load();
     } else if (event.target === metric || event.target === weight) {
+      const now = new URL(location.href);
+      now.searchParams.set("metric", metric.value);
+      weight.value === "0" ? now.searchParams.delete("smooth") : now.searchParams.set("smooth", weight.value);
+      history.replaceState(null, "", now);
       load();
     }
   });
@@ -86,6 +99,16 @@ if (table) {
   form.querySelector("[data-usual]")?.addEventListener("click", () => {
     for (const one of form.querySelectorAll("input[name=col]")) one.checked = false;
     form.requestSubmit();
+  });
+  // The address says no more than it must: columns only when somebody chose them.
+  const columns = [...form.querySelectorAll("input[name=col]")];
+  const before = columns.map((one) => one.checked).join();
+  form.addEventListener("submit", () => {
+    if (!address.has("col") && columns.map((one) => one.checked).join() === before) for (const one of columns) one.disabled = true;
+    for (const one of form.querySelectorAll("input.query, select, input[name=dir]")) one.disabled ||= one.name !== "" && !one.value;
+  });
+  addEventListener("pageshow", () => {
+    for (const one of form.elements) one.disabled = false;
   });
   // x draws the run that has the focus, p pins it.
   document.addEventListener("keydown", (event) => {

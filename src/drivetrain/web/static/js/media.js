@@ -1,0 +1,27 @@
+// Media of a run: pictures of earlier steps, and plots that wandb's client described.
+import { colourOf, draw } from "./charts.js";
+
+function plots() {
+  for (const el of document.querySelectorAll("[data-plot]:not([data-drawn])")) {
+    el.dataset.drawn = "";
+    const plot = JSON.parse(el.dataset.plot);
+    const series = plot.series.map((one, n) => ({ name: one.name, colour: plot.series.length > 10 ? colourOf(one.name) : n, points: one.points, dots: plot.dots }));
+    draw(el, { series, xName: plot.x, fine: true, label: `${plot.y} by ${plot.x}`, empty: "The plot's table has no numbers." });
+  }
+}
+
+document.addEventListener("input", (event) => {
+  const frames = event.target.dataset?.frames;
+  if (!frames) return;
+  const [step, url, caption] = JSON.parse(frames)[Number(event.target.value)];
+  const figure = event.target.closest("figure");
+  const image = figure.querySelector("img");
+  image.src = url;
+  image.closest("a").href = url;
+  figure.querySelector("[data-step]").textContent = `step ${step}`;
+  event.target.setAttribute("aria-valuetext", `step ${step}`);
+  const words = figure.querySelector("[data-caption]");
+  if (words) words.textContent = caption;
+});
+document.addEventListener("swapped", plots);
+plots();
