@@ -132,7 +132,7 @@ def asked(client: httpx.Client, url: str) -> Mapping[str, float]:
 def measured(folder: Path) -> None:
     console.print(f"  filling {folder}")
     found = fill(folder)
-    with drivetrain(folder, "--workers", "1") as url, httpx.Client(base_url=url, headers={"accept": "text/html"}, timeout=120) as client:
+    with drivetrain(folder, "--web", "1") as url, httpx.Client(base_url=url, headers={"accept": "text/html"}, timeout=120) as client:
         contenders: dict[str, Callable[[], Mapping[str, float]]] = {
             name: partial(asked, client, path) for name, path in pages(found).items()
         }

@@ -465,3 +465,21 @@ def test_charts_grow_while_a_run_trains(tab: Tab, site: Site) -> None:
     stage.tracking.log_batch(stage.ctx, run.id, metrics=[Metric("loss", 0.0625, 10_000, 8)])
     expect(tab.page.locator("#legend")).to_contain_text("0.0625", timeout=15_000)
     expect(tab.page.locator("#rows")).to_contain_text("0.0625")
+
+
+def test_what_stays_the_same_is_left_alone_and_the_console_follows_its_end(tab: Tab, site: Site) -> None:
+    from drivetrain.tracking.model import Line, Metric
+
+    stage = site.stage
+    run = site.made["rich"]
+    tab.page.goto(f"/runs/{run}")
+    expect(tab.page.locator(".live")).to_have_text("Live")
+    tab.page.get_by_label("Step of samples").evaluate("(el) => { el.value = 1; el.dispatchEvent(new Event('input', {bubbles: true})); }")
+    stage.tracking.stream(stage.ctx, run, lines=[Line(n, "", "", f"more {n}") for n in range(41, 60)])
+    stage.tracking.log_batch(stage.ctx, run, metrics=[Metric("accuracy", 0.987, 1_000, 300)])
+    expect(tab.page.locator("#metrics")).to_contain_text("0.987", timeout=15_000)
+    expect(tab.page.locator("#console")).to_contain_text("more 59")
+    # The picture that somebody went back to is still there.
+    expect(tab.page.locator("figure", has=tab.page.get_by_label("Step of samples"))).to_contain_text("after step 5")
+    left = "(el) => el.scrollHeight - el.clientHeight - el.scrollTop"
+    assert tab.page.locator(".console").evaluate(left) < 24

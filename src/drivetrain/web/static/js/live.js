@@ -9,6 +9,8 @@ export function startLive(after) {
   let busy = false;
   let again = false;
   const waiting = new Map();
+  // What the server sent, before scripts drew into it: only what the server says otherwise is swapped.
+  const sent = new Map([...document.querySelectorAll("[data-live]")].map((el) => [el.id, el.innerHTML]));
 
   const held = (el) => {
     const selection = getSelection();
@@ -20,7 +22,9 @@ export function startLive(after) {
   };
   const swap = (el, next) => {
     waiting.delete(el.id);
-    if (el.innerHTML === next.innerHTML) return;
+    const html = next.innerHTML;
+    if (html === sent.get(el.id)) return;
+    sent.set(el.id, html);
     el.replaceChildren(...next.childNodes);
     window.htmx?.process(el);
     after(el);
@@ -35,6 +39,7 @@ export function startLive(after) {
       const other = fresh.get(cell.dataset.cell);
       if (cell.innerHTML !== other.innerHTML) cell.innerHTML = other.innerHTML;
     }
+    sent.delete(el.id); // part of it is new by now
     after(el);
     return true;
   };

@@ -25,3 +25,22 @@ document.addEventListener("input", (event) => {
 });
 document.addEventListener("swapped", plots);
 plots();
+
+// The console follows its end, until somebody scrolls back to read.
+let follows = true;
+let place = 0;
+const settle = () => {
+  const box = document.querySelector(".console");
+  if (box) box.scrollTop = follows ? box.scrollHeight : place;
+};
+document.addEventListener(
+  "scroll",
+  ({ target }) => {
+    if (!target.classList?.contains("console")) return;
+    place = target.scrollTop;
+    follows = target.scrollTop + target.clientHeight > target.scrollHeight - 24;
+  },
+  true,
+);
+document.addEventListener("swapped", settle);
+settle();
