@@ -209,3 +209,28 @@ def test_many_sweeps_stand_on_pages(empty_site: Site) -> None:
     second = empty_site.get(following[1]).text
     seen = [one for text in (first, second) for one in re.findall(r'class="main" href="/sweeps/(\w+)"', text)]
     assert seen == made[::-1]
+
+
+def test_a_run_is_deleted_and_restored_from_its_page(site: Site) -> None:
+    run = site.stage.tracking.create_run(site.stage.ctx, "0", name="not needed").id
+    assert httpx.post(f"{site.url}/runs/{run}/delete").status_code == 303
+    text = site.get(f"/runs/{run}").text
+    assert "This run is deleted" in text and ">Delete</button>" not in text
+    assert "not needed" not in site.get("/runs").text
+    assert httpx.post(f"{site.url}/runs/{run}/restore").status_code == 303
+    assert "not needed" in site.get("/runs").text
+    assert httpx.post(f"{site.url}/runs/{'0' * 32}/delete").status_code == 404
+    assert httpx.post(f"{site.url}/runs/{run}/burn").status_code == 422
+
+
+def test_a_run_whose_client_listens_is_stopped_from_its_page(site: Site) -> None:
+    tracking, ctx = site.stage.tracking, site.stage.ctx
+    run, _ = tracking.prepare_run(ctx, "0", "l1st3ns", name="listens")
+    tracking.describe(ctx, run.id, summary=json.dumps({"verdict": "good <enough>", "best": {"epoch": 3}, "n": 1}))
+    text = site.get(f"/runs/{run.id}").text
+    assert ">Stop</button>" in text and "good &lt;enough&gt;" in text
+    assert httpx.post(f"{site.url}/runs/{run.id}/stop").status_code == 303
+    assert "asked to stop" in site.get(f"/runs/{run.id}").text
+    assert tracking.details(ctx, run.id).stop_requested
+    # MLflow's client does not ask: there is nothing to press.
+    assert ">Stop</button>" not in site.get(f"/runs/{site.made['tuned']}").text

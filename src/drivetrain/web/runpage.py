@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import RedirectResponse
 
 from drivetrain.identity.model import Context
 from drivetrain.registry.model import Clause
@@ -39,6 +41,7 @@ def view(services: Services, ctx: Context, run_id: str) -> RunPage:
     neighbours = services.tracking.search_runs(ctx, [run.experiment_id], limit=20).items
     differs = runtable.differing(run, neighbours)
     files = services.tracking.manifest(ctx, Owner.run, run.id)
+    details = services.tracking.details(ctx, run.id)
     metrics = [MetricRow(key, metric.value, metric.step) for key, metric in sorted(run.metrics.items()) if not key.startswith(SYSTEM)]
     return RunPage(
         id=run.id,
@@ -64,9 +67,28 @@ def view(services: Services, ctx: Context, run_id: str) -> RunPage:
         neighbours=max(0, len(neighbours) - 1),
         note=run.tags.get("mlflow.note.content", ""),
         system=sorted(key for key in run.metrics if key.startswith(SYSTEM))[:48],
+        summary=_summary(details.summary),
+        is_deleted=run.lifecycle != "active",
+        # wandb's client asks whether it is to stop; others do not.
+        stop="asked" if details.stop_requested else "" if run.status != "RUNNING" or details.client_id == run.id else "can",
         panels=panels.panels(services, ctx, run.id, files),
         console=panels.lines(services, ctx, run.id),
     )
+
+
+def _summary(summary: Mapping[str, Any]) -> list[Pair]:
+    """What was said of a run beside numbers and media."""
+    found = []
+    for key, value in sorted(summary.items()):
+        if (
+            key.startswith("_")
+            or (isinstance(value, int | float) and not isinstance(value, bool))
+            or (isinstance(value, dict) and "_type" in value)
+        ):
+            continue
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        found.append(Pair(key, text if len(text) <= 500 else text[:499] + "…"))
+    return found[:200]
 
 
 def _environment(run: Run) -> list[Pair]:
@@ -135,6 +157,12 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         shown = view(services, ctx, run_id)
         path = [("Runs", "/runs"), (shown.experiment, f"/runs?experiment={shown.experiment_id}"), (shown.name, f"/runs/{run_id}")]
         return pages.page(request, "run.html", path=path, view=shown)
+
+    @router.post("/runs/{run_id}/{act}")
+    def change(ctx: Viewer, run_id: str, act: Literal["stop", "delete", "restore"]) -> Response:
+        verbs = {"stop": services.tracking.request_stop, "delete": services.tracking.delete_run, "restore": services.tracking.restore_run}
+        verbs[act](ctx, run_id)
+        return RedirectResponse(f"/runs/{quote(run_id, safe='')}", status_code=303, headers=HEADERS)
 
     @router.get("/data/runs")
     def data(

@@ -141,6 +141,9 @@ class RunPage:
     note: str = ""
     system: Sequence[str] = ()
     labels: Sequence[str] = ()
+    summary: Sequence[Pair] = ()
+    is_deleted: bool = False
+    stop: Literal["", "can", "asked"] = ""
     panels: Sequence[Panel] = ()
     console: Sequence[Line] = ()
 
