@@ -33,10 +33,10 @@ OWN_WARNINGS = (
 """What the client says whatever the server."""
 
 
-def mlflow(server: Server, script: str, *, cwd: Path, timeout: float = 240, key: str | None = None) -> Any:
+def mlflow(server: Server, script: str, *, cwd: Path, timeout: float = 240, key: str | None = None, uri: str = "") -> Any:
     """Run the script; the last line it prints, as JSON. Warnings, retries and tracebacks in its output fail the test."""
     environ = environment(server.url) | {
-        "MLFLOW_TRACKING_URI": f"{server.url}/mlflow",
+        "MLFLOW_TRACKING_URI": uri or f"{server.url}/mlflow",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "GIT_PYTHON_REFRESH": "quiet",
