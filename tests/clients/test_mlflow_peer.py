@@ -7,8 +7,9 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,9 +52,20 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait(60)
 
 
-def test_the_client_sees_the_same(server: Server, peer: str, tmp_path: Path) -> None:
-    (tmp_path / "ours").mkdir()
-    (tmp_path / "theirs").mkdir()
-    theirs = mlflow(server, SCRIPT, cwd=tmp_path / "theirs", uri=peer)
-    ours = mlflow(server, SCRIPT, cwd=tmp_path / "ours")
-    assert ours == theirs
+@pytest.fixture(scope="module")
+def theirs(peer: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("theirs")
+    return mlflow(Server(folder, url=peer), SCRIPT, cwd=folder, uri=peer)
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_the_client_sees_the_same(
+    database: str, theirs: Any, new_server: Callable[..., Server], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    environ = {"DRIVETRAIN_DATABASE_URL": request.getfixturevalue("new_postgres")()} if database == "postgresql" else {}
+    server = new_server(environ=environ)
+    (tmp_path / "work").mkdir()
+    try:
+        assert mlflow(server, SCRIPT, cwd=tmp_path / "work") == theirs
+    finally:
+        server.stop()  # before its database goes
