@@ -23,6 +23,10 @@ document.addEventListener("input", (event) => {
   const words = figure.querySelector("[data-caption]");
   if (words) words.textContent = caption;
 });
+// A picture of few pixels shows each of them.
+const few = (image) => image.classList.toggle("few", image.naturalWidth > 0 && image.naturalWidth * 3 <= image.clientWidth);
+document.addEventListener("load", ({ target }) => target instanceof HTMLImageElement && few(target), true);
+for (const image of document.querySelectorAll(".media img")) few(image);
 document.addEventListener("swapped", plots);
 plots();
 
