@@ -19,6 +19,7 @@ from drivetrain.tracking import checks, points
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.experiments import check_limit
 from drivetrain.tracking.model import Metric, Page, Point
+from drivetrain.tracking.pages import Window
 from drivetrain.tracking.reading import RUN_NAME
 from drivetrain.tracking.rows import chunked, deleted_run, from_token, no_run, to_token, tuples, unpacked
 from drivetrain.tracking.runs import Runs
@@ -103,19 +104,23 @@ class Metrics(Runs):
         points_each: int = 1000,
         start_step: int | None = None,
         end_step: int | None = None,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
     ) -> dict[str, list[Point]]:
-        """For drawing: of each run's series about `points_each` points, its extremes among them where the series is not huge."""
+        """For drawing: of each run's series, or its part between two steps or times, up to `points_each` points, its extremes and what is
+        no number among them."""
         ctx.require(Scope.read)
         check_limit(points_each, MAX_HISTORY)
         ids = list(dict.fromkeys(run_ids))
-        found: dict[str, list[Point]] = {}
+        given = {"start_step": start_step, "end_step": end_step, "start_ms": start_ms, "end_ms": end_ms}
+        window = Window(**{name: checks.int64(end, "end of a chart") for name, end in given.items() if end is not None})
+        series: dict[str, int] = {}
         with self.db.read() as c:
             for some in chunked(ids):
                 m, r = t.latest_metrics.c, t.runs.c
                 mine = sa.select(m.run_id, m.id).join(t.runs, r.id == m.run_id)
-                for run_id, series in c.execute(mine.where(r.workspace_id == ctx.workspace_id, m.run_id.in_(some), m.key == key)).all():
-                    found[run_id] = points.sampled(c, series, points_each, start_step, end_step)
-        return {run_id: found[run_id] for run_id in ids if run_id in found}
+                series |= dict(tuples(c, mine.where(r.workspace_id == ctx.workspace_id, m.run_id.in_(some), m.key == key)))
+        return {run_id: points.sampled(self.db, series[run_id], points_each, window) for run_id in ids if run_id in series}
 
     def metric_keys(self, ctx: Context, experiment_id: str, *, limit: int = 1000) -> list[str]:
         """The names of the metrics that the experiment's runs have logged."""

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from drivetrain.store.sql import upsert
-from drivetrain.tracking import compare
+from drivetrain.errors import StorageFull, Unavailable
+from drivetrain.store.sql import Database, upsert
+from drivetrain.tracking import compare, pages
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.compare import Term
 from drivetrain.tracking.model import Metric, Point
+from drivetrain.tracking.pages import Packed
 from drivetrain.tracking.rows import chunked, packed, tuples, unpacked
-
-Packed = tuple[int, int, int, float]
-"""(step, timestamp, nan, value)"""
-
-EAGER = 20_000
 
 _l = t.latest_metrics.c
 _m = t.metrics.c
-_ONE = sa.select(_l.key, _l.id).where(_l.run_id == sa.bindparam("run"), _l.key == sa.bindparam("key"))
+_SERIES = sa.select(_l.key, _l.id, _l.step, _l.timestamp_ms)
+_ONE = "SELECT key, id, step, timestamp_ms FROM latest_metrics WHERE run_id = ? AND key = ?"
 _COLUMNS = ("step", "timestamp_ms", "nan", "value")
 _NEWER = """
 UPDATE latest_metrics SET step = {0}, timestamp_ms = {0}, nan = {0}, value = {0}
@@ -53,23 +52,44 @@ def _rank(point: Packed) -> tuple[int, int, int, float]:
     return step, stamp, 1 - nan, value
 
 
+def _latest(ordered: Sequence[Packed]) -> Packed:
+    last = ordered[-1]
+    if last[2] and len(ordered) > 1:
+        before = ordered[bisect_right(ordered, (last[0], last[1], 0, math.inf)) - 1]
+        return before if before[:2] == last[:2] else last
+    return last
+
+
 def write(c: sa.Connection, run_id: str, experiment_uid: int, series: Mapping[str, set[Packed]]) -> None:
     """Add points to the run's series and move the latest where one of them is later."""
-    latest = {key: max(points, key=_rank) if len(points) > 1 else next(iter(points)) for key, points in series.items()}
-    ids = _ids(c, run_id, series)
-    if missing := sorted(key for key in series if key not in ids):
+    sqlite = c.dialect.name == "sqlite"
+    ordered = {key: sorted(points) for key, points in series.items()}
+    known = _known(c, run_id, series)
+    if missing := sorted(key for key in series if key not in known):
         rows = [
-            {"run_id": run_id, "experiment_uid": experiment_uid, "key": key} | dict(zip(_COLUMNS, latest[key], strict=True))
+            {"run_id": run_id, "experiment_uid": experiment_uid, "key": key} | dict(zip(_COLUMNS, _latest(ordered[key]), strict=True))
             for key in missing
         ]
         upsert(c, t.latest_metrics, rows, key=["run_id", "key"])
-        ids |= _ids(c, run_id, missing)
-    # On PostgreSQL another server may have begun a series at this very moment: its point is then the one to compare with.
-    if old := sorted((ids[key], key) for key in series if key not in missing or c.dialect.name != "sqlite"):
+        known |= _known(c, run_id, missing)
+    later: list[tuple[Any, ...]] = []
+    late: dict[int, list[Packed]] = {}
+    for key, points in ordered.items():
+        n, step, stamp = known[key]
+        # On PostgreSQL another server may have begun a series at this very moment, and gone on with it.
+        if sqlite and key in missing:
+            continue
+        if points[-1][:2] >= (step, stamp):
+            newest = _latest(points)
+            later.append((*newest, n, *_rank(newest)))
+        if points[0][:2] <= (step, stamp):
+            late[n] = points
+    if later:
         # To the driver itself: this is the hottest statement of all, and a thousand rows at once are usual.
-        mark = "?" if c.dialect.name == "sqlite" else "%s"
-        c.exec_driver_sql(_NEWER.format(mark), [(*latest[key], n, *_rank(latest[key])) for n, key in old])
-    insert(c, [(ids[key], *point) for key in sorted(series, key=ids.__getitem__) for point in sorted(series[key])])
+        c.exec_driver_sql(_NEWER.format("?" if sqlite else "%s"), later)
+    insert(c, [(known[key][0], *point) for key in sorted(series, key=lambda key: known[key][0]) for point in ordered[key]])
+    if late:
+        pages.merge(c, late)
 
 
 def insert(c: sa.Connection, rows: list[tuple[int, int, int, int, float]]) -> None:
@@ -79,12 +99,18 @@ def insert(c: sa.Connection, rows: list[tuple[int, int, int, int, float]]) -> No
         c.exec_driver_sql(_INSERT_MANY, tuple(list(column) for column in zip(*rows, strict=True)))
 
 
-def _ids(c: sa.Connection, run_id: str, keys: Mapping[str, Any] | Sequence[str]) -> dict[str, int]:
-    if len(keys) == 1:
-        return {key: n for key, n in c.execute(_ONE, {"run": run_id, "key": next(iter(keys))})}  # noqa: C416  rows are no pairs to mypy
-    found: dict[str, int] = {}
-    for some in chunked(keys):
-        found.update((key, n) for key, n in c.execute(sa.select(_l.key, _l.id).where(_l.run_id == run_id, _l.key.in_(some))))
+def _known(c: sa.Connection, run_id: str, keys: Iterable[str]) -> dict[str, tuple[int, int, int]]:
+    """key → (series, its latest step and time). The series are held until the transaction ends: what is late for one stays so."""
+    names = sorted(keys)
+    if c.dialect.name == "sqlite":
+        if len(names) == 1:
+            return {key: (n, step, stamp) for key, n, step, stamp in c.exec_driver_sql(_ONE, (run_id, names[0])).fetchall()}
+        held = _SERIES
+    else:
+        held = _SERIES.order_by(_l.id).with_for_update(key_share=True)
+    found: dict[str, tuple[int, int, int]] = {}
+    for some in chunked(names):
+        found.update((key, (n, step, stamp)) for key, n, step, stamp in tuples(c, held.where(_l.run_id == run_id, _l.key.in_(some))))
     return found
 
 
@@ -113,43 +139,30 @@ def beyond(values: Sequence[Any]) -> sa.ColumnElement[bool]:
     return compare.after([Term(_m.step), Term(_m.timestamp_ms), Term(_m.nan), Term(_m.value)], values)
 
 
-def sampled(c: sa.Connection, series: int, wanted: int, start_step: int | None, end_step: int | None) -> list[Point]:
-    """About `wanted` points of a series in its order; all of them if there are no more."""
-    where = [_m.series_id == series]
-    if start_step is not None:
-        where.append(_m.step >= start_step)
-    if end_step is not None:
-        where.append(_m.step <= end_step)
-    order = (_m.step, _m.timestamp_ms, _m.nan, _m.value)
-    query = sa.select(*order).where(*where).order_by(*order)
-    rows = tuples(c, query.limit(EAGER + 1))
-    if len(rows) <= EAGER:
-        return thinned([Point(step, stamp, unpacked(nan, value)) for step, stamp, nan, value in rows], wanted)
-    # Too long to read for a picture: look up points at even distances, by the index.
-    last = c.execute(query.order_by(None).order_by(*(column.desc() for column in order)).limit(1)).one()
-    axis, low, high = (_m.step, rows[0][0], last.step)
-    if low == high:  # everything at one step: time is the axis
-        where.append(_m.step == low)
-        axis, low, high = (_m.timestamp_ms, rows[0][1], last.timestamp_ms)
-    at = sa.bindparam("at", type_=sa.BigInteger)
-    probe = sa.select(*order).where(*where, axis >= at).order_by(*order).limit(1)
-    places = sorted({low + (high - low) * n // max(1, wanted - 1) for n in range(wanted)})
-    found = {tuple(c.execute(probe, {"at": place}).one()) for place in places} | {tuple(last)}
-    return [Point(step, stamp, unpacked(nan, value)) for step, stamp, nan, value in sorted(found)]
+def sampled(db: Database, series: int, wanted: int, window: pages.Window = pages.ALL) -> list[Point]:
+    """Up to `wanted` points of a series in its order, its extremes among them; all of them if there are no more."""
+    with db.read() as c:
+        found = pages.candidates(c, series, window, wanted)
+    if found is None:
+        whole = False
+        try:
+            pages.extend(db, series)
+        except (StorageFull, Unavailable):
+            whole = True  # a disk without room is no reason not to draw
+        with db.read() as c:
+            found = pages.candidates(c, series, window, wanted, whole=whole) or pages.candidates(c, series, window, wanted, whole=True)
+    return [Point(step, stamp, unpacked(nan, value)) for step, stamp, nan, value in thinned(found or [], wanted)]
 
 
-def thinned(points: list[Point], wanted: int) -> list[Point]:
-    """Keep the first, the last, and of each stretch between the lowest and the highest point, so that no peak is lost."""
+def thinned(points: Sequence[Packed], wanted: int) -> Sequence[Packed]:
+    """Up to `wanted` of the points: the first, the last, and of each stretch between the lowest, the highest, and what is no number, so
+    that no peak and no gap is lost."""
     if len(points) <= wanted:
         return points
-    stretches = max(1, (wanted - 2) // 2)
     inner = points[1:-1]
+    kinds = {2 if point[2] else point[3] for point in inner if point[2] or math.isinf(point[3])}
+    stretches = max(1, (wanted - 2) // (2 + len(kinds)))
     kept = [points[0]]
     for n in range(stretches):
-        some = [
-            (i, p) for i, p in enumerate(inner[len(inner) * n // stretches : len(inner) * (n + 1) // stretches]) if not math.isnan(p.value)
-        ]
-        if some:
-            low, high = min(some, key=lambda one: one[1].value), max(some, key=lambda one: one[1].value)
-            kept.extend(p for _, p in sorted({low[0]: low, high[0]: high}.values(), key=lambda one: one[0]))
+        kept += pages.extremes(inner[len(inner) * n // stretches : len(inner) * (n + 1) // stretches])
     return [*kept, points[-1]]
