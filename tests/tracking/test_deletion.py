@@ -231,8 +231,8 @@ def test_a_run_that_goes_can_be_neither_restored_nor_written_to(parts: Parts, mo
     tracking, ctx = parts.tracking, parts.ctx
     run_id = full_run(parts, "0", "half")
     tracking.delete_run(ctx, run_id)
-    monkeypatch.setattr(purging, "PIECE", 20)
-    monkeypatch.setattr(purging, "BUDGET_SECONDS", 0.0)
+    monkeypatch.setattr(purging, "PIECE", {parts.db.kind: 20})
+    monkeypatch.setattr(purging, "BUDGET_SECONDS", {parts.db.kind: 0.0})
     begun = parts.deletion.collect(ctx, older_than_ms=0)
     assert parts.purger.step() and parts.purger.step()
     with parts.db.read() as c:
