@@ -184,7 +184,8 @@ class Sweeps(Book):
         states: dict[int, str] = {}
         changes: builtins.list[dict[str, Any]] = []
         for row in rows:
-            found = details[row.run_id]
+            if (found := details.get(row.run_id)) is None:
+                continue  # deleted for good at this moment, and its row here too
             states[row.position] = found.state
             brackets = row.brackets
             if plan.early is not None and plan.metric is not None and found.state != "pending":
