@@ -59,8 +59,10 @@ export function parallel(el, runs, keys, colours, levels) {
     });
     const look = levels ? { "data-level": levels.get(run.id) ?? 0 } : { "data-c": colours.get(run.id) };
     const line = make("path", { d: path, class: "run-line", ...look });
-    line.append(make("title", {}, `${run.name}: ${keys.map((key) => `${label(key)} ${typeof run.values[key] === "number" ? human(run.values[key]) : (run.values[key] ?? "–")}`).join(", ")}`));
-    svg.append(line);
+    const words = make("title", {}, `${run.name}: ${keys.map((key) => `${label(key)} ${typeof run.values[key] === "number" ? human(run.values[key]) : (run.values[key] ?? "–")}`).join(", ")}`);
+    // A thin line is hard to meet: a wide one that nobody sees lies over it. The tables lead to each run by keyboard.
+    const link = make("a", { href: `/runs/${run.id}`, tabindex: -1, class: "run-link" }, words, line, make("path", { d: path, class: "hit" }));
+    svg.append(link);
   }
   keys.forEach((key, i) => {
     svg.append(make("line", { x1: x(i), x2: x(i), y1: top, y2: height - bottom, class: "axis" }));
@@ -89,7 +91,7 @@ export function scatter(el, runs, across, up, colours) {
   for (const run of there) {
     const dot = make("circle", { cx: x(sx.at(run.values[across])), cy: y(sy.at(run.values[up])), r: 5, class: "run-dot", "data-c": colours.get(run.id) });
     dot.append(make("title", {}, `${run.name}: ${label(across)} ${run.values[across]}, ${label(up)} ${run.values[up]}`));
-    svg.append(make("a", { href: `/runs/${run.id}` }, dot));
+    svg.append(make("a", { href: `/runs/${run.id}`, tabindex: -1 }, dot));
   }
   el.replaceChildren(svg);
 }
