@@ -341,6 +341,13 @@ def test_runs_are_compared_and_looked_at_from_near(tab: Tab, site: Site) -> None
         tab.page.mouse.wheel(0, -300)
     tab.page.keyboard.up("Control")
     expect(tab.page.locator("#charts[data-range]")).to_be_visible()
+    tab.page.get_by_label("Horizontal axis").select_option("time")
+    chart.hover()
+    tab.page.keyboard.down("Control")
+    with tab.page.expect_response(lambda answer: "/data/runs?" in answer.url and "from_ms=" in answer.url) as near:
+        tab.page.mouse.wheel(0, -300)
+    tab.page.keyboard.up("Control")
+    assert near.value.ok
 
 
 def test_a_column_is_found_by_its_name_and_chosen_runs_show_their_colour(tab: Tab, site: Site) -> None:

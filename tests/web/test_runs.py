@@ -44,6 +44,9 @@ def test_a_run_that_is_not_there_is_said_to_be_missing(site: Site) -> None:
 def test_a_part_of_a_curve_is_asked_for_by_steps(site: Site) -> None:
     (run,) = site.get(f"/data/runs?run={site.made['run1']}&key=accuracy&from=10&to=19").json()["runs"]
     assert [step for step, _, _ in run["series"]["accuracy"]] == list(range(10, 20))
+    start = run["start_ms"]
+    (run,) = site.get(f"/data/runs?run={site.made['run1']}&key=accuracy&from_ms={start + 5000}&to_ms={start + 7000}").json()["runs"]
+    assert [step for step, _, _ in run["series"]["accuracy"]] == [5, 6, 7]
 
 
 def rich(site: Site) -> str:

@@ -129,16 +129,14 @@ def draw(services: Services, ctx: Context, run: Run) -> Drawing | None:
     return lineage(nodes) if len(nodes) > 1 else None
 
 
-def curves(
-    services: Services, ctx: Context, run_ids: list[str], keys: list[str], start: int | None = None, end: int | None = None
-) -> dict[str, Any]:
-    """The series of some metrics of some runs, or their part between two steps, thinned to what a chart can show."""
+def curves(services: Services, ctx: Context, run_ids: list[str], keys: list[str], **part: int | None) -> dict[str, Any]:
+    """The series of some metrics of some runs, or their part between two steps or times, thinned to what a chart can show."""
     found = []
     runs = services.tracking.get_runs(ctx, run_ids)
     # Many lines share one chart: then each needs fewer points.
     each = max(200, min(MOST_POINTS, 4 * MOST_POINTS // max(1, len(runs))))
     wanted = keys or sorted({key for run in runs for key in run.metrics})[:60]
-    charts = {key: services.tracking.chart(ctx, run_ids, key, points_each=each, start_step=start, end_step=end) for key in wanted}
+    charts = {key: services.tracking.chart(ctx, run_ids, key, points_each=each, **part) for key in wanted}
     for run in runs:
         series = {}
         for key in wanted:
@@ -171,8 +169,11 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         key: Annotated[tuple[str, ...], Query()] = (),
         start: Annotated[int | None, Query(alias="from")] = None,
         end: Annotated[int | None, Query(alias="to")] = None,
+        from_ms: int | None = None,
+        to_ms: int | None = None,
     ) -> Response:
-        body = json.dumps(curves(services, ctx, list(run[:20]), list(key[:60]), start, end), allow_nan=False)
+        part = {"start_step": start, "end_step": end, "start_ms": from_ms, "end_ms": to_ms}
+        body = json.dumps(curves(services, ctx, list(run[:20]), list(key[:60]), **part), allow_nan=False)
         return Response(body, media_type="application/json", headers=HEADERS)
 
     return router

@@ -18,11 +18,12 @@ export function curves(box) {
   const whole = { runs: new Map(), keys: new Set() }; // what is known of the whole axis, by metric
 
   const across = (run, [step, value, at], x) => [x === "time" ? at : x === "relative" ? (at - run.start_ms) / 1000 : step, value, step];
-  const fetched = async (keys, range) => {
+  // `range` is of steps, or with `times` of milliseconds.
+  const fetched = async (keys, range, times) => {
     const query = new URLSearchParams([...ids.map((id) => ["run", id]), ...keys.map((key) => ["key", key])]);
     if (range) {
-      query.set("from", Math.floor(range[0]));
-      query.set("to", Math.ceil(range[1]));
+      query.set(times ? "from_ms" : "from", Math.floor(range[0]));
+      query.set(times ? "to_ms" : "to", Math.ceil(range[1]));
     }
     const answer = await fetch(`/data/runs?${query}`);
     return answer.ok ? answer.json() : null;
@@ -82,21 +83,26 @@ export function curves(box) {
     let low = Infinity;
     let high = -Infinity;
     const axes = new Map();
+    // Time since the start means other times for each run: of several, the steps that they were at.
+    const runs = [...whole.runs.values()];
+    const times = x === "time" || (x === "relative" && runs.length === 1);
+    const origin = x === "relative" ? runs[0]?.start_ms : 0;
     for (const [key, [start, end]] of asked) {
-      const points = [...whole.runs.values()].flatMap((run) => (run.series[key] ?? []).map((point) => across(run, point, x))).filter((p) => !logx || x === "time" || p[0] > 0);
+      const points = runs.flatMap((run) => (run.series[key] ?? []).map((point) => across(run, point, x))).filter((p) => !logx || x === "time" || p[0] > 0);
       if (!points.length) continue;
       const xs = points.map((point) => point[0]);
       const axis = near.get(key)?.axis ?? [xs.reduce((a, b) => Math.min(a, b)), xs.reduce((a, b) => Math.max(a, b))];
       axes.set(key, axis);
       const place = (share) => (logx && x !== "time" ? axis[0] * (axis[1] / axis[0]) ** (share / 100) : axis[0] + ((axis[1] - axis[0]) * share) / 100);
       const [from, to] = [place(start), place(end)];
-      if (x === "step") [low, high] = [Math.min(low, from), Math.max(high, to)];
+      if (times) [low, high] = [Math.min(low, origin + from * (origin ? 1000 : 1)), Math.max(high, origin + to * (origin ? 1000 : 1))];
+      else if (x === "step") [low, high] = [Math.min(low, from), Math.max(high, to)];
       else
         for (const [i, point] of points.entries())
           if (point[0] >= from && point[0] <= to) [low, high] = [Math.min(low, points[i - 1]?.[2] ?? point[2], point[2]), Math.max(high, points[i + 1]?.[2] ?? point[2], point[2])];
     }
     if (low > high) return;
-    const data = await fetched([...axes.keys()], [low, high]);
+    const data = await fetched([...axes.keys()], [low, high], times);
     if (!data) return;
     for (const [key, axis] of axes) {
       near.set(key, { axis, data });
