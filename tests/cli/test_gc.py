@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.cli.conftest import Said, run
+from tests.clients.wandb_script import script
 from tests.conftest import Server, wait_for
 
 pytestmark = pytest.mark.slow
@@ -165,6 +167,39 @@ def test_mlflow_deletes_and_restores_and_what_is_gone_it_does_not_find(here: Her
     assert not {b"only in this run", b"in the experiment"} & set(here.files().values())
     assert here.names_of(gone) == set()
     here.python(GONE, kept, gone)
+
+
+def test_wandb_deletes_and_begins_anew_under_the_same_id(here: Here, tmp_path: Path) -> None:
+    def logged(value: int) -> str:
+        text = f"""
+        with wandb.init(id="again", config={{"value": {value}}}) as run:
+            run.log({{"loss": {value}}})
+            with open("note{value}.txt", "w") as file:
+                file.write("note {value}")
+            run.save("note{value}.txt")
+        found = wandb.Api().run(run.path)
+        assert found.config == {{"value": {value}}} and found.summary["loss"] == {value}
+        done(id=found.storage_id)
+        """
+        return str(script(here.server, text, tmp_path)["id"])
+
+    first = logged(1)
+    script(here.server, """
+        import os
+        api = wandb.Api()
+        path = os.environ["WANDB_PROJECT"] + "/again"
+        api.run(path).delete(delete_artifacts=True)
+        try:
+            wandb.Api().run(path)
+        except (ValueError, wandb.errors.CommError):
+            done(gone=True)
+    """, tmp_path)  # fmt: skip
+    assert b"note 1" in here.files().values()
+    done = here("gc", "--run", first, "--older-than", "0", "--yes", "--json").ok().json["collected"]
+    assert done["runs"] == 1 and done["files"] > 2
+    assert b"note 1" not in here.files().values() and here.names_of(first) == set()
+    second = logged(2)
+    assert second != first and b"note 2" in here.files().values()
 
 
 def test_it_goes_by_itself_where_the_policy_says_so(here: Here) -> None:

@@ -18,8 +18,10 @@ from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.spool import Spool
 from drivetrain.store.sql import Database
+from drivetrain.tracking.deletion import Deletion
 from drivetrain.tracking.feedback import Feedback
 from drivetrain.tracking.model import Dataset, Input
+from drivetrain.tracking.purging import Purger
 from drivetrain.tracking.service import Tracking
 
 ADA = Context("u1", "ada", "w1", "vision")
@@ -85,6 +87,23 @@ def test_what_was_deleted_is_told(parts: Parts) -> None:
     found = parts.lineages.of(ADA, request)
     assert (found.version, found.commit, found.run, found.files) == (None, None, None, {})
     assert any("deleted" in note for note in found.notes)
+
+
+def test_a_run_that_was_deleted_for_good_is_told_and_its_version_stays(parts: Parts) -> None:
+    run_id, commit_id = parts.model()
+    request = parts.answer(repo="vision/iris", version=1, commit=commit_id)
+    parts.tracking.delete_run(ADA, run_id)
+    assert parts.lineages.of(ADA, request).run is not None  # it can be restored still
+    db, blobs = parts.tracking.db, parts.tracking.blobs
+    Deletion(db, parts.registry.live_blobs, lambda _: None).collect(ADA, older_than_ms=0)
+    purger = Purger(db, blobs, lambda: parts.registry.live_blobs() | parts.tracking.live_blobs(), sleep=lambda _: None)
+    while purger.step():
+        pass
+    found = parts.lineages.of(ADA, request)
+    assert found.version is not None and found.version.run_id == run_id
+    assert (found.run, found.experiment, found.datasets, found.seed) == (None, None, (), None)
+    assert [*found.notes] == [f"The run {run_id} has been deleted."]
+    assert blobs.read_bytes(found.files["model.bin"].sha256) == b"weights"
 
 
 def test_another_model_under_the_same_name_is_not_taken_for_it(parts: Parts) -> None:
