@@ -226,3 +226,112 @@ def test_answers_are_json_of_the_protocol(http: httpx.Client, run: str) -> None:
     failed = http.patch(f"{API}/logged-models/{made['model_id']}", json={"status": "LOGGED_MODEL_UPLOAD_FAILED"}).json()
     assert failed["model"]["info"]["status"] == "LOGGED_MODEL_UPLOAD_FAILED"
     assert json.dumps(failed)
+
+
+def test_long_values_are_shortened_as_mlflow_does(http: httpx.Client) -> None:
+    tags = [{"key": "long", "value": "t" * 9000}]
+    run = http.post(f"{API}/runs/create", json={"experiment_id": "0", "tags": tags}).json()["run"]["info"]["run_id"]
+    for _ in range(2):  # the same again is the same
+        batch = {"run_id": run, "params": [{"key": "long", "value": "p" * 7000}]}
+        http.post(f"{API}/runs/log-batch", json=batch).raise_for_status()
+    http.post(f"{API}/runs/set-tag", json={"run_id": run, "key": "later", "value": "é" * 8001}).raise_for_status()
+    found = http.get(f"{API}/runs/get", params={"run_id": run}).json()["run"]
+    assert [len(param["value"]) for param in found["data"]["params"]] == [6000]
+    assert {tag["key"]: len(tag["value"]) for tag in found["data"]["tags"] if "mlflow" not in tag["key"]} == {"long": 8000, "later": 8000}
+    assert found["outputs"] == {} and found["inputs"] == {}
+
+
+def test_numbers_of_enumerations_are_understood(http: httpx.Client) -> None:
+    run = http.post(f"{API}/runs/create", json={"experiment_id": "0"}).json()["run"]["info"]["run_id"]
+    told = http.post(f"{API}/runs/update", json={"run_id": run, "status": 3}).json()
+    assert told["run_info"]["status"] == "FINISHED"
+    seen = http.post(f"{API}/runs/search", json={"experiment_ids": ["0"], "run_view_type": 3, "filter": f"run_id = '{run}'"}).json()
+    assert [one["info"]["run_id"] for one in seen["runs"]] == [run]
+    model = http.post(f"{API}/logged-models", json={"experiment_id": "0"}).json()["model"]["info"]["model_id"]
+    ready = http.patch(f"{API}/logged-models/{model}", json={"status": 2}).json()
+    assert ready["model"]["info"]["status"] == "LOGGED_MODEL_READY"
+
+
+def test_histories_of_many_runs_for_charts(http: httpx.Client) -> None:
+    runs = []
+    for n in range(3):
+        run = http.post(f"{API}/runs/create", json={"experiment_id": "0"}).json()["run"]["info"]["run_id"]
+        points = [{"key": "curve", "value": n + step, "timestamp": step, "step": step} for step in range(10)]
+        http.post(f"{API}/runs/log-batch", json={"run_id": run, "metrics": points}).raise_for_status()
+        runs.append(run)
+    for prefix in ("/mlflow/ajax-api/2.0/mlflow", API):
+        asked: dict[str, Any] = {"run_id": [*runs, "0" * 32], "metric_key": "curve"}
+        whole = http.get(f"{prefix}/metrics/get-history-bulk", params=asked).json()["metrics"]
+        assert [(one["run_id"], one["step"]) for one in whole] == [(run, step) for run in sorted(runs) for step in range(10)]
+        some = http.get(f"{prefix}/metrics/get-history-bulk", params=asked | {"max_results": 12}).json()["metrics"]
+        assert some == whole[:12]
+        asked = {"run_ids": runs, "metric_key": "curve"}
+        at = {"start_step": 3, "end_step": 5}
+        part = http.get(f"{prefix}/metrics/get-history-bulk-interval", params=asked | at).json()["metrics"]
+        assert sorted((one["run_id"], one["step"]) for one in part) == sorted((run, step) for run in runs for step in (3, 4, 5))
+    assert http.get(f"{API}/metrics/get-history-bulk", params={"run_id": runs, "metric_key": "never"}).json() == {"metrics": []}
+    assert http.get(f"{API}/metrics/get-history-bulk-interval", params={"run_ids": runs, "metric_key": "never"}).json() == {}
+
+
+def test_models_of_older_clients_are_kept_as_a_tag(http: httpx.Client, run: str) -> None:
+    for n in range(60):  # more than a tag holds: the oldest go
+        model = {
+            "run_id": run,
+            "artifact_path": f"m{n}",
+            "utc_time_created": "2024-01-01",
+            "flavors": {"python_function": {"env": "x" * 150}},
+        }
+        http.post(f"{API}/runs/log-model", json={"run_id": run, "model_json": json.dumps(model | {"signature": {}})}).raise_for_status()
+    tags = http.get(f"{API}/runs/get", params={"run_id": run}).json()["run"]["data"]["tags"]
+    history = json.loads(next(tag["value"] for tag in tags if tag["key"] == "mlflow.log-model.history"))
+    assert history[-1]["artifact_path"] == "m59" and 20 < len(history) < 60 and "signature" not in history[-1]
+
+
+def test_datasets_narrow_a_search_of_logged_models(http: httpx.Client, run: str) -> None:
+    ids = []
+    for n in range(3):
+        made = http.post(f"{API}/logged-models", json={"experiment_id": "0", "name": f"narrow{n}", "source_run_id": run}).json()
+        ids.append(made["model"]["info"]["model_id"])
+        if n < 2:
+            point = {"key": "acc", "value": n, "timestamp": 1, "model_id": ids[n], "dataset_name": "iris", "dataset_digest": f"d{n}"}
+            http.post(f"{API}/runs/log-metric", json={"run_id": run, **point}).raise_for_status()
+
+    def found(**asked: Any) -> list[str]:
+        body = {"experiment_ids": ["0"], "order_by": [{"field_name": "name"}], **asked}
+        told = http.post(f"{API}/logged-models/search", json=body).raise_for_status().json()
+        return [one["info"]["name"] for one in told.get("models", ()) if one["info"]["name"].startswith("narrow")]
+
+    any_iris, second = [{"dataset_name": "iris"}], [{"dataset_name": "iris", "dataset_digest": "d1"}]
+    assert found() == ["narrow0", "narrow1", "narrow2"]
+    assert found(datasets=any_iris) == ["narrow0", "narrow1"] and found(datasets=second) == ["narrow1"]
+    assert found(datasets=any_iris, filter="metrics.acc < 0.5") == ["narrow0"]
+    assert found(datasets=second, filter="metrics.acc < 0.5") == [] and found(datasets=any_iris, filter="name = 'narrow2'") == []
+    for _ in range(2):  # a repeated request changes nothing
+        http.delete(f"{API}/logged-models/{ids[0]}").raise_for_status()
+    assert found(max_results=50_000) == ["narrow1", "narrow2"]
+    assert code(http.get(f"{API}/logged-models/{ids[0]}")) == ABSENT
+    assert http.get(f"{API}/logged-models/{ids[0]}", params={"allow_deleted": "true"}).json()["model"]["info"]["name"] == "narrow0"
+
+
+def test_files_are_deleted_whole_and_as_often_as_asked(http: httpx.Client) -> None:
+    run = http.post(f"{API}/runs/create", json={"experiment_id": "0"}).json()["run"]["info"]["run_id"]
+    at = f"{FILES}/0/{run}/artifacts"
+    for path in ("a", "d/b", "d/e/c"):
+        http.put(f"{at}/{path}", content=b"x").raise_for_status()
+    for _ in range(2):
+        assert http.delete(f"{at}/d/e").status_code == 200
+    assert [one["path"] for one in http.get(FILES, params={"path": f"0/{run}/artifacts/d"}).json()["files"]] == ["b"]
+    for _ in range(2):
+        assert http.delete(f"{at}/").status_code == 200
+    assert http.get(FILES, params={"path": f"0/{run}/artifacts"}).json() == {"files": []}
+
+
+def test_who_wants_a_file_in_parts_is_told_where_from(http: httpx.Client, server: Server, run: str) -> None:
+    content = bytes(range(256)) * 100
+    http.put(f"{FILES}/0/{run}/artifacts/p q/ü%25.bin", content=content).raise_for_status()
+    asked = {"authorization": f"Bearer {server.token}", "x-mlflow-workspace": "default"}
+    told = http.get(f"/mlflow/api/2.0/mlflow-artifacts/presigned/0/{run}/artifacts/p q/ü%25.bin", headers=asked).json()
+    assert told["file_size"] == len(content) and told["headers"] == asked
+    parts = [httpx.get(told["url"], headers=told["headers"] | {"range": f"bytes={n}-{n + 9999}"}).content for n in range(0, 25_600, 10_000)]
+    assert b"".join(parts) == content
+    assert code(http.get(f"/mlflow/api/2.0/mlflow-artifacts/presigned/0/{run}/artifacts/never")) == ABSENT
