@@ -61,7 +61,7 @@ class Parts:
 
     def rows(self) -> dict[str, int]:
         """Rows of each table of the tracking store, less those that say what was deleted."""
-        skipped = {"gc_collections", "experiment_numbers", "retention_policies", "alembic_version", "blobs"}
+        skipped = {"audit", "gc_collections", "experiment_numbers", "retention_policies", "alembic_version", "blobs"}
         with self.db.read() as c:
             there = set(sa.inspect(c).get_table_names()) & set(metadata.tables) - skipped
             counts = {name: int(c.scalar(sa.select(sa.func.count()).select_from(metadata.tables[name])) or 0) for name in sorted(there)}

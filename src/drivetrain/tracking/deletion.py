@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, Invalid, NotFound
+from drivetrain.identity.audit import Audit
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
@@ -110,6 +111,7 @@ class Deletion:
         self._db = db
         self._named = named
         self._nudge = nudge
+        self._audit = Audit(db)
 
     def policy(self, ctx: Context) -> Policy:
         ctx.require(Scope.read)
@@ -131,6 +133,7 @@ class Deletion:
                 "updated_by": ctx.user_name[:256],
             }
             upsert(c, g.policies, [row], key=["workspace_id"], update=["grace_ms", "automatic", "updated_ms", "updated_by"])
+            self._audit.record(c, ctx, "retention.set", ctx.workspace, {"grace_ms": row["grace_ms"], "automatic": row["automatic"]})
             found = _policy(c, ctx.workspace_id)
         self._nudge("gc")
         return found
@@ -225,19 +228,21 @@ class Deletion:
             columns = ("experiments", "runs", "models", "files", "blobs", "bytes", "later_blobs", "later_bytes")
             row = {"id": uuid7(), "workspace_id": ctx.workspace_id, "user_name": ctx.user_name[:256], "created_ms": now}
             c.execute(g.collections.insert().values(row | dict.fromkeys(columns, 0)))
+            asked = {"older_than_ms": older_than_ms, "runs": [*runs][:SHOWN], "experiments": [*experiments][:SHOWN]}
+            self._audit.record(c, ctx, "gc", f"collection {row['id']}", asked)
         kinds = (
             ("experiment", t.experiments, _e.uid, choice.experiments),
             ("run", t.runs, _r.id, choice.runs),
             ("model", t.logged_models, _m.id, choice.models),
         )
         for kind, table, key, query in kinds:
-            while True:
+            with self._db.read() as c:
+                found = list(c.scalars(query.order_by(key)))
+            for start in range(0, len(found), _PIECE):
                 with self._db.write() as c:
-                    # The rows are locked before they are looked at again: one that is restored at this moment stays.
-                    ids = list(c.scalars(query.order_by(key).limit(_PIECE)))
-                    locked = sa.select(key).where(key.in_(ids), table.c.lifecycle == "deleted").order_by(key).with_for_update()
-                    if not (ids := list(c.scalars(locked))):
-                        break
+                    # They are locked, and looked at again: one that is restored at this moment stays.
+                    some = query.where(table.c.lifecycle == "deleted", key.in_(found[start : start + _PIECE]))
+                    ids = list(c.scalars(some.order_by(key).with_for_update(of=table)))
                     c.execute(table.update().where(key.in_(ids)).values(lifecycle=PURGING))
                     mark(c, kind, [str(one) for one in ids], ctx.workspace_id, str(row["id"]))
         with self._db.write() as c:
