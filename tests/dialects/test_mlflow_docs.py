@@ -1,0 +1,19 @@
+"""The reference page names every endpoint of tracking, logged models and registry, and no other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from drivetrain.dialects.mlflow import logged, registry, tracking
+
+PAGE = Path(__file__).parents[2] / "docs/reference/mlflow.md"
+SECTIONS = {"Experiments and runs": tracking.ROUTES, "Logged models": logged.ROUTES, "Registry": registry.ROUTES}
+
+
+def test_every_endpoint_is_documented() -> None:
+    sections = {part.partition("\n")[0].strip(): part for part in re.split(r"^#+ ", PAGE.read_text(), flags=re.MULTILINE)}
+    for name, routes in SECTIONS.items():
+        rows = re.findall(r"^\| ([A-Z, ]+) \| `([^`]+)` \|", sections[name], flags=re.MULTILINE)
+        told = {(method, path) for methods, path in rows for method in methods.split(", ")}
+        assert told == {(route.method, route.path) for route in routes}, name
