@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -44,3 +46,27 @@ def test_a_nul(database: Database) -> None:
         assert database.kind == "postgresql"
     with database.read() as c:
         assert c.scalars(sa.select(table.c.name)).all() == (["a\0b"] if database.kind == "sqlite" else [])
+
+
+def test_who_stops_waiting_for_a_group_write_harms_nobody(database: Database) -> None:
+    """A client that hangs up: its write is done all the same, and so are those that come after."""
+
+    async def ask() -> None:
+        hold = threading.Event()
+
+        def first(c: sa.Connection) -> None:
+            hold.wait(60)
+            c.execute(sa.insert(table), [ROW])
+
+        waiting = asyncio.ensure_future(asyncio.wrap_future(database.group_submit(first)))
+        await asyncio.sleep(0)
+        assert waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        hold.set()
+        await asyncio.wrap_future(database.group_submit(lambda c: c.execute(sa.insert(table), [{**ROW, "name": "b"}]) and None))
+
+    asyncio.run(ask())
+    assert not database.group_submit(lambda c: None).cancel()
+    with database.read() as c:
+        assert c.scalars(sa.select(table.c.name).order_by(table.c.name)).all() == ["a", "b"]

@@ -80,11 +80,14 @@ class Database:
         For writes that come in floods. `work` must not raise for reasons of data: validate before. If the shared transaction
         fails, each piece of work is tried again alone, so that one bad piece harms nobody else.
         """
+        return self.group_submit(work).result()
+
+    def group_submit(self, work: Callable[[sa.Connection], T]) -> Future[T]:
+        """The same without waiting. Nobody can cancel what comes back: the work is done whether or not somebody still waits for it."""
         with self._committer_lock:
             if self._committer is None:
                 self._committer = _GroupCommitter(self)
-            committer = self._committer
-        return committer.submit(work)
+            return self._committer.submit(work)
 
     def close(self) -> None:
         with self._committer_lock:
@@ -162,10 +165,12 @@ class _GroupCommitter:
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[sa.Connection], T]) -> T:
+    def submit(self, work: Callable[[sa.Connection], T]) -> Future[T]:
         future: Future[T] = Future()
+        # Running from here on: a waiter that is cancelled (its client has gone) cannot cancel it under the thread's hands.
+        future.set_running_or_notify_cancel()
         self._queue.put((work, future))
-        return future.result()
+        return future
 
     def close(self) -> None:
         self._queue.put(None)

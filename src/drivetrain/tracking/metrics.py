@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,9 +27,10 @@ from drivetrain.tracking.runs import Runs
 
 MAX_HISTORY = 25_000
 
-_FIND_RUN = sa.select(t.runs.c.lifecycle, t.runs.c.experiment_uid).where(
-    t.runs.c.id == sa.bindparam("id"), t.runs.c.workspace_id == sa.bindparam("workspace")
-)
+_FIND_RUN = {
+    "sqlite": "SELECT lifecycle, experiment_uid FROM runs WHERE id = ? AND workspace_id = ?",
+    "postgresql": "SELECT lifecycle, experiment_uid FROM runs WHERE id = %s AND workspace_id = %s",
+}
 
 
 class Metrics(Runs):
@@ -42,6 +44,19 @@ class Metrics(Runs):
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Log all of it or, after an error, nothing. Raises `Invalid` where a param has another value already."""
+        if (error := self.begin_log_batch(ctx, run_id, metrics=metrics, params=params, tags=tags).result()) is not None:
+            raise error
+
+    def begin_log_batch(
+        self,
+        ctx: Context,
+        run_id: str,
+        *,
+        metrics: Sequence[Metric] = (),
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> Future[DrivetrainError | None]:
+        """The same without waiting: what comes is the error, or None when all of it is durable. Raises for what is wrong by itself."""
         ctx.require(Scope.write)
         params = checks.params(params or {})
         tags = checks.tags(tags or {})
@@ -54,7 +69,7 @@ class Metrics(Runs):
         of_models = [metric for metric in metrics if metric.model_id]
 
         def work(c: sa.Connection) -> DrivetrainError | None:
-            run = c.execute(_FIND_RUN, {"id": run_id, "workspace": ctx.workspace_id}).one_or_none()
+            run = c.exec_driver_sql(_FIND_RUN[c.dialect.name], (run_id, ctx.workspace_id)).fetchone()
             if run is None:
                 return no_run(run_id)
             if run.lifecycle != "active":
@@ -75,8 +90,7 @@ class Metrics(Runs):
                 points.write_of_models(c, run_id, of_models)
             return None
 
-        if (error := self.db.group_write(work)) is not None:
-            raise error
+        return self.db.group_submit(work)
 
     def history(self, ctx: Context, run_id: str, key: str, *, limit: int = MAX_HISTORY, token: str | None = None) -> Page[Point]:
         """The points of one metric, ordered by step, then time. A metric that was never logged has none."""

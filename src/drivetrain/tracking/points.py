@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import random
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,16 +20,26 @@ from drivetrain.tracking.model import Metric, Point
 from drivetrain.tracking.pages import Packed
 from drivetrain.tracking.rows import chunked, packed, tuples, unpacked
 
+Row = tuple[int, int, int, int, float]
+"""(series, step, timestamp, nan, value)"""
+
+_VALUES = {size: ", ".join(["(?, ?, ?, ?, ?)"] * size) for size in (200, 20, 1)}
+
 _l = t.latest_metrics.c
 _m = t.metrics.c
 _SERIES = sa.select(_l.key, _l.id, _l.step, _l.timestamp_ms)
 _ONE = "SELECT key, id, step, timestamp_ms FROM latest_metrics WHERE run_id = ? AND key = ?"
 _COLUMNS = ("step", "timestamp_ms", "nan", "value")
 _NEWER = """
-UPDATE latest_metrics SET step = {0}, timestamp_ms = {0}, nan = {0}, value = {0}
-WHERE id = {0} AND (step, timestamp_ms, 1 - nan, value) < ({0}, {0}, {0}, {0})
+UPDATE latest_metrics SET step = %s, timestamp_ms = %s, nan = %s, value = %s
+WHERE id = %s AND (step, timestamp_ms, 1 - nan, value) < (%s, %s, %s, %s)
 """
-_INSERT = "INSERT OR IGNORE INTO metrics (series_id, step, timestamp_ms, nan, value) VALUES (?, ?, ?, ?, ?)"
+_NEWER_SQLITE = """
+WITH v(id, step, timestamp_ms, nan, value) AS (VALUES {})
+UPDATE latest_metrics AS l SET step = v.step, timestamp_ms = v.timestamp_ms, nan = v.nan, value = v.value FROM v
+WHERE l.id = v.id AND (l.step, l.timestamp_ms, 1 - l.nan, l.value) < (v.step, v.timestamp_ms, 1 - v.nan, v.value)
+"""
+_INSERT = "INSERT OR IGNORE INTO metrics (series_id, step, timestamp_ms, nan, value) VALUES {}"
 _INSERT_MANY = (
     "INSERT INTO metrics (series_id, step, timestamp_ms, nan, value) "
     "SELECT * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::smallint[], %s::float8[]) ON CONFLICT DO NOTHING"
@@ -35,15 +47,13 @@ _INSERT_MANY = (
 
 
 def grouped(metrics: Sequence[Metric]) -> dict[str, set[Packed]]:
-    series: dict[str, set[Packed]] = {}
+    series: defaultdict[str, set[Packed]] = defaultdict(set)
     for metric in metrics:
         value = metric.value
-        point = (metric.step, metric.timestamp_ms, 0, float(value)) if value == value else (metric.step, metric.timestamp_ms, 1, 0.0)
-        if (mine := series.get(metric.key)) is None:
-            series[metric.key] = {point}
-        else:
-            mine.add(point)
-    return series
+        series[metric.key].add(
+            (metric.step, metric.timestamp_ms, 0, float(value)) if value == value else (metric.step, metric.timestamp_ms, 1, 0.0)
+        )
+    return dict(series)
 
 
 def _rank(point: Packed) -> tuple[int, int, int, float]:
@@ -72,7 +82,7 @@ def write(c: sa.Connection, run_id: str, experiment_uid: int, series: Mapping[st
         ]
         upsert(c, t.latest_metrics, rows, key=["run_id", "key"])
         known |= _known(c, run_id, missing)
-    later: list[tuple[Any, ...]] = []
+    later: list[Row] = []
     late: dict[int, list[Packed]] = {}
     for key, points in ordered.items():
         n, step, stamp = known[key]
@@ -80,23 +90,39 @@ def write(c: sa.Connection, run_id: str, experiment_uid: int, series: Mapping[st
         if sqlite and key in missing:
             continue
         if points[-1][:2] >= (step, stamp):
-            newest = _latest(points)
-            later.append((*newest, n, *_rank(newest)))
+            later.append((n, *_latest(points)))
         if points[0][:2] <= (step, stamp):
             late[n] = points
-    if later:
-        # To the driver itself: this is the hottest statement of all, and a thousand rows at once are usual.
-        c.exec_driver_sql(_NEWER.format("?" if sqlite else "%s"), later)
+    # To the driver itself: these are the hottest statements of all, and a thousand rows at once are usual.
+    if later and sqlite:
+        _at_once(c, _NEWER_SQLITE, later)
+    elif later:
+        c.exec_driver_sql(_NEWER, [(*row[1:], row[0], *_rank(row[1:])) for row in later])
     insert(c, [(known[key][0], *point) for key in sorted(series, key=lambda key: known[key][0]) for point in ordered[key]])
     if late:
         pages.merge(c, late)
+    for key, points in ordered.items():
+        # About once a page, wherever the series stands: so its first chart finds little left to do.
+        if random.random() * pages.PAGE < len(points):  # noqa: S311  a die, not a secret
+            pages.extend_once(c, known[key][0])
 
 
-def insert(c: sa.Connection, rows: list[tuple[int, int, int, int, float]]) -> None:
+def insert(c: sa.Connection, rows: list[Row]) -> None:
     if c.dialect.name == "sqlite":
-        c.exec_driver_sql(_INSERT, rows)
+        _at_once(c, _INSERT, rows)
     else:
         c.exec_driver_sql(_INSERT_MANY, tuple(list(column) for column in zip(*rows, strict=True)))
+
+
+def _at_once(c: sa.Connection, statement: str, rows: Sequence[Row]) -> None:
+    """For SQLite: few statements with many rows. Between two statements any other thread may take Python's lock, for milliseconds: so a
+    statement a row is hundreds of times slower when the process has anything else to do. Three sizes, so that all stay prepared."""
+    start = 0
+    for size in (200, 20, 1):
+        while len(rows) - start >= size:
+            some = tuple(value for row in rows[start : start + size] for value in row)
+            c.exec_driver_sql(statement.format(_VALUES[size]), some)
+            start += size
 
 
 def _known(c: sa.Connection, run_id: str, keys: Iterable[str]) -> dict[str, tuple[int, int, int]]:

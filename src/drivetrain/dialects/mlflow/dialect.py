@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from concurrent.futures import Future
 
 import msgspec
 
 from drivetrain.dialects.mlflow import files, logged, registry, tracking
 from drivetrain.dialects.mlflow.messages import read, read_query
-from drivetrain.dialects.mlflow.routing import NoEndpoint, Router, Services, WrongMethod
+from drivetrain.dialects.mlflow.routing import NoEndpoint, Router, Services, WrongMethod, answered
 from drivetrain.errors import (
     Conflict,
     DrivetrainError,
@@ -110,4 +112,7 @@ class MLflow:
             if raw and kind.partition(";")[0].strip().lower() != "application/json":
                 raise Invalid(f"The body's type is {kind[:80]!r}: send JSON, with the header Content-Type: application/json.")
             message = read(raw, route.message)
-        await request.respond_json(await run_sync(route.call, self._services, request.context, message, parts))
+        answer = await run_sync(route.begin, self._services, request.context, message, parts)
+        if isinstance(answer, Future):  # a write on its way to the disk: no thread waits for it
+            answer = answered(await asyncio.wrap_future(answer))
+        await request.respond_json(answer)

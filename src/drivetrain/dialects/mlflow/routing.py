@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from drivetrain.registry.service import Registry
 from drivetrain.tracking.service import Tracking
 
 Json = dict[str, Any]
+Written = Future[DrivetrainError | None]
+"""A write that has begun: its error, or None when it is durable. It is answered with an empty object."""
 
 
 class NoEndpoint(NotFound):
@@ -38,10 +41,22 @@ class Route:
     method: str
     path: str
     message: type[Struct]
-    handler: Callable[..., Json]
+    handler: Callable[..., Json | Written]
+
+    def begin(self, services: Services, ctx: Context, message: Struct, parts: tuple[str, ...]) -> Json | Written:
+        return self.handler(services, ctx, message, *parts)
 
     def call(self, services: Services, ctx: Context, message: Struct, parts: tuple[str, ...]) -> Json:
-        return self.handler(services, ctx, message, *parts)
+        """The same, and wait."""
+        answer = self.begin(services, ctx, message, parts)
+        return answered(answer.result()) if isinstance(answer, Future) else answer
+
+
+def answered(error: DrivetrainError | None) -> Json:
+    """The answer to a write that has ended."""
+    if error is not None:
+        raise error
+    return {}
 
 
 class Router:

@@ -8,7 +8,7 @@ import msgspec
 
 from drivetrain.dialects.mlflow import answers
 from drivetrain.dialects.mlflow import messages as m
-from drivetrain.dialects.mlflow.routing import Json, Route, Services
+from drivetrain.dialects.mlflow.routing import Json, Route, Services, Written
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
 from drivetrain.tracking import checks
@@ -154,19 +154,16 @@ def _metric(point: m.MetricPoint | m.LogMetric) -> Metric:
     return Metric(point.key, point.value, point.timestamp, point.step, point.model_id or None, dataset)
 
 
-def log_metric(s: Services, ctx: Context, body: m.LogMetric) -> Json:
-    s.tracking.log_batch(ctx, body.run, metrics=[_metric(body)])
-    return {}
+def log_metric(s: Services, ctx: Context, body: m.LogMetric) -> Written:
+    return s.tracking.begin_log_batch(ctx, body.run, metrics=[_metric(body)])
 
 
-def log_param(s: Services, ctx: Context, body: m.LogParam) -> Json:
-    s.tracking.log_batch(ctx, body.run, params=m.params([m.Tag(body.key, body.value)]))
-    return {}
+def log_param(s: Services, ctx: Context, body: m.LogParam) -> Written:
+    return s.tracking.begin_log_batch(ctx, body.run, params=m.params([m.Tag(body.key, body.value)]))
 
 
-def set_tag(s: Services, ctx: Context, body: m.RunTag) -> Json:
-    s.tracking.log_batch(ctx, body.run, tags=m.run_tags([m.Tag(body.key, body.value)]))
-    return {}
+def set_tag(s: Services, ctx: Context, body: m.RunTag) -> Written:
+    return s.tracking.begin_log_batch(ctx, body.run, tags=m.run_tags([m.Tag(body.key, body.value)]))
 
 
 def delete_tag(s: Services, ctx: Context, body: m.RunTag) -> Json:
@@ -174,7 +171,7 @@ def delete_tag(s: Services, ctx: Context, body: m.RunTag) -> Json:
     return {}
 
 
-def log_batch(s: Services, ctx: Context, body: m.LogBatch) -> Json:
+def log_batch(s: Services, ctx: Context, body: m.LogBatch) -> Written:
     for what, given, most in (
         ("metrics", len(body.metrics), checks.MAX_BATCH),
         ("params", len(body.params), checks.MAX_BATCH_PARAMS),
@@ -184,8 +181,7 @@ def log_batch(s: Services, ctx: Context, body: m.LogBatch) -> Json:
         if given > most:
             raise Invalid(f"A batch holds at most {most} {what}; this one has {given}: split it.", param=what)
     metrics = [_metric(point) for point in body.metrics]
-    s.tracking.log_batch(ctx, body.run, metrics=metrics, params=m.params(body.params), tags=m.run_tags(body.tags))
-    return {}
+    return s.tracking.begin_log_batch(ctx, body.run, metrics=metrics, params=m.params(body.params), tags=m.run_tags(body.tags))
 
 
 def log_model(s: Services, ctx: Context, body: m.LogModel) -> Json:
