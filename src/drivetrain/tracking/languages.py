@@ -90,3 +90,12 @@ MODEL_VERSIONS = Language(
     },
     lists=frozenset({"name", "run_id"}),
 )
+
+EVALUATION_DATASETS = Language(
+    "evaluation datasets",
+    _ATTRIBUTES | _TAGS,
+    {"tag": "string"},
+    {"attribute": _strings("name", "created_by", "last_updated_by") | _numbers("created_time", "last_update_time")},
+    nullable=frozenset(),
+    lists=frozenset({"name"}),
+)

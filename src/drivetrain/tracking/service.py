@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from drivetrain.tracking.evaluation import Evaluation
 from drivetrain.tracking.views import Views
 
 
-class Tracking(Views):
+class Tracking(Evaluation, Views):
     """Experiments, runs, metrics, inputs, artifacts and logged models, on one database and one blob store. Thread-safe.
 
     Each group of verbs has its module, and stands on the one before it: experiments, runs, metrics, inputs, artifacts, logged
-    models, details, media, groups, saved views.
+    models, details, media, groups, saved views; and beside these, scorers and evaluation datasets.
     """

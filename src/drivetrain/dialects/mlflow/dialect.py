@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import msgspec
 
-from drivetrain.dialects.mlflow import files, logged, registry, tracking
+from drivetrain.dialects.mlflow import evaluation, files, logged, registry, tracking
 from drivetrain.dialects.mlflow.messages import read, read_query
 from drivetrain.dialects.mlflow.routing import NoEndpoint, Router, Services, WrongMethod, answered
 from drivetrain.errors import (
@@ -73,7 +73,7 @@ class MLflow:
         self._services = Services(tracking_, registry_)
         self._max_body = max_body
         self._files = files.Files(self._services, max_upload, max_body)
-        self._router = Router((*tracking.ROUTES, *logged.ROUTES, *registry.ROUTES))
+        self._router = Router((*tracking.ROUTES, *logged.ROUTES, *registry.ROUTES, *evaluation.ROUTES))
 
     def token(self, request: Request) -> str | None:
         return None  # Authorization, Basic or Bearer, which the door reads
