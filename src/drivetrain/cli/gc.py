@@ -77,7 +77,9 @@ def gc(
 
 
 @app.command("list")
-def list_collections(limit: Annotated[int, typer.Option(min=1, max=1000)] = 20, as_json: JsonFlag = False) -> None:
+def list_collections(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, the newest first.")] = 20, as_json: JsonFlag = False
+) -> None:
     """List what was deleted for good, the newest first."""
     with connect() as client:
         found = client.gc.list(limit=limit)
