@@ -139,7 +139,7 @@ def measured(folder: Path) -> None:
         report(
             "dashboard",
             "The dashboard over 100,000 runs",
-            alternate(contenders, repeats=2),
+            alternate(contenders),
             notes=f"Whole requests to one worker, {ASKS} in a row; SQLite; each run with 4 metrics, 6 params and 3 tags.",
         )
 
