@@ -244,22 +244,20 @@ class Blobs:
         now = now_ms()
         row = {**{name: getattr(blob, name) for name in blob.__struct_fields__}, "created_ms": now, "seen_ms": now}
         mine = blobs_table.c.sha256 == blob.sha256
-        touch = sa.update(blobs_table).where(mine, ~blobs_table.c.doomed).values(seen_ms=_after_created(now))
-        if self._write(lambda connection: connection.execute(touch).rowcount) and self.objects.size(key) == blob.size:
-            return
+        with self._db.read() as connection:
+            known = connection.scalar(sa.select(blobs_table.c.sha256).where(mine, ~blobs_table.c.doomed)) is not None
+        if known:
+            touch = sa.update(blobs_table).where(mine, ~blobs_table.c.doomed).values(seen_ms=_after_created(now))
+            if self._write(lambda connection: connection.execute(touch).rowcount) and self.objects.size(key) == blob.size:
+                return
         while True:
-            # The row that is doomed but fresh keeps the sweep away from bytes that are on their way.
-            self._upsert({**row, "doomed": True}, ["seen_ms"])
             self.objects.put(key, file)
             now = now_ms()
             arrived = {**row, "created_ms": now, "seen_ms": now, "doomed": False}
             self._write(partial(_arrived, row=arrived))
-            # From here on no sweep deletes them; one that did so while we were slower than its `older_than_s` shows now.
+            # From here on no sweep deletes them. One that has taken them for a stray, or had them doomed before, shows now.
             if self.objects.size(key) == blob.size:
                 return
-
-    def _upsert(self, row: dict[str, str | int | bool], update: list[str]) -> None:
-        self._write(lambda connection: upsert(connection, blobs_table, [row], key=["sha256"], update=update))
 
     def _write(self, work: Callable[[sa.Connection], T]) -> T:
         # On PostgreSQL a transaction that locks rows of several uploads could deadlock with another server's.
