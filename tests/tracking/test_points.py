@@ -35,8 +35,8 @@ chunks = st.lists(
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Pages of 16 points, so that short series have many."""
-    for name, size in (("PART", 4), ("PAGE", 16), ("TAIL", 32)):
+    """Pages of 32 points, so that short series have many."""
+    for name, size in (("PART", 8), ("PAGE", 32), ("TAIL", 64)):
         monkeypatch.setattr(pages, name, size)
     yield
 

@@ -160,13 +160,14 @@ def candidates(c: sa.Connection, series: int, window: Window, wanted: int, *, wh
     tail: list[Packed] = tuples(c, query if whole else query.limit(TAIL))
     if len(tail) == TAIL and not whole:
         return None
-    found = {point for point in tail if window == ALL or window.holds(point)}
+    found = tail if window == ALL else [point for point in tail if window.holds(point)]
     if last is not None:
-        found |= _paged(c, series, window, wanted)
-    return sorted(found)
+        found = _paged(c, series, window, wanted) + found
+    # Nearly in order already, and few twice: where a page is read point by point, its neighbours' ends may be too.
+    return list(dict.fromkeys(sorted(found)))
 
 
-def _paged(c: sa.Connection, series: int, window: Window, wanted: int) -> set[Packed]:
+def _paged(c: sa.Connection, series: int, window: Window, wanted: int) -> list[Packed]:
     near = [_p.series_id == series]
     if window != ALL:
         near += [_p.last_step >= window.start_step, _p.after_step <= window.end_step]
@@ -180,23 +181,23 @@ def _paged(c: sa.Connection, series: int, window: Window, wanted: int) -> set[Pa
             whole.add(number)
         else:
             cut.append((after, step))
-    found = set[Packed]()
-    if 2 * len(whole) * (PAGE // PART) < wanted:  # so few that the points themselves are no more than a chart can take in
+    found = list[Packed]()
+    if 4 * len(whole) * (PAGE // PART) < wanted:  # so few that the points themselves are no more than a chart can take in
         cut, whole = [(page[1], page[2]) for page in pages], set()
     if whole:
-        fine = 2 * len(whole) < wanted
-        kept = tuples(c, sa.select(_p.number, _p.parts if fine else _p.extremes).where(*near))
+        fine = 3 * len(whole) < wanted
+        kept = tuples(c, sa.select(_p.number, _p.parts if fine else _p.extremes).where(*near).order_by(_p.number))
         for number, packed in kept:
             if number in whole:
-                found.update((point for _, some in _parts(packed) for point in some) if fine else _points(packed))
+                found += [point for _, some in _parts(packed) for point in some] if fine else _points(packed)
         if 0 in whole and fine:
-            found.add(tuples(c, _after(series, None).limit(1))[0])
-        found.update(tuple(page[2:6]) for page in pages[-1:] if page[0] in whole)
+            found += tuples(c, _after(series, None).limit(1))
+        found += [tuple(page[2:6]) for page in pages[-1:] if page[0] in whole]
     for low, high in _joined(cut):
         query = _after(series, None).where(_m.step.between(max(low, window.start_step), min(high, window.end_step)))
         if (window.start_ms, window.end_ms) != (ALL.start_ms, ALL.end_ms):
             query = query.where(_m.timestamp_ms.between(window.start_ms, window.end_ms))
-        found.update(tuples(c, query))
+        found += tuples(c, query)
     return found
 
 
