@@ -1,4 +1,4 @@
-"""One long script, once against `mlflow server` and once against this one: what the client sees is the same."""
+"""Long scripts, once against `mlflow server` and once against this one: what the client sees is the same."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tests.conftest import Server, free_port, wait_for
 pytestmark = pytest.mark.slow
 
 SCRIPT = (Path(__file__).parent / "mlflow_script.py").read_text()
+FLUENT = (Path(__file__).parent / "mlflow_fluent.py").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +70,10 @@ def test_the_client_sees_the_same(
         assert mlflow(server, SCRIPT, cwd=tmp_path / "work") == theirs
     finally:
         server.stop()  # before its database goes
+
+
+def test_a_training_script_sees_the_same(server: Server, peer: str, tmp_path: Path) -> None:
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+    ours = mlflow(server, FLUENT, cwd=tmp_path / "ours")
+    assert ours == mlflow(Server(tmp_path, url=peer), FLUENT, cwd=tmp_path / "theirs", uri=peer)
