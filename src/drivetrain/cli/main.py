@@ -22,6 +22,7 @@ from drivetrain.cli import (
     models,
     monitor,
     people,
+    portable,
     profile,
     pull,
     retrain,
@@ -100,7 +101,10 @@ app.command(rich_help_panel=LOOK)(monitor.drift)
 app.command(rich_help_panel=LOOK)(profile.profile)
 app.add_typer(monitor.app, name="monitor", rich_help_panel=LOOK, help="What is asked of deployments all the time, and the answers.")
 app.add_typer(alerts.app, name="alerts", rich_help_panel=LOOK, help="What is wrong, on what evidence, how to undo it; who is told.")
+runs.app.command("export")(portable.export)
+runs.app.command("import")(portable.import_)
 app.add_typer(runs.app, name="runs", rich_help_panel=LOOK)
+app.add_typer(portable.app, name="import", rich_help_panel=LOOK)
 app.add_typer(sweep.app, name="sweep", rich_help_panel=LOOK, help="Searches over parameters: their runs, the best, what matters.")
 app.add_typer(gc.experiments, name="experiments", rich_help_panel=LOOK)
 app.add_typer(gc.app, name="gc", rich_help_panel=LOOK)

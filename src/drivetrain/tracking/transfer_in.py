@@ -133,6 +133,33 @@ class Transfers(TransfersOut):
             gone = now_ms() if lifecycle == "deleted" else None
             c.execute(t.runs.update().where(t.runs.c.id == target).values(lifecycle=lifecycle, deleted_ms=gone))
 
+    def mark(self, ctx: Context, source: str, run_id: str, digest: str, *, start_ms: int | None = None, end_ms: int | None = None) -> None:
+        """Remember that a run has come from `source`, by way of another protocol, which knows no times of the past: those are set here."""
+        ctx.require(Scope.write)
+        _check_digest(digest)
+        _check_text(source, 200, "source")
+        times = {"start_ms": start_ms, "end_ms": end_ms}
+        values = {name: checks.int64(time, "time") for name, time in times.items() if time is not None}
+        with self.db.write() as c:
+            self._run(c, ctx, run_id, writable=True)
+            row = {"workspace_id": ctx.workspace_id, "source": source, "target": run_id, "digest": digest, "complete": True}
+            changing = ["target", "digest", "complete", "updated_ms"]
+            upsert(c, imports, [{**row, "updated_ms": now_ms()}], key=["workspace_id", "source"], update=changing)
+            if values:
+                c.execute(t.runs.update().where(t.runs.c.id == run_id).values(**values))
+
+    def marked(self, ctx: Context, source: str) -> tuple[str, str]:
+        """(run, digest) of an import that was marked, while its run is there. Raises `NotFound`."""
+        ctx.require(Scope.read)
+        r = t.runs.c
+        mine = sa.select(_i.target, _i.digest).join(t.runs, r.id == _i.target)
+        mine = mine.where(_i.workspace_id == ctx.workspace_id, _i.source == source, _i.complete, r.lifecycle == "active")
+        with self.db.read() as c:
+            row = c.execute(mine).one_or_none()
+        if row is None:
+            raise NotFound(f"Nothing was imported from {checks.shown(source)}.")
+        return row.target, row.digest
+
     def import_model(self, ctx: Context, record: ModelRecord) -> str:
         """The logged model's id here: its own if that is free, else a new one, and its old one as a tag."""
         ctx.require(Scope.write)

@@ -82,7 +82,7 @@ def bring_model(connection: Connection, model: LoggedModel) -> str:
     record = spelled({key: value for key, value in model.record.items() if key != "artifacts"})
     model_id = str(connection.json("PUT", f"{API}/imports/models/{segment(record['id'])}", {"record": record})["id"])
     at = f"{API}/logged-models/{segment(model_id)}/files"
-    _upload(connection, at, model.files, _there(connection, at, "files"), lambda file: None)
+    upload(connection, at, model.files, there(connection, at, "files"), lambda file: None)
     return model_id
 
 
@@ -102,8 +102,8 @@ class _Bringing:
         run_id, state = str(begun["id"]), str(begun["state"])
         if state not in ("unchanged", "exists"):
             self._stream(run_id)
-            there = _there(self._c, f"{API}/runs/{run_id}/export", "artifacts") if state == "resumed" else {}
-            _upload(self._c, f"{API}/runs/{run_id}/artifacts", self._source.files, there, self._sent)
+            have = there(self._c, f"{API}/runs/{run_id}/export", "artifacts") if state == "resumed" else {}
+            upload(self._c, f"{API}/runs/{run_id}/artifacts", self._source.files, have, self._sent)
             for model in self._source.models:
                 bring_model(self._c, model)
                 for file in model.files:
@@ -140,7 +140,7 @@ class _Bringing:
 
     def _send(self, at: str, what: str, items: list[Any], count: int, message: str) -> None:
         if items:
-            _patiently(lambda: self._c.json("POST", at, {what: items}, again=True))
+            patiently(lambda: self._c.json("POST", at, {what: items}, again=True))
             self._advance(count, message)
 
     def _sent(self, file: File) -> None:
@@ -151,19 +151,19 @@ class _Bringing:
         self._tell(self._done, self._total, f"{self._source.record['name']}: {message}")
 
 
-def _there(connection: Connection, at: str, key: str) -> dict[str, str]:
+def there(connection: Connection, at: str, key: str) -> dict[str, str]:
     """path → sha256 of what the server has already."""
     return {one["path"]: one["sha256"] for one in connection.json("GET", at)[key]}
 
 
-def _upload(connection: Connection, at: str, files: Sequence[File], there: dict[str, str], sent: Callable[[File], None]) -> None:
+def upload(connection: Connection, at: str, files: Sequence[File], there: dict[str, str], sent: Callable[[File], None]) -> None:
     for file in files:
         sha256 = file.sha256
         if sha256 is None and file.path in there:
             sha256 = digest(file.local)[1]
         if sha256 is None or there.get(file.path) != sha256:
             url = f"{at}/{'/'.join(segment(part) for part in file.path.split('/'))}"
-            _patiently(partial(_put, connection, url, file))
+            patiently(partial(_put, connection, url, file))
         sent(file)
 
 
@@ -177,7 +177,7 @@ def _put(connection: Connection, url: str, file: File) -> None:
     connection.json("PUT", url, content=pieces(), headers=headers)
 
 
-def _patiently(send: Callable[[], object]) -> None:
+def patiently(send: Callable[[], object]) -> None:
     """What can be sent again is, while the server restarts or has too much to do."""
     for attempt in range(1, ATTEMPTS + 1):
         try:

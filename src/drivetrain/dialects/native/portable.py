@@ -42,6 +42,13 @@ class Finished(BaseModel):
     lifecycle: str = "active"
 
 
+class Mark(BaseModel):
+    run_id: str
+    digest: str
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+
 class Data(msgspec.Struct):
     series: list[Series] = []
     rows: list[tuple[int, str]] = []
@@ -108,6 +115,18 @@ def _in(api: APIRouter, transfers: Transfers) -> None:
         """All of the run with this id, where it came from, is there."""
         transfers.finish_run(ctx, run_id, done.digest, done.lifecycle)
         return {}
+
+    @api.get("/imports/sources/{source:path}")
+    def marked(ctx: Asking, source: str) -> dict[str, str]:
+        """The run that came from a source by another protocol, and the digest that the source had then."""
+        run_id, digest = transfers.marked(ctx, source)
+        return {"run_id": run_id, "digest": digest}
+
+    @api.put("/imports/sources/{source:path}")
+    def mark(ctx: Asking, source: str, new: Mark) -> dict[str, str]:
+        """Remember where a run has come from, and set its times to what they were there."""
+        transfers.mark(ctx, source, new.run_id, new.digest, start_ms=new.start_ms, end_ms=new.end_ms)
+        return {"run_id": new.run_id}
 
 
 def _add(transfers: Transfers, ctx: Context, run_id: str, data: Data) -> None:
