@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -22,6 +23,7 @@ from obstore.store import S3Store
 from drivetrain.errors import Invalid, NotFound, StorageFull
 from drivetrain.store.blobs import Blobs, key_of
 from drivetrain.store.home import Home
+from drivetrain.store.ids import now_ms
 from drivetrain.store.migrate import migrate
 from drivetrain.store.sql import Database
 from tests.conftest import wait_for
@@ -190,6 +192,65 @@ def test_sweep_and_put_at_once_never_lose_what_was_stored(blobs: Blobs) -> None:
 
 def files_of(blobs: Blobs) -> list[str]:
     return [entry.key for entry in blobs.objects.list("sha256")]
+
+
+def test_discard_leaves_what_somebody_else_may_be_about_to_name(blobs: Blobs, home: Home) -> None:
+    alone, again, asked, unknown = b"alone", b"again", b"asked", "0" * 64
+    names = {data: blobs.put([data]).sha256 for data in (alone, again, asked)}
+    blobs.put([again])
+    blobs.known([names[asked]])
+    every, now = [*names.values(), unknown], now_ms()
+    assert blobs.discard(every, sent_until_ms=now - 60_000, older_than_s=3600) == {}
+    assert blobs.discard(every, sent_until_ms=now, older_than_s=3600) == {names[alone]: 5}
+    assert blobs.discard(every, sent_until_ms=now, older_than_s=3600) == {}
+    assert files(home) == sorted([names[again], names[asked]])
+    assert blobs.put([alone]).sha256 == names[alone]  # it is as if it had never been there
+    assert blobs.discard([names[alone]], sent_until_ms=now_ms(), older_than_s=3600) == {names[alone]: 5}
+    assert blobs.discard(every, sent_until_ms=now, older_than_s=-1) == {names[again]: 5, names[asked]: 5}
+    assert files(home) == []
+
+
+def test_a_discard_that_was_killed_in_the_middle_is_ended_by_the_next(blobs: Blobs, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = blobs.put([b"half gone"]).sha256
+
+    def killed(key: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m, pytest.raises(KeyboardInterrupt):
+        m.setattr(blobs.objects, "delete", killed)
+        blobs.discard([name], sent_until_ms=now_ms(), older_than_s=3600)
+    with pytest.raises(NotFound):
+        blobs.stat(name)
+    assert files(home) == [name]
+    assert blobs.discard([name], sent_until_ms=0, older_than_s=3600) == {name: 9}
+    assert files(home) == []
+
+
+def test_discard_and_put_at_once_never_lose_what_was_stored(blobs: Blobs) -> None:
+    """Whoever has sent a blob, and then asks for it as a commit does, has it from then on."""
+    datas = [bytes([n]) * 50 for n in range(4)]
+    names = [hashlib.sha256(data).hexdigest() for data in datas]
+    ended = threading.Event()
+
+    def discard() -> None:
+        while not ended.is_set():
+            blobs.discard(names, sent_until_ms=now_ms(), older_than_s=3600)
+
+    def send(n: int) -> None:
+        for _ in range(15):
+            while blobs.put([datas[n]]).sha256 not in blobs.known([names[n]]):
+                pass  # it went between the two: the client is told so, and sends it again
+            assert blobs.read_bytes(names[n]) == datas[n]
+
+    with ThreadPoolExecutor(6) as pool:
+        discarding = pool.submit(discard)
+        try:
+            for one in [pool.submit(send, n) for n in range(4)]:
+                one.result()
+        finally:
+            ended.set()
+        discarding.result()
+    assert blobs.known(names) == set(names)
 
 
 def test_parallel_uploads(blobs: Blobs) -> None:

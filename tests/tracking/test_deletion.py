@@ -25,6 +25,7 @@ from drivetrain.tracking.dependants import LOOSE, ROOTS, dependants, undeclared
 from drivetrain.tracking.model import Dataset, Input, Line, Metric, ModelLink, Owner, View
 from drivetrain.tracking.purging import Purger
 from drivetrain.tracking.service import Tracking
+from tests.conftest import wait_for
 
 HOUR_MS = 3600 * 1000
 
@@ -304,6 +305,22 @@ def test_an_upload_on_its_way_is_not_eaten(parts: Parts) -> None:
     named = [blobs["sent again"].sha256, blobs["asked for"].sha256, finished.sha256]
     registry.commit(ctx, "net", {f"f{n}": digest for n, digest in enumerate(named)}, message="at last")
     assert [tracking.blobs.read_bytes(digest) for digest in named] == [data["sent again"], data["asked for"], data["being sent"]]
+
+
+def test_what_was_sent_after_the_order_is_not_what_was_ordered(parts: Parts) -> None:
+    """The purger was killed after it had deleted a blob and before it had noted that; then somebody sends the same bytes."""
+    tracking, ctx = parts.tracking, parts.ctx
+    run_id = tracking.create_run(ctx, "0").id
+    blob = parts.put(run_id, "a", b"same")
+    tracking.delete_run(ctx, run_id)
+    begun = parts.deletion.collect(ctx, older_than_ms=0)
+    parts.purger.step()
+    assert tracking.blobs.discard([blob.sha256], sent_until_ms=begun.created_ms, older_than_s=3600)
+    wait_for(lambda: now_ms() > begun.created_ms, what="a later millisecond")
+    tracking.blobs.put([b"same"])
+    parts.purge()
+    assert parts.bytes_of(blob).exists()
+    assert parts.deletion.collection(ctx, begun.id).later_blobs == 1
 
 
 def test_what_an_upload_brought_twice_at_once_is_not_taken_for_one(parts: Parts) -> None:

@@ -187,9 +187,10 @@ class Blobs:
         self._sweep_leftovers(older_than_s)
         return count, size
 
-    def discard(self, digests: Iterable[str], *, older_than_s: float) -> dict[str, int]:
-        """Delete those of these blobs, which nothing names any more, that nobody can be about to name: one upload brought them, whose use
-        has ended, and nobody has sent them again or asked for them since; or nobody has within `older_than_s` seconds.
+    def discard(self, digests: Iterable[str], *, sent_until_ms: int, older_than_s: float) -> dict[str, int]:
+        """Delete those of these blobs, which nothing names any more, that nobody can be about to name: one upload brought them, at
+        `sent_until_ms` or before (what it was for has gone), and nobody has sent them again or asked for them since; or nobody has within
+        `older_than_s` seconds.
 
         What was deleted: sha256 → bytes.
         """
@@ -197,7 +198,7 @@ class Blobs:
         b = blobs_table.c
         gone: dict[str, int] = {}
         for some in _batches(digests):
-            alone = ~b.doomed & sa.or_(b.seen_ms == b.created_ms, b.seen_ms <= cutoff)
+            alone = ~b.doomed & sa.or_(sa.and_(b.seen_ms == b.created_ms, b.created_ms <= sent_until_ms), b.seen_ms <= cutoff)
             # `seen_ms` 0: doomed, and not on its way in again.
             doom = sa.update(blobs_table).where(b.sha256.in_(some), alone).values(doomed=True, seen_ms=0)
             with self._db.write() as connection:

@@ -149,20 +149,23 @@ class Purger:
 
     def _sweep(self) -> bool:
         with self._db.read() as c:
-            rows = c.execute(sa.select(g.purged_blobs).limit(BLOBS)).all()
-        if not rows:
+            first = c.execute(sa.select(g.collections).where(_c.id.in_(sa.select(_b.collection_id).limit(1)))).one_or_none()
+            rows = [] if first is None else c.execute(sa.select(g.purged_blobs).where(_b.collection_id == first.id).limit(BLOBS)).all()
+        if first is None:
             return self._end()
         named = self._named()
         dead = {row.sha256: row for row in rows if row.sha256 not in named}
         gone: dict[str, int] = {}
         for some in chunked(dead, FEW):
-            gone |= self._paced(partial(self._blobs.discard, some, older_than_s=MARGIN_SECONDS))
+            # What was sent after somebody had let this go is meant for something else.
+            discard = partial(self._blobs.discard, some, sent_until_ms=first.created_ms, older_than_s=MARGIN_SECONDS)
+            gone |= self._paced(discard)
         later = [row for digest, row in dead.items() if digest not in gone and self._there(digest)]
         with self._db.write() as c:
-            _count(c, "blobs", Counter(dead[digest].collection_id for digest in gone))
-            _count(c, "bytes", _sum((dead[digest].collection_id, size) for digest, size in gone.items()))
-            _count(c, "later_blobs", Counter(row.collection_id for row in later))
-            _count(c, "later_bytes", _sum((row.collection_id, row.size) for row in later))
+            _count(c, "blobs", {first.id: len(gone)})
+            _count(c, "bytes", {first.id: sum(gone.values())})
+            _count(c, "later_blobs", {first.id: len(later)})
+            _count(c, "later_bytes", {first.id: sum(row.size for row in later)})
             for some in chunked(row.sha256 for row in rows):
                 c.execute(g.purged_blobs.delete().where(_b.sha256.in_(some)))
         return True
@@ -203,13 +206,6 @@ def _count(c: sa.Connection, column: str, by_collection: Mapping[str, int]) -> N
     for collection_id, number in sorted(by_collection.items()):
         counted = g.collections.update().where(_c.id == collection_id)
         c.execute(counted.values({column: g.collections.c[column] + number}))
-
-
-def _sum(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
-    found: Counter[str] = Counter()
-    for key, number in pairs:
-        found[key] += number
-    return found
 
 
 def _keep_numbers(c: sa.Connection, uids: list[int]) -> None:
