@@ -15,7 +15,7 @@ from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import upsert
-from drivetrain.tracking import checks, points, reading
+from drivetrain.tracking import checks, points, reading, steps
 from drivetrain.tracking import tables as t
 from drivetrain.tracking import tables_details as d
 from drivetrain.tracking.logged import LoggedModels
@@ -302,11 +302,12 @@ class Details(LoggedModels):
         with self.db.read() as c:
             row = self._run(c, ctx, run_id)
             series = _series(c, run_id, system=system)
-            steps = _steps(c, run_id, series, keys, min_step, max_step, system=system)
-            if sample and len(steps) > limit:
-                last = len(steps) - 1
-                steps = [steps[round(n * last / max(1, limit - 1))] for n in range(limit)]
-            found = _merged(c, row, series, steps if sample else steps[: limit if keys is None else None], keys, system=system)
+            some, common = _sources(run_id, series, keys, system=system)
+            if sample:
+                at = steps.sample(c, some, min_step, max_step, limit, common=common)
+            else:
+                at = steps.everything(c, some, min_step, max_step, common=common)
+            found = _merged(c, row, series, at if sample or keys is not None else at[:limit], keys, system=system)
         if keys is not None:
             found = [{key: one[key] for key in keys} for one in found if all(key in one for key in keys)][:limit]
         return found
@@ -491,25 +492,10 @@ def _series(c: sa.Connection, run_id: str, *, system: bool) -> dict[int, str]:
     return found
 
 
-def _steps(
-    c: sa.Connection, run_id: str, series: Mapping[int, str], keys: Sequence[str] | None, low: int, high: int | None, *, system: bool
-) -> list[int]:
-    """The steps in [low, high) that have a row; with `keys`, those where the points asked for all are."""
-    m, b = t.metrics.c, d.run_rows.c
-    wanted = None if keys is None else [n for n, key in series.items() if key in keys]
-    if wanted:
-        of_each = (set(c.scalars(_between(sa.select(m.step).where(m.series_id == n), m.step, low, high).distinct())) for n in wanted)
-        return sorted(set.intersection(*of_each))
-    # What another client logged stands at steps that have no row.
-    found = set() if system else set(c.scalars(_between(sa.select(b.step).where(b.run_id == run_id), b.step, low, high)))
-    for some in chunked(series):
-        found.update(c.scalars(_between(sa.select(m.step).where(m.series_id.in_(some)), m.step, low, high).distinct()))
-    return sorted(found)
-
-
-def _between(query: sa.Select[Any], column: Any, low: int, high: int | None) -> sa.Select[Any]:
-    query = query.where(column >= low)
-    return query if high is None else query.where(column < high)
+def _sources(run_id: str, series: Mapping[int, str], keys: Sequence[str] | None, *, system: bool) -> tuple[list[steps.Source], bool]:
+    """Where the steps of rows are found, and whether they are those that all of it has in common: with `keys` the points asked for."""
+    wanted = [] if keys is None else [n for n, key in series.items() if key in keys]
+    return steps.sources(run_id, wanted or list(series), rows=not (wanted or system)), bool(wanted)
 
 
 def _merged(
