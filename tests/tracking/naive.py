@@ -38,7 +38,7 @@ class Field:
     names: Sequence[str]
     ops: Sequence[str]
     values: Sequence[Any]
-    patterns: str = "aAbB%_*?[]"
+    patterns: str = "aAbB%_*?[]\\"
 
     def clauses(self) -> st.SearchStrategy[Clause]:
         names, spaces = st.sampled_from(list(self.names)), st.sampled_from(["", " ", "  "])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
 from drivetrain.tracking.grammar import Condition, Order, parse_filter, parse_order
-from drivetrain.tracking.languages import EXPERIMENTS, RUNS
+from drivetrain.tracking.languages import EXPERIMENTS, LOGGED_MODELS, MODEL_VERSIONS, REGISTERED_MODELS, RUNS
 from drivetrain.tracking.model import Dataset, Input, Metric, Run, View
 from drivetrain.tracking.service import Tracking
 from tests.tracking.naive import holds
@@ -222,10 +222,27 @@ def test_orders_that_cannot_be_meant_are_refused(tracking: Tracking, ctx: Contex
 @settings(max_examples=300, deadline=None)
 @given(st.text("metrics.tagsaprlik =!<>'\"`()%,ANDINOTLS0123456789\n", max_size=40))
 def test_any_text_is_understood_or_refused(text: str) -> None:
-    with contextlib.suppress(Invalid):
-        parse_filter(text, RUNS)
-    with contextlib.suppress(Invalid):
-        parse_order([text], EXPERIMENTS)
+    for language in (RUNS, EXPERIMENTS, LOGGED_MODELS, REGISTERED_MODELS, MODEL_VERSIONS):
+        with contextlib.suppress(Invalid):
+            parse_filter(text, language)
+        with contextlib.suppress(Invalid):
+            parse_order([text], language)
+
+
+def test_pages_hold_still_while_others_write(tracking: Tracking, ctx: Context, runs: list[Run]) -> None:
+    there = [run.id for run in tracking.search_runs(ctx, ["0"], order_by=["metrics.acc DESC"]).items]
+    for order_by in (["metrics.acc DESC"], ["params.lr"], []):
+        seen, token = list[str](), None
+        while True:
+            page = tracking.search_runs(ctx, ["0"], order_by=order_by, limit=3, token=token)
+            seen += [run.id for run in page.items]
+            # Somebody begins a run, which is the first of any such order, and logs to what was seen already.
+            new = tracking.create_run(ctx)
+            tracking.log_batch(ctx, new.id, metrics=[Metric("acc", math.inf, 1)], params={"lr": ""})
+            tracking.log_batch(ctx, seen[0], metrics=[Metric("other", 1.0, 1)], tags={"seen": "yes"})
+            if (token := page.token) is None:
+                break
+        assert sorted(one for one in seen if one in there) == sorted(there) and len(set(seen)) == len(seen)
 
 
 @pytest.mark.parametrize("token", ["x", "W10", "WzEsMl0", "WyJhIiwiYiJd", "W251bGxd", "WzEsIHsiYSI6MX1d", "é"])
