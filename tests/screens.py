@@ -109,6 +109,8 @@ def show(page: Page, address: str) -> None:
     # Not page.wait_for_function: it needs eval, which the page's policy forbids.
     drawn = "[...document.querySelectorAll('.chart')].every((el) => !el.checkVisibility() || el.firstChild !== null)"
     wait_for(lambda: page.evaluate(drawn), seconds=20, what=f"the charts of {address}")
+    if page.locator("#importance").count():
+        wait_for(lambda: "Reckoning" not in page.locator("#importance").inner_text(), seconds=30, what="what matters")
     if page.locator(".runs.picked").count():
         page.wait_for_selector("#curves canvas, #curves .why")
 

@@ -39,6 +39,8 @@ def test_a_run_that_is_not_there_is_said_to_be_missing(site: Site) -> None:
     text = site.get(f"/runs/compare?ids={three(site)[0]},{'0' * 32}").text
     assert "1 run of this address cannot be found" in text
     assert site.get("/runs/compare").status_code == 200
+    many = ",".join([three(site)[0], *(f"{n:032x}" for n in range(21))])
+    assert "2 runs of this address are left out" in site.get(f"/runs/compare?ids={many}").text
 
 
 def test_a_part_of_a_curve_is_asked_for_by_steps(site: Site) -> None:

@@ -53,6 +53,7 @@ class ComparePage:
     all: bool
     other_url: str
     missing: int
+    beyond: int
 
 
 def address(ids: Sequence[str], *, all_rows: bool = False) -> str:
@@ -61,11 +62,11 @@ def address(ids: Sequence[str], *, all_rows: bool = False) -> str:
 
 def wanted(ids: Sequence[str]) -> list[str]:
     """Ids as they stand in the address: repeated, with commas between, or both."""
-    return list(dict.fromkeys(one.strip() for text in ids for one in text.split(",") if one.strip()))[:MOST_RUNS]
+    return list(dict.fromkeys(one.strip() for text in ids for one in text.split(",") if one.strip()))
 
 
 def view(services: Services, ctx: Context, ids: Sequence[str], *, all_rows: bool) -> ComparePage:
-    runs = services.tracking.get_runs(ctx, ids)
+    runs = services.tracking.get_runs(ctx, ids[:MOST_RUNS])
     painted = colours(sorted(run.id for run in runs))
     present = [run.id for run in runs]
     config = [ComparedRow(key, values, len(set(values)) > 1) for key, values in _params(runs)]
@@ -84,7 +85,8 @@ def view(services: Services, ctx: Context, ids: Sequence[str], *, all_rows: bool
         same=sum(not row.differs for row in config),
         all=all_rows,
         other_url=address(present, all_rows=not all_rows),
-        missing=len(ids) - len(runs),
+        missing=len(ids[:MOST_RUNS]) - len(runs),
+        beyond=max(0, len(ids) - MOST_RUNS),
     )
 
 
@@ -130,7 +132,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
 
     @router.get("/data/compare")
     def data(ctx: Viewer, ids: Annotated[tuple[str, ...], Query()] = ()) -> Response:
-        runs = services.tracking.get_runs(ctx, wanted(ids))
+        runs = services.tracking.get_runs(ctx, wanted(ids)[:MOST_RUNS])
         return Response(json.dumps(plotted(runs), allow_nan=False), media_type="application/json", headers=HEADERS)
 
     return router

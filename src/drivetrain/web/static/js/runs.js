@@ -1,6 +1,7 @@
 // Choose runs by their boxes; their curves are drawn beside the table, and the address remembers both.
 import { coloursOf, draw, human, smooth } from "./charts.js";
 
+const MOST = 20;
 const table = document.getElementById("table");
 if (table) {
   const metric = document.getElementById("metric");
@@ -79,6 +80,11 @@ if (table) {
     const run = event.target.dataset?.pick;
     if (run) {
       const runs = new Set(picked());
+      if (event.target.checked && runs.size >= MOST) {
+        event.target.checked = false;
+        document.getElementById("announce").textContent = `At most ${MOST} runs are drawn at once: let go of another first.`;
+        return;
+      }
       event.target.checked ? runs.add(run) : runs.delete(run);
       remember(runs);
       load();
