@@ -219,6 +219,34 @@ def test_orders_that_cannot_be_meant_are_refused(tracking: Tracking, ctx: Contex
         tracking.search_runs(ctx, ["0"], order_by=[item])
 
 
+def test_searches_have_limits_that_every_database_meets(tracking: Tracking, ctx: Context) -> None:
+    """What is just allowed is answered; one more is refused, not an error of the database."""
+    run = tracking.create_run(ctx, name="a" * 250)
+    tracking.log_batch(ctx, run.id, params={"p": "x"}, metrics=[Metric(f"m{n}", n, 1) for n in range(30)])
+
+    def found(text: str = "", order_by: Sequence[str] = ()) -> int:
+        return len(tracking.search_runs(ctx, ["0"], filter=text, order_by=order_by).items)
+
+    def listed(count: int) -> str:
+        return "run_id IN (" + ", ".join(f"'{n}'" for n in range(count - 1)) + f", '{run.id}')"
+
+    assert found(" AND ".join(["params.p = 'x'"] * 200)) == 1 == found(" AND ".join(["metrics.m1 = 1"] * 200))
+    assert found(listed(10_000)) == 1
+    assert found("run_name LIKE '" + "%*" * 5000 + "'") == 0 == found("run_name ILIKE '" + "%_" * 5000 + "'")
+    assert found(order_by=[f"metrics.m{n} DESC" for n in range(20)]) == 1 == found(order_by=[f"params.m{n} DESC" for n in range(20)])
+    for text in (
+        " AND ".join(["params.p = 'x'"] * 201),
+        listed(10_001),
+        f"{listed(9000)} AND {listed(9000)}",
+        f"run_name LIKE '{'%' * 10_001}'",
+        " " * (1 << 20) + "x = 1",
+    ):
+        with pytest.raises(Invalid):
+            found(text)
+    with pytest.raises(Invalid):
+        found(order_by=[f"metrics.m{n}" for n in range(21)])
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.text("metrics.tagsaprlik =!<>'\"`()%,ANDINOTLS0123456789\n", max_size=40))
 def test_any_text_is_understood_or_refused(text: str) -> None:

@@ -24,6 +24,13 @@ STRING_OPS = ("=", "!=", "LIKE", "ILIKE")
 LIST_OPS = ("IN", "NOT IN")
 NULL_OPS = ("IS NULL", "IS NOT NULL")
 
+# What databases take in one statement, and people write, is far below.
+MAX_TEXT = 1 << 20
+MAX_CONDITIONS = 200
+MAX_LIST = 10_000
+MAX_PATTERN = 10_000
+MAX_ORDERS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
@@ -83,6 +90,8 @@ def parse_filter(text: str | None, language: Language) -> list[Condition]:
         return []
     if "\x00" in text:
         raise _wrong("it contains a NUL character")
+    if len(text) > MAX_TEXT:
+        raise _wrong(f"it has {len(text)} characters, {MAX_TEXT} are the most; search in several steps")
     return _Parser(text, language).conditions()
 
 
@@ -102,6 +111,8 @@ def parse_order(items: Sequence[str], language: Language) -> list[Order]:
         order = Order(entity, key, (found[2] or "ASC").upper() == "ASC")
         if all((o.entity, o.key) != (entity, key) for o in orders):
             orders.append(order)
+    if len(orders) > MAX_ORDERS:
+        raise _wrong(f"it has {len(orders)} keys, {MAX_ORDERS} are the most", "order_by")
     return orders
 
 
@@ -110,6 +121,7 @@ class _Parser:
         self.language = language
         self.tokens = _tokens(text, "filter")
         self.at = 0
+        self.listed = 0  # values in all lists
 
     def conditions(self) -> list[Condition]:
         found = [self.condition()]
@@ -119,6 +131,8 @@ class _Parser:
                     raise _wrong("OR is not understood: conditions are joined with AND only; run one search for each side")
                 raise _wrong(f"AND was expected before {token.text!r}")
             found.append(self.condition())
+            if len(found) > MAX_CONDITIONS:
+                raise _wrong(f"it has more than {MAX_CONDITIONS} conditions: search in several steps")
         return found
 
     def condition(self) -> Condition:
@@ -144,6 +158,8 @@ class _Parser:
         if token.kind != "op" and op not in ("LIKE", "ILIKE", "RLIKE"):
             raise _wrong(f"an operator was expected after {key!r} instead of {token.text!r}")
         value = self.take(f"a value after {op}")
+        if op.endswith("LIKE") and len(value.text) > MAX_PATTERN:
+            raise _wrong(f"a pattern has at most {MAX_PATTERN} characters")
         return self.checked(Condition(entity, key, op, _value(value, kind, entity, key, op)), kind)
 
     def checked(self, condition: Condition, kind: Kind) -> Condition:
@@ -169,6 +185,9 @@ class _Parser:
             if token.kind != "string":
                 raise _wrong(f"the list after IN takes strings in quotes, not {token.text!r}")
             found.append(token.text)
+            self.listed += 1
+            if self.listed > MAX_LIST:
+                raise _wrong(f"its lists hold more than {MAX_LIST} values: search in several steps")
             token = self.take("',' or ')'")
             if token.kind == ")":
                 return tuple(found)
