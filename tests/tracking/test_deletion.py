@@ -275,6 +275,26 @@ def test_registered_versions_and_models_keep_what_they_have(parts: Parts) -> Non
         tracking.get_run(ctx, run_id)
 
 
+def test_the_models_that_runs_made_go_with_them_if_one_says_so(parts: Parts) -> None:
+    tracking, ctx = parts.tracking, parts.ctx
+    run_id, other = full_run(parts, "0", "made one"), full_run(parts, "0", "made another")
+    model, stays = tracking.models_of_run(ctx, run_id)[0].id, tracking.models_of_run(ctx, other)[0].id
+    weights = parts.put(model, "model.pkl", b"weights", Owner.model)
+    tracking.delete_run(ctx, run_id)
+    shown = parts.deletion.preview(ctx, older_than_ms=0)
+    assert (shown.models, shown.made_models, shown.files) == (0, 1, 1)
+    shown = parts.deletion.preview(ctx, older_than_ms=0, made_models=True)
+    assert (shown.models, shown.made_models, shown.files) == (1, 0, 2)
+    begun = parts.deletion.collect(ctx, older_than_ms=0, made_models=True)
+    parts.purge()
+    ended = parts.deletion.collection(ctx, begun.id)
+    assert (ended.runs, ended.models, ended.files) == (1, 1, 2)
+    assert not parts.bytes_of(weights).exists()
+    with pytest.raises(NotFound):
+        tracking.get_model(ctx, model)
+    assert tracking.get_model(ctx, stays).source_run_id == other
+
+
 def test_an_upload_on_its_way_is_not_eaten(parts: Parts) -> None:
     tracking, ctx, registry = parts.tracking, parts.ctx, parts.registry
     run_id = full_run(parts, "0", "doomed")

@@ -38,6 +38,7 @@ def gc(
     older_than: OlderThan = None,
     run: Runs = None,
     experiment: Experiments = None,
+    models: Annotated[bool, typer.Option("--models", help="With the runs, the logged models that they made, deleted or not.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete it, without asking.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -48,7 +49,7 @@ def gc(
     """
     if context.invoked_subcommand is not None:
         return
-    what: dict[str, Any] = {"older_than_s": seconds(older_than), "runs": run or [], "experiments": experiment or []}
+    what: dict[str, Any] = {"older_than_s": seconds(older_than), "runs": run or [], "experiments": experiment or [], "made_models": models}
     with connect(patience=20.0) as client:
         shown = client.gc.preview(**what)
         if not as_json:
@@ -196,6 +197,8 @@ def _tell(shown: dict[str, Any]) -> None:
     console().print(
         f"{_kinds(shown)}, with {_number(shown['files'], 'file')} ({size(shown['bytes'])}); {size(shown['freed_bytes'])} of disk are freed."
     )
+    if shown["made_models"]:
+        console().print(f"{_number(shown['made_models'], 'logged model')} that these runs made will stay; --models takes them too.")
 
 
 def _kinds(counts: dict[str, Any]) -> str:

@@ -26,15 +26,35 @@ class Experiments(Group):
 
 
 class Collector(Group):
-    """Deleting for good: `client.gc`. Ages are in seconds since something was deleted; without one, the workspace's policy counts."""
+    """Deleting for good: `client.gc`. Ages are in seconds since something was deleted; without one, the workspace's policy counts.
 
-    def preview(self, *, older_than_s: float | None = None, runs: Sequence[str] = (), experiments: Sequence[str] = ()) -> Json:
+    `made_models`: with the runs, the logged models that they made, deleted or not. Registered versions stay.
+    """
+
+    def preview(
+        self,
+        *,
+        older_than_s: float | None = None,
+        runs: Sequence[str] = (),
+        experiments: Sequence[str] = (),
+        made_models: bool = False,
+    ) -> Json:
         """What `collect` would delete. Changes nothing."""
-        return self._one("GET", "/gc/preview", older_than_s=older_than_s, run=[*runs] or None, experiment=[*experiments] or None)
+        made = "true" if made_models else None
+        params = {"older_than_s": older_than_s, "run": [*runs] or None, "experiment": [*experiments] or None, "made_models": made}
+        return self._one("GET", "/gc/preview", **params)
 
-    def collect(self, *, older_than_s: float | None = None, runs: Sequence[str] = (), experiments: Sequence[str] = ()) -> Json:
+    def collect(
+        self,
+        *,
+        older_than_s: float | None = None,
+        runs: Sequence[str] = (),
+        experiments: Sequence[str] = (),
+        made_models: bool = False,
+    ) -> Json:
         """Begin to delete it for good: from now on it cannot be restored. `follow` tells how far it has come."""
-        return self._one("POST", "/gc", {"older_than_s": older_than_s, "runs": [*runs], "experiments": [*experiments]})
+        what = {"older_than_s": older_than_s, "runs": [*runs], "experiments": [*experiments], "made_models": made_models}
+        return self._one("POST", "/gc", what)
 
     def get(self, collection: str) -> Json:
         return self._one("GET", f"/gc/{segment(collection)}")

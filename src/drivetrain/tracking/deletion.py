@@ -71,6 +71,8 @@ class Preview:
     bytes: int
     blobs: int
     freed_bytes: int
+    made_models: int
+    """Logged models that the runs made, and that stay: nobody has deleted them."""
     some_experiments: Sequence[Deleted]
     some_runs: Sequence[Deleted]
 
@@ -139,13 +141,20 @@ class Deletion:
         return found
 
     def preview(
-        self, ctx: Context, *, older_than_ms: int | None = None, runs: Sequence[str] = (), experiments: Sequence[str] = ()
+        self,
+        ctx: Context,
+        *,
+        older_than_ms: int | None = None,
+        runs: Sequence[str] = (),
+        experiments: Sequence[str] = (),
+        made_models: bool = False,
     ) -> Preview:
-        """What would go for good. `older_than_ms` stands in for the policy's grace; with `runs` or `experiments` (ids), only these."""
+        """What would go for good. `older_than_ms` stands in for the policy's grace; with `runs` or `experiments` (ids), only these.
+        `made_models`: with the runs, the logged models that they made."""
         ctx.require(Scope.read)
         with self._db.read() as c:
             policy = _policy(c, ctx.workspace_id)
-            choice = self._choose(c, ctx, policy, older_than_ms, runs, experiments)
+            choice = self._choose(c, ctx, policy, older_than_ms, runs, experiments, made_models)
             mine = sa.or_(
                 sa.and_(_a.owner_kind == "run", _a.owner_id.in_(choice.runs)),
                 sa.and_(_a.owner_kind == "model", _a.owner_id.in_(choice.models)),
@@ -166,7 +175,13 @@ class Deletion:
                 .order_by(_r.deleted_ms, _r.id)
                 .limit(SHOWN)
             ).all()
-            counts = [_counted(c, query) for query in (choice.experiments, choice.runs, choice.models)]
+            made = sa.select(_m.id).where(
+                _m.workspace_id == ctx.workspace_id,
+                _m.lifecycle == "active",
+                _m.source_run_id.in_(choice.runs),
+                _m.id.not_in(choice.models),
+            )
+            counts = [_counted(c, query) for query in (choice.experiments, choice.runs, choice.models, made)]
         named = self._named() if alone else ()
         freed = [row.size for row in alone if row.sha256 not in named]
         return Preview(
@@ -180,16 +195,23 @@ class Deletion:
             bytes=int(size),
             blobs=len(freed),
             freed_bytes=sum(freed),
+            made_models=counts[3],
             some_experiments=[Deleted(str(row.number), row.name, row.updated_ms) for row in shown_experiments],
             some_runs=[Deleted(row.id, row.name, row.deleted_ms or 0, row.of) for row in shown_runs],
         )
 
     def collect(
-        self, ctx: Context, *, older_than_ms: int | None = None, runs: Sequence[str] = (), experiments: Sequence[str] = ()
+        self,
+        ctx: Context,
+        *,
+        older_than_ms: int | None = None,
+        runs: Sequence[str] = (),
+        experiments: Sequence[str] = (),
+        made_models: bool = False,
     ) -> Collected:
         """Let go for good what `preview` shows. From here on it cannot be restored; look at `collection` for how far it has come."""
         ctx.require(Scope.admin)
-        return self._collect(ctx, older_than_ms, runs, experiments)
+        return self._collect(ctx, older_than_ms, runs, experiments, made_models)
 
     def collection(self, ctx: Context, collection_id: str) -> Collected:
         ctx.require(Scope.read)
@@ -214,17 +236,19 @@ class Deletion:
         for workspace_id in workspaces:
             ctx = Context("", BY_ITSELF, workspace_id, "")
             with self._db.read() as c:
-                choice = self._choose(c, ctx, _policy(c, workspace_id), None, (), ())
+                choice = self._choose(c, ctx, _policy(c, workspace_id), None, (), (), False)
                 any_ = any(c.scalar(query.limit(1)) is not None for query in (choice.experiments, choice.runs, choice.models))
             if any_:
-                self._collect(ctx, None, (), ())
+                self._collect(ctx, None, (), (), False)
                 begun += 1
         return begun
 
-    def _collect(self, ctx: Context, older_than_ms: int | None, runs: Sequence[str], experiments: Sequence[str]) -> Collected:
+    def _collect(
+        self, ctx: Context, older_than_ms: int | None, runs: Sequence[str], experiments: Sequence[str], made_models: bool
+    ) -> Collected:
         now = now_ms()
         with self._db.write() as c:
-            choice = self._choose(c, ctx, _policy(c, ctx.workspace_id), older_than_ms, runs, experiments)
+            choice = self._choose(c, ctx, _policy(c, ctx.workspace_id), older_than_ms, runs, experiments, made_models)
             columns = ("experiments", "runs", "models", "files", "blobs", "bytes", "later_blobs", "later_bytes")
             row = {"id": uuid7(), "workspace_id": ctx.workspace_id, "user_name": ctx.user_name[:256], "created_ms": now}
             c.execute(g.collections.insert().values(row | dict.fromkeys(columns, 0)))
@@ -232,8 +256,8 @@ class Deletion:
             self._audit.record(c, ctx, "gc", f"collection {row['id']}", asked)
         kinds = (
             ("experiment", t.experiments, _e.uid, choice.experiments),
-            ("run", t.runs, _r.id, choice.runs),
             ("model", t.logged_models, _m.id, choice.models),
+            ("run", t.runs, _r.id, choice.runs),
         )
         for kind, table, key, query in kinds:
             with self._db.read() as c:
@@ -241,7 +265,7 @@ class Deletion:
             for start in range(0, len(found), _PIECE):
                 with self._db.write() as c:
                     # They are locked, and looked at again: one that is restored at this moment stays.
-                    some = query.where(table.c.lifecycle == "deleted", key.in_(found[start : start + _PIECE]))
+                    some = query.where(table.c.lifecycle != PURGING, key.in_(found[start : start + _PIECE]))
                     ids = list(c.scalars(some.order_by(key).with_for_update(of=table)))
                     c.execute(table.update().where(key.in_(ids)).values(lifecycle=PURGING))
                     mark(c, kind, [str(one) for one in ids], ctx.workspace_id, str(row["id"]))
@@ -254,7 +278,14 @@ class Deletion:
             return _collection(c, c.execute(sa.select(g.collections).where(_c.id == row["id"])).one())
 
     def _choose(
-        self, c: sa.Connection, ctx: Context, policy: Policy, older_than_ms: int | None, runs: Sequence[str], experiments: Sequence[str]
+        self,
+        c: sa.Connection,
+        ctx: Context,
+        policy: Policy,
+        older_than_ms: int | None,
+        runs: Sequence[str],
+        experiments: Sequence[str],
+        made_models: bool,
     ) -> _Choice:
         grace = policy.grace_ms if older_than_ms is None else older_than_ms
         if grace < 0:
@@ -270,11 +301,13 @@ class Deletion:
             gone = gone.where(_e.number.in_([int(one) for one in experiments]))
             own = sa.and_(own, _r.id.in_(list(runs)))
             models_own = sa.false()
+        mine = mine.where(sa.or_(own, _r.experiment_uid.in_(gone)))
+        also = [_m.experiment_uid.in_(gone), *([_m.source_run_id.in_(mine)] if made_models else [])]
         return _Choice(
             before_ms=before,
             experiments=gone,
-            runs=mine.where(sa.or_(own, _r.experiment_uid.in_(gone))),
-            models=models.where(sa.or_(models_own, sa.and_(_m.lifecycle != PURGING, _m.experiment_uid.in_(gone)))),
+            runs=mine,
+            models=models.where(_m.lifecycle != PURGING, sa.or_(models_own, *also)),
         )
 
     def _check_named(self, c: sa.Connection, ctx: Context, before: int, runs: Sequence[str], experiments: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from drivetrain.tracking.deletion import Deletion
 from drivetrain.tracking.service import Tracking
 from drivetrain.wire.fastapi import Asking
 
+_MADE = "With the runs, the logged models that they made, deleted or not; registered versions stay"
 _AGE = "Seconds since it was deleted; in place of the policy's grace"
 
 
@@ -21,6 +22,7 @@ class WhatToCollect(BaseModel):
     older_than_s: float | None = Field(None, ge=0, le=1e10, description=_AGE)
     runs: list[str] = Field([], max_length=1000, description="Ids; only these")
     experiments: list[str] = Field([], max_length=1000, description="Names or ids; only these")
+    made_models: bool = Field(False, description=_MADE)
 
 
 class PolicyChange(BaseModel):
@@ -67,17 +69,20 @@ def _collect(api: APIRouter, tracking: Tracking, deletion: Deletion) -> None:
         older_than_s: Annotated[float | None, Query(ge=0, le=1e10, description=_AGE)] = None,
         run: Annotated[list[str] | None, Query(max_length=1000)] = None,
         experiment: Annotated[list[str] | None, Query(max_length=1000)] = None,
+        made_models: Annotated[bool, Query(description=_MADE)] = False,
     ) -> dict[str, Any]:
         """What would be deleted for good: how many, the first by name, and how many bytes that frees. Changes nothing."""
         numbers = [_number(tracking, ctx, one) for one in experiment or []]
-        return _shown(deletion.preview(ctx, older_than_ms=_ms(older_than_s), runs=run or [], experiments=numbers))
+        age = _ms(older_than_s)
+        return _shown(deletion.preview(ctx, older_than_ms=age, runs=run or [], experiments=numbers, made_models=made_models))
 
     @api.post("/gc", status_code=202)
     def collect(ctx: Asking, what: WhatToCollect) -> dict[str, Any]:
         """Delete for good what the preview shows. The answer comes before it is done: ask for the collection until `ended_ms` is set.
         Needs the scope `admin`."""
         numbers = [_number(tracking, ctx, one) for one in what.experiments]
-        return _shown(deletion.collect(ctx, older_than_ms=_ms(what.older_than_s), runs=what.runs, experiments=numbers))
+        age = _ms(what.older_than_s)
+        return _shown(deletion.collect(ctx, older_than_ms=age, runs=what.runs, experiments=numbers, made_models=what.made_models))
 
     @api.get("/gc")
     def collections(ctx: Asking, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> dict[str, Any]:
