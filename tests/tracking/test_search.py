@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
+from drivetrain.tracking import tables
 from drivetrain.tracking.grammar import Condition, Order, parse_filter, parse_order
 from drivetrain.tracking.languages import EXPERIMENTS, LOGGED_MODELS, MODEL_VERSIONS, REGISTERED_MODELS, RUNS
 from drivetrain.tracking.model import Dataset, Input, Metric, Run, View
@@ -245,6 +246,17 @@ def test_searches_have_limits_that_every_database_meets(tracking: Tracking, ctx:
             found(text)
     with pytest.raises(Invalid):
         found(order_by=[f"metrics.m{n}" for n in range(21)])
+
+
+def test_all_experiments_of_a_large_team_are_searched_at_once(tracking: Tracking, ctx: Context) -> None:
+    tracking.create_run(ctx)
+    row = {"workspace_id": ctx.workspace_id, "lifecycle": "active", "artifact_location": "", "created_ms": 1, "updated_ms": 1}
+    with tracking.db.write() as c:
+        c.execute(tables.experiments.insert(), [row | {"number": n, "name": f"e{n}"} for n in range(1, 40_001)])
+    last = tracking.create_run(ctx, "40000", start_ms=2**50)
+    everywhere = [str(n) for n in range(40_001)]
+    assert [run.id for run in tracking.search_runs(ctx, everywhere, limit=1).items] == [last.id]
+    assert len(tracking.search_runs(ctx, everywhere, order_by=["metrics.a"], filter="run_name != ''").items) == 2
 
 
 @settings(max_examples=300, deadline=None)

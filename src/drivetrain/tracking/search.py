@@ -22,6 +22,7 @@ from drivetrain.tracking.model import View
 from drivetrain.tracking.rows import from_token
 
 NUMBERS, NANS, LACKING = 0, 1, 2
+MANY = 5000
 
 _r = t.runs.c
 _e = t.experiments.c
@@ -142,8 +143,10 @@ def matching(plan: Plan, uids: Sequence[int], view: View, *, sqlite: bool) -> li
 
 
 def _one_of(column: sa.Column[Any], uids: Sequence[int]) -> sa.ColumnElement[bool]:
-    # Equality, where it is one: then the index also gives the order.
-    return column == uids[0] if len(uids) == 1 else column.in_(uids)
+    # Equality, where it is one: then the index also gives the order. Many are written out: a statement takes so many parameters.
+    if len(uids) == 1:
+        return column == uids[0]
+    return column.in_(sa.bindparam(None, uids, expanding=True, literal_execute=len(uids) > MANY))
 
 
 def _condition(condition: Condition, sqlite: bool) -> sa.ColumnElement[bool]:
