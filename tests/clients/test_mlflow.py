@@ -318,6 +318,19 @@ def test_mistakes_are_told_at_once_with_advice(server: Server, tmp_path: Path) -
             "source": code(lambda: client.create_model_version("taken", "/etc/passwd")),
             "load": code(lambda: mlflow.pyfunc.load_model("models:/taken@nope")),
         }
+
+        def said(call):
+            try:
+                call()
+            except MlflowException as error:
+                return str(error)
+
+        told["said"] = [
+            said(lambda: client.get_run("0" * 32)),
+            said(lambda: client.create_experiment("Default")),
+            said(lambda: client.search_runs(["0"], "metrics.a > 'x'")),
+            said(lambda: client.get_model_version_by_alias("taken", "nope")),
+        ]
         client.delete_run(run)
         told["deleted"] = code(lambda: client.log_metric(run, "a", 1.0))
         told["quick"] = time.time() - began < 30
@@ -326,6 +339,12 @@ def test_mistakes_are_told_at_once_with_advice(server: Server, tmp_path: Path) -
         cwd=tmp_path,
     )
     invalid, absent = "INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"
+    assert told.pop("said") == [
+        f"{absent}: There is no run '{'0' * 32}' in this workspace.",
+        "RESOURCE_ALREADY_EXISTS: There is an experiment named 'Default' already. Use it, or choose another name.",
+        f"{invalid}: The filter cannot be read: metric 'a' is compared with a number, without quotes, not with 'x'.",
+        f"{invalid}: taken has no alias 'nope'. It has none yet.",
+    ]
     assert told == {
         "param": invalid,
         "again": "fine",
