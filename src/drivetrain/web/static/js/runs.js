@@ -2,6 +2,8 @@
 import { coloursOf, draw, human, smooth } from "./charts.js";
 
 const MOST = 20;
+// Where there was nothing, the first run brings the table.
+if (document.getElementById("first-run")) document.addEventListener("live", () => location.reload());
 const table = document.getElementById("table");
 if (table) {
   const metric = document.getElementById("metric");

@@ -63,6 +63,8 @@ async function load() {
   parallel(document.getElementById("parallel"), [...without, ...ranked], data.keys, new Map(), levels);
 }
 
+// The first run brings the charts.
+if (!box) document.addEventListener("live", () => location.reload());
 if (box) {
   const all = () => {
     load();
