@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.clients.scripts import environment
@@ -363,6 +364,28 @@ def test_mistakes_are_told_at_once_with_advice(server: Server, tmp_path: Path) -
         "deleted": invalid,
         "quick": True,
     }
+
+
+def test_a_workspace_is_chosen_by_the_environment(server: Server, tmp_path: Path) -> None:
+    made = httpx.post(f"{server.url}/api/v1/workspaces", json={"slug": "green"}, headers={"authorization": f"Bearer {server.token}"})
+    assert made.status_code < 300, made.text
+    script = """
+        os.environ["MLFLOW_WORKSPACE"] = "WHERE"
+        mlflow.set_experiment("where am I")
+        with mlflow.start_run() as run:
+            mlflow.log_metric("m", 1.0)
+            mlflow.log_text("text", "a.txt")
+        text = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/a.txt")
+        names = [e.name for e in client.search_experiments()]
+        os.environ["MLFLOW_WORKSPACE"] = "OTHER"
+        try:
+            elsewhere = client.get_run(run.info.run_id).info.run_id
+        except MlflowException as error:
+            elsewhere = error.error_code
+        print(json.dumps([names, text, elsewhere]))
+        """
+    there = mlflow(server, script.replace("WHERE", "green").replace("OTHER", "default"), cwd=tmp_path)
+    assert there == [["where am I", "Default"], "text", "RESOURCE_DOES_NOT_EXIST"]
 
 
 def test_an_asynchronous_flood_arrives_whole(server: Server, tmp_path: Path) -> None:

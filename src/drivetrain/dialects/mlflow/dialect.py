@@ -36,7 +36,7 @@ _ROOT = b"This port speaks MLflow's protocol. The dashboard is at the server's o
 """What its root says on a port of its own; below `/mlflow` the dashboard has a page there."""
 _SERVER_INFO = {
     "store_type": "SqlStore",
-    "workspaces_enabled": False,
+    "workspaces_enabled": True,  # by the header X-MLFLOW-WORKSPACE, which MLFLOW_WORKSPACE makes the client send
     "trace_archival_enabled": False,
     "multipart_uploads_enabled": False,
     "multipart_downloads_enabled": False,
