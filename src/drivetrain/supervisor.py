@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 TOKEN_SECONDS = 366 * 24 * 3600.0
 WATCH_SECONDS = 0.05
+VERSION_SECONDS = 24 * 3600.0
+"""How long the files of a deleted version stay, for whoever is reading them."""
 LOG_BYTES = 16 << 20
 LOGS = 3
 
@@ -81,6 +83,7 @@ class Supervisor:
         from drivetrain.loops.retention import RetentionLoop
         from drivetrain.loops.retraining import RetrainingLoop
         from drivetrain.loops.rollouts import RolloutsLoop
+        from drivetrain.registry.forgetting import forget
         from drivetrain.rollout.counting import Counting
         from drivetrain.rollout.retraining.watch import Watch
         from drivetrain.rollout.steps import Steps
@@ -135,7 +138,15 @@ class Supervisor:
             self._retraining,
             MonitorsLoop(platform.monitors, platform.serving, platform.events, platform.lineages, platform.alerts, leases),
             EventsLoop(EventFolder(platform.db, platform.blobs, home, settings, folds=[Counting()]), leases, settings),
-            RetentionLoop(platform.blobs, platform.live_blobs, platform.serving, platform.jobs, home, leases),
+            RetentionLoop(
+                platform.blobs,
+                platform.live_blobs,
+                platform.serving,
+                platform.jobs,
+                home,
+                leases,
+                forget=lambda: forget(platform.db, platform.serving.needed, older_than_s=VERSION_SECONDS),
+            ),
             purging,
             HeartbeatsLoop(platform.tracking, leases),
         )

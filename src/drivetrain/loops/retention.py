@@ -29,15 +29,26 @@ MOST_LOGS = 500
 
 
 class RetentionLoop:
-    """`live` says which blobs are named by something; it is asked once for each sweep."""
+    """`live` says which blobs are named by something; it is asked once for each sweep. `forget` is what goes before that."""
 
-    def __init__(self, blobs: Blobs, live: Callable[[], Collection[str]], serving: Serving, jobs: Jobs, home: Home, leases: Leases) -> None:
+    def __init__(
+        self,
+        blobs: Blobs,
+        live: Callable[[], Collection[str]],
+        serving: Serving,
+        jobs: Jobs,
+        home: Home,
+        leases: Leases,
+        *,
+        forget: Callable[[], object] = lambda: None,
+    ) -> None:
         self._blobs = blobs
         self._live = live
         self._serving = serving
         self._jobs = jobs
         self._home = home
         self._leases = leases
+        self._forget = forget
         self._end = threading.Event()
 
     def stop(self) -> None:
@@ -57,6 +68,7 @@ class RetentionLoop:
         self._forget_job_folders()
         self._forget_logs()
         if self._leases.acquire("sweep-blobs", EVERY_SECONDS):
+            self._forget()
             count, size = self._blobs.sweep(self._live(), older_than_s=BLOB_SECONDS)
             if count:
                 log.info("%d blobs that nothing names any more were deleted, %d bytes", count, size)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context, Scope
-from drivetrain.registry import names, reading, search
+from drivetrain.registry import forgetting, names, reading, search
 from drivetrain.registry import tables as t
 from drivetrain.registry.model import Clause, Resolved, Version
 from drivetrain.registry.repos import Repos, check_tags
@@ -128,11 +128,13 @@ class Registry(Repos):
             return self._version(c, row, number)
 
     def delete_version(self, ctx: Context, slug: str, number: int) -> None:
-        """Delete a version and its aliases. Its number is not given again."""
+        """Delete a version and its aliases. Its number is not given again. Its files go after a day, unless something else has them."""
         ctx.require(Scope.write)
         with self.db.write() as c:
             row = self._repo_row(c, ctx, slug, "model")
-            c.execute(t.versions.delete().where(t.versions.c.id == self._version(c, row, number).id))
+            version = self._version(c, row, number)
+            c.execute(t.versions.delete().where(t.versions.c.id == version.id))
+            forgetting.note(c, version.commit_id)
             self._touch(c, row.id)
 
     def set_version_tag(self, ctx: Context, slug: str, number: int, key: str, value: str) -> None:

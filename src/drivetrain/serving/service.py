@@ -290,6 +290,12 @@ class Serving:
         with self._db.read() as c:
             return set(c.scalars(live.where(t.variants.c.retired_ms.is_(None), t.deployments.c.deleted_ms.is_(None)).distinct()))
 
+    def needed(self) -> set[str]:
+        """The commits that some deployment serves, or has served and may go back to; in all workspaces."""
+        known = sa.select(t.variants.c.commit_id).join(t.deployments).where(t.deployments.c.deleted_ms.is_(None))
+        with self._db.read() as c:
+            return set(c.scalars(known.distinct()))
+
     def everything(self) -> Sequence[Deployment]:
         """All deployments, of all workspaces. For the loops."""
         with self._db.read() as c:
