@@ -22,7 +22,7 @@ from drivetrain.tracking.experiments import check_limit
 from drivetrain.tracking.model import Metric, Page, Point
 from drivetrain.tracking.pages import Window
 from drivetrain.tracking.reading import RUN_NAME
-from drivetrain.tracking.rows import chunked, deleted_run, from_token, no_run, to_token, tuples, unpacked
+from drivetrain.tracking.rows import chunked, deleted_run, from_token, no_run, to_token, tuples
 from drivetrain.tracking.runs import Runs
 
 MAX_HISTORY = 25_000
@@ -107,7 +107,7 @@ class Metrics(Runs):
                 query = query.where(points.beyond(from_token(token, 4)))
             rows = tuples(c, query.order_by(m.step, m.timestamp_ms, m.nan, m.value).limit(limit + 1))
         more = to_token(list(rows[limit - 1])) if len(rows) > limit else None
-        return Page([Point(step, stamp, unpacked(nan, value)) for step, stamp, nan, value in rows[:limit]], more)
+        return Page([Point(step, stamp, math.nan if nan else value) for step, stamp, nan, value in rows[:limit]], more)
 
     def chart(
         self,

@@ -100,8 +100,13 @@ def dataset_input(given: Input) -> Json:
 
 
 def points(key: str, given: Iterable[Point], run_id: str | None = None) -> list[Json]:
-    more = {"run_id": run_id} if run_id else {}
-    return [{"key": key, "value": number(p.value), "timestamp": p.timestamp_ms, "step": p.step} | more for p in given]
+    if run_id:
+        return [{"key": key, "value": number(p.value), "timestamp": p.timestamp_ms, "step": p.step, "run_id": run_id} for p in given]
+    finite = math.isfinite
+    return [
+        {"key": key, "value": value if finite(value := p.value) else number(value), "timestamp": p.timestamp_ms, "step": p.step}
+        for p in given
+    ]
 
 
 def files(given: Iterable[Artifact], *, below: str = "") -> list[Json]:
@@ -149,7 +154,6 @@ def version(given: Version) -> Json:
             "last_updated_timestamp": given.updated_ms,
             "user_id": given.user,
             "current_stage": given.stage,
-            "description": given.description,
             "source": given.source,
             "run_id": given.run_id,
             "status": given.status,
@@ -157,7 +161,7 @@ def version(given: Version) -> Json:
             "tags": entries(given.tags),
             "aliases": list(given.aliases),
         }
-    )
+    ) | {"description": given.description}
 
 
 def registered_model(given: Repo, latest: Iterable[Version]) -> Json:

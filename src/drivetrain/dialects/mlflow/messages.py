@@ -343,7 +343,7 @@ def read(raw: bytes, wanted: type[T]) -> T:
     """A body as `wanted`. Raises `Invalid` that says where it does not fit."""
     try:
         # Clients of other languages may use what protobuf allows besides; most do not, and need no second look.
-        if b"null" in raw or _CAMEL.search(raw):
+        if b"null" in raw or (not raw.islower() and _CAMEL.search(raw)):
             return msgspec.convert(_plain(msgspec.json.decode(raw)), wanted, strict=False)
         return msgspec.json.decode(raw or b"{}", type=wanted, strict=False)
     except msgspec.ValidationError as error:
