@@ -246,7 +246,8 @@ def main() -> None:
         f"SQLite with synchronous=FULL for all, so a commit waits for the disk; journal: {journals[DRIVETRAIN]} for drivetrain, "
         f"{journals[DEFAULT]} for mlflow, both as they come. One bare HTTP connection, bodies made beforehand; client and server share the "
         f"machine. A batch is 100 steps of 10 metrics; a search asks for {SEARCH['filter']!r}, ordered by the metric. "
-        f"mlflow writes files without waiting for the disk, drivetrain waits. Histories are read in pages of {PAGE:,}, charts as 1,000 points of get-history-bulk-interval."
+        f"mlflow writes files without waiting for the disk, drivetrain waits. Histories are read in pages of {PAGE:,}, charts as 1,000 "
+        "points of get-history-bulk-interval."
     )
     rows = transposed(samples)
     if "--quick" in sys.argv:
