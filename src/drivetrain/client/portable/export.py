@@ -33,11 +33,13 @@ class Exported:
     state: str
 
 
-def export(connection: Connection, runs: Sequence[str], target: Path, *, progress: Progress | None = None) -> Iterator[Exported]:
-    """Each run into a folder of its own in `target`, named by its id."""
+def export(
+    connection: Connection, runs: Sequence[str], target: Path, *, progress: Progress | None = None, part: int = PART
+) -> Iterator[Exported]:
+    """Each run into a folder of its own in `target`, named by its id. `part`: points in one file."""
     target.mkdir(parents=True, exist_ok=True)
     for run_id in runs:
-        yield _Export(connection, run_id, target, progress or (lambda done, total, message: None)).run()
+        yield _Export(connection, run_id, target, progress or (lambda done, total, message: None), part).run()
 
 
 def runs_of(connection: Connection, experiment: str) -> list[str]:
@@ -54,7 +56,7 @@ def runs_of(connection: Connection, experiment: str) -> list[str]:
 
 
 class _Export:
-    def __init__(self, connection: Connection, run_id: str, target: Path, tell: Progress) -> None:
+    def __init__(self, connection: Connection, run_id: str, target: Path, tell: Progress, part: int) -> None:
         self._c = connection
         self._at = f"{API}/runs/{segment(run_id)}/export"
         self._record: Json = connection.json("GET", self._at)
@@ -64,6 +66,7 @@ class _Export:
         self._final = target / self._id
         self._part = target / f".{self._id}.part"
         self._tell = tell
+        self._points_each = part
         self._done = 0
         counts: dict[str, int] = self._record["counts"]
         sizes = sum(one["size"] for _, one in self._all_files())
@@ -116,11 +119,12 @@ class _Export:
         for number in range(state["parts"]):
             path = f"{name}/part-{number:05d}.parquet"
             self._files[path] = folder.digest(self._part / path)
-            self._advance(PART, "points")
+            self._advance(self._points_each, "points")
         while not state["ended"]:
             frames, rows, token = [], 0, state["token"]
-            while rows < PART:
-                page = self._c.json("GET", f"{self._at}/points", params={"system": system, "limit": PAGE, "token": token})
+            while rows < self._points_each:
+                limit = min(PAGE, self._points_each - rows)
+                page = self._c.json("GET", f"{self._at}/points", params={"system": system, "limit": limit, "token": token})
                 if page["series"]:
                     frames.append(_frame(page["series"]))
                     rows += frames[-1].height
