@@ -99,11 +99,13 @@ def test_killed_in_the_middle_it_goes_on(store: Store) -> None:
     store.fill(doomed, POINTS)
     store.http.delete(f"/runs/{doomed}").raise_for_status()
     begun = store.post("/gc", {"older_than_s": 0}).json()["id"]
-    for _ in range(3):
+    for kills in range(3):
         before = store.points()
+        if kills and before == 500:
+            break  # the rest went while the server started
         wait_for(partial(store.fewer, before), what="the deleting to go on")
         server.kill()
-        assert 500 < store.points() < POINTS, "it was killed too late to tell"
+        assert kills or 500 < store.points() < POINTS, "it was killed too late to tell"
         store.reborn()
         assert store.http.post(f"/runs/{doomed}/restore").status_code in (404, 409)
     wait_for(lambda: store.ended(begun), seconds=120, what="the end of the collection")
