@@ -14,7 +14,7 @@ from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.registry import names, reading, search
 from drivetrain.registry import tables as t
-from drivetrain.registry.model import KINDS, Clause, Commit, FileEntry, Ref, Repo
+from drivetrain.registry.model import KINDS, PROMPT, Clause, Commit, FileEntry, Ref, Repo
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
@@ -55,8 +55,10 @@ class Repos:
             return self._repo(c, ctx, name, kind)
 
     def repos(self, ctx: Context, *, kind: str | None = "model", limit: int = 1000) -> list[Repo]:
-        """The workspace's repos, the latest changed first."""
-        clauses = [] if kind is None else [Clause("kind", "=", kind)]
+        """The workspace's repos, the latest changed first. Models that are prompts are listed as these."""
+        clauses = [] if kind is None else [Clause("kind", "=", "model" if kind == "prompt" else kind)]
+        if kind in ("model", "prompt"):
+            clauses.append(Clause(f"tags.{PROMPT}", "IS NULL" if kind == "model" else "IS NOT NULL"))
         return self.search_repos(ctx, clauses, order_by=[("updated_ms", False)], limit=limit)
 
     def search_repos(

@@ -90,17 +90,18 @@ def checked(given: object, number: int) -> Given:
     """Raises `Invalid` that names the record by its place in the list, from 1."""
     if not isinstance(given, dict):
         raise Invalid(f"Record {number} is not an object: each record is one, with 'inputs' and perhaps 'expectations'.", param="records")
-    parts: dict[str, Any] = {name: given.get(name) for name in ("inputs", "expectations", "tags", "source")}
+    # Data frames say NaN for what is missing.
+    parts: dict[str, Any] = {name: part for name in ("inputs", "expectations", "tags", "source") if (part := given.get(name)) == part}
     for name, part in parts.items():
         if part is not None and not isinstance(part, dict):
             raise Invalid(f"{name!r} of record {number} is not an object.", param="records")
     return Given(
-        parts["inputs"] or {},
+        parts.get("inputs") or {},
         given.get("outputs"),
         "outputs" in given,
-        parts["expectations"],
-        parts["tags"],
-        _source(parts["source"], number) if parts["source"] else None,
+        parts.get("expectations"),
+        parts.get("tags"),
+        _source(parts["source"], number) if parts.get("source") else None,
     )
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from drivetrain.dialects.mlflow import answers, places
 from drivetrain.dialects.mlflow import messages as m
 from drivetrain.dialects.mlflow.routing import Json, Route, Services
-from drivetrain.errors import Invalid, NotFound
+from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context
-from drivetrain.registry.model import Clause, Repo, Version
+from drivetrain.registry.model import PROMPT, Clause, Repo, Version
 from drivetrain.tracking import checks
 from drivetrain.tracking.grammar import Condition, Language, parse_filter, parse_order
 from drivetrain.tracking.languages import MODEL_VERSIONS, REGISTERED_MODELS
@@ -18,7 +18,8 @@ from drivetrain.tracking.model import Page
 from drivetrain.tracking.rows import from_token, to_token
 
 STAGES = ("None", "Staging", "Production", "Archived")
-PROMPT = "mlflow.prompt.is_prompt"
+PROMPT_SOURCES = ("dummy-source", "prompt-template")
+"""What clients send as the source of a prompt, which has none."""
 MAX_MODELS = 1000
 MAX_VERSIONS = 200_000
 
@@ -34,12 +35,25 @@ _KEYS = {
 
 
 def create_model(s: Services, ctx: Context, body: m.CreateRegisteredModel) -> Json:
-    made = s.registry.create_repo(ctx, body.name, description=body.description, tags=m.tags(body.tags))
+    tags = m.tags(body.tags)
+    try:
+        made = s.registry.create_repo(ctx, body.name, description=body.description, tags=tags)
+    except Conflict as error:
+        new, old = ("prompt" if PROMPT in some else "registered model" for some in (tags, s.registry.get_repo(ctx, body.name).tags))
+        if new == old:
+            raise
+        raise Conflict(f"The name {body.name!r} of the new {new} is taken by a {old}: choose another name.", param="name") from error
     return {"registered_model": answers.registered_model(made, ())}
 
 
 def get_model(s: Services, ctx: Context, body: m.ModelName) -> Json:
-    return {"registered_model": _models(s, ctx, [s.registry.get_repo(ctx, body.name)])[0]}
+    try:
+        repo = s.registry.get_repo(ctx, body.name)
+    except NotFound:
+        # Clients show `registered model` as `prompt` where one was meant.
+        message = f"There is no registered model {checks.shown(body.name)} in workspace {ctx.workspace!r}: register it first."
+        raise NotFound(message, param="name") from None
+    return {"registered_model": _models(s, ctx, [repo])[0]}
 
 
 def rename_model(s: Services, ctx: Context, body: m.RenameModel) -> Json:
@@ -90,7 +104,9 @@ def latest_versions(s: Services, ctx: Context, body: m.LatestVersions) -> Json:
 def create_version(s: Services, ctx: Context, body: m.CreateVersion) -> Json:
     repo = s.registry.get_repo(ctx, body.name)
     tags = m.tags(body.tags)
-    is_prompt = PROMPT in repo.tags or PROMPT in tags
+    is_prompt = PROMPT in tags
+    if is_prompt and body.source not in PROMPT_SOURCES:
+        raise Invalid(f"A prompt has no source, not {checks.shown(body.source)}: send {PROMPT_SOURCES[0]!r}.", param="source")
     found = places.Source({}) if is_prompt else places.source(s, ctx, body.source)
     run_id = s.tracking.get_run(ctx, body.run_id).id if body.run_id else found.run_id
     model_id = s.tracking.get_model(ctx, body.model_id).id if body.model_id else found.model_id
