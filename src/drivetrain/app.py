@@ -161,12 +161,12 @@ def mounts() -> list[str]:
     """Where dialects are mounted, beside the dashboard at `/`."""
     from drivetrain.dialects.invocations import Invocations
     from drivetrain.dialects.kserve import KServe
-    from drivetrain.dialects.mlflow import MLflow
+    from drivetrain.dialects.mlflow import MLflow, Otlp
     from drivetrain.dialects.ollama import Ollama
     from drivetrain.dialects.openai import OpenAI
     from drivetrain.dialects.wandb import Telemetry, Wandb
 
-    found = [prefix for dialect in (OpenAI, Ollama, KServe, Invocations, MLflow, Wandb, Telemetry) for prefix in dialect.prefixes]
+    found = [prefix for dialect in (OpenAI, Ollama, KServe, Invocations, MLflow, Otlp, Wandb, Telemetry) for prefix in dialect.prefixes]
     return sorted([*found, "/api/v1", "/health", "/metrics"])
 
 
@@ -291,7 +291,7 @@ class Application:
 def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog, who: Who) -> list[Dialect]:
     from drivetrain.dialects.invocations import Invocations
     from drivetrain.dialects.kserve import KServe
-    from drivetrain.dialects.mlflow import MLflow
+    from drivetrain.dialects.mlflow import MLflow, Otlp
     from drivetrain.dialects.ollama import Ollama
     from drivetrain.dialects.openai import OpenAI
     from drivetrain.dialects.wandb import Telemetry, Wandb
@@ -307,6 +307,7 @@ def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog, who: Who) 
         KServe(gateway, server_version=number, max_body=most),
         Invocations(gateway, server_version=number, max_body=most),
         MLflow(platform.tracking, platform.registry, max_body=most, max_upload=platform.settings.upload_max_bytes),
+        Otlp(platform.tracking, max_body=most),
         Wandb(_wandb_services(platform), enter, max_body=most, max_upload=platform.settings.upload_max_bytes),
         Telemetry(),
     ]

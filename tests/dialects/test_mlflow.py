@@ -86,7 +86,7 @@ def test_other_types_of_body_unknown_paths_and_wrong_methods(http: httpx.Client)
     assert code(http.post(f"{API}/experiments/create", content=b"name=x", headers={"content-type": "text/plain"})) == INVALID
     assert code(http.post(f"{API}/experiments/invent", json={})) == (404, "ENDPOINT_NOT_FOUND")
     assert code(http.get("/mlflow/api/2.0/preview/mlflow/runs/get")) == (404, "ENDPOINT_NOT_FOUND")
-    assert code(http.get("/mlflow/api/3.0/mlflow/traces/tr-1")) == (404, "ENDPOINT_NOT_FOUND")
+    assert code(http.post("/mlflow/api/3.0/mlflow/traces/metrics", json={})) == (404, "ENDPOINT_NOT_FOUND")
     assert code(http.get(f"{API}/experiments/create"))[0] == 405
     assert code(http.get(f"{API}/experiments/get")) == INVALID
     assert code(http.get(f"{API}/experiments/get", params={"experiment_id": "99999999999999999999"})) == ABSENT

@@ -16,13 +16,14 @@ from typing import Literal
 
 from drivetrain.errors import Invalid
 
-Kind = Literal["number", "string"]
+Kind = Literal["number", "string", "any"]
 Value = str | float | int | tuple[str, ...] | None
 
 NUMBER_OPS = ("=", "!=", ">", ">=", "<", "<=")
 STRING_OPS = ("=", "!=", "LIKE", "ILIKE")
 LIST_OPS = ("IN", "NOT IN")
 NULL_OPS = ("IS NULL", "IS NOT NULL")
+PATTERN_OPS = ("RLIKE",)
 
 # What databases take in one statement, and people write, is far below.
 MAX_TEXT = 1 << 20
@@ -56,7 +57,8 @@ class Language:
     `entities` maps each spelling to its canonical name; entities in `maps` take any key, with values of that kind, and the operators
     in `nullable` may also be asked for being there. `fields` are the keys of the other entities: spelling → (canonical, kind).
     A bare key belongs to the entity `attribute`. `lists` are the canonical fields that take IN; None: all strings. `lists_of` are the
-    entities in `maps` that take it.
+    entities in `maps` that take it. `patterns`: strings may be compared with a regular expression. Values of the kind `any` are numbers
+    or strings.
     """
 
     what: str
@@ -66,6 +68,7 @@ class Language:
     nullable: frozenset[str] = frozenset({"tag", "param"})
     lists: frozenset[str] | None = None
     lists_of: frozenset[str] = frozenset()
+    patterns: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +167,11 @@ class _Parser:
 
     def checked(self, condition: Condition, kind: Kind) -> Condition:
         entity, key, language = condition.entity, condition.key, self.language
-        allowed: tuple[str, ...] = NUMBER_OPS if kind == "number" else STRING_OPS
+        allowed: tuple[str, ...] = STRING_OPS if kind == "string" else NUMBER_OPS if kind == "number" else (*NUMBER_OPS, "LIKE", "ILIKE")
+        if language.patterns and kind != "number":
+            allowed += PATTERN_OPS
         if entity in language.maps:
-            if kind == "string" and entity in language.nullable:
+            if kind != "number" and entity in language.nullable:
                 allowed += NULL_OPS
             if entity in language.lists_of:
                 allowed += LIST_OPS
@@ -282,6 +287,8 @@ def _identifier(token: _Token, language: Language, param: str) -> tuple[str, str
 
 
 def _value(token: _Token, kind: Kind, entity: str, key: str, op: str) -> Value:
+    if kind == "any" and token.kind in ("number", "string"):
+        kind = "number" if token.kind == "number" else "string"
     if kind == "number":
         if token.kind != "number":
             raise _wrong(f"{_named(entity, key)} is compared with a number, without quotes, not with {token.text!r}")

@@ -99,3 +99,28 @@ EVALUATION_DATASETS = Language(
     nullable=frozenset(),
     lists=frozenset({"name"}),
 )
+
+TRACES = Language(
+    "traces",
+    {"attribute": "attribute", "attributes": "attribute", "trace": "attribute", "span": "span", "spans": "span"}
+    | _TAGS
+    | {"metadata": "metadata", "request_metadata": "metadata", "feedback": "feedback", "expectation": "expectation"},
+    {"tag": "string", "metadata": "string", "span": "string", "feedback": "any", "expectation": "any"},
+    {
+        "attribute": _strings("request_id", "client_request_id", "status", "name", "run_id", "prompt", "text", "session")
+        | _numbers("timestamp_ms", "execution_time_ms", "end_time_ms")
+        | {
+            "timestamp": ("timestamp_ms", "number"),
+            "request_time": ("timestamp_ms", "number"),
+            "execution_time": ("execution_time_ms", "number"),
+            "execution_duration": ("execution_time_ms", "number"),
+            "end_time": ("end_time_ms", "number"),
+            "state": ("status", "string"),
+            "trace_id": ("request_id", "string"),
+        },
+    },
+    nullable=frozenset({"tag", "metadata", "feedback", "expectation"}),
+    lists=frozenset({"request_id", "client_request_id", "status", "name", "run_id", "session"}),
+    lists_of=frozenset({"span"}),
+    patterns=True,
+)

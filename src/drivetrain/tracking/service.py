@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from drivetrain.tracking.evaluation import Evaluation
+from drivetrain.tracking.traces import Traces
 from drivetrain.tracking.views import Views
 
 
-class Tracking(Evaluation, Views):
+class Tracking(Evaluation, Views, Traces):
     """Experiments, runs, metrics, inputs, artifacts and logged models, on one database and one blob store. Thread-safe.
 
     Each group of verbs has its module, and stands on the one before it: experiments, runs, metrics, inputs, artifacts, logged
-    models, details, media, groups, saved views; and beside these, scorers and evaluation datasets.
+    models, details, media, groups, saved views; and beside these, scorers, evaluation datasets and traces.
     """

@@ -10,9 +10,11 @@
 | prompts | as registered models with tags, as their client keeps them |
 | artifacts: list, upload, download with ranges, delete | all; in one piece: multipart and presigned answer NOT_IMPLEMENTED |
 | server-info, version, health, get-artifact | all |
-| traces, assessments, evaluation datasets, scorers, webhooks, gateway, graphql | ENDPOINT_NOT_FOUND |
+| traces (spans by OTLP, also at the root's `/v1/traces`), assessments, their search | all |
+| trace metrics and correlations, webhooks, gateway, graphql | ENDPOINT_NOT_FOUND |
 """
 
 from drivetrain.dialects.mlflow.dialect import MLflow
+from drivetrain.dialects.mlflow.ingest import Otlp
 
-__all__ = ["MLflow"]
+__all__ = ["MLflow", "Otlp"]

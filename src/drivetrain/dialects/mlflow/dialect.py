@@ -8,7 +8,7 @@ from concurrent.futures import Future
 
 import msgspec
 
-from drivetrain.dialects.mlflow import evaluation, files, logged, registry, tracking
+from drivetrain.dialects.mlflow import evaluation, files, ingest, logged, otlp, registry, traces, tracking
 from drivetrain.dialects.mlflow.messages import read, read_query
 from drivetrain.dialects.mlflow.routing import NoEndpoint, Router, Services, WrongMethod, answered
 from drivetrain.errors import (
@@ -51,6 +51,7 @@ _ERRORS: tuple[tuple[type[DrivetrainError], int, str], ...] = (
     (WrongMethod, 405, "BAD_REQUEST"),
     (TooLarge, 413, "RESOURCE_LIMIT_EXCEEDED"),
     (files.NoMultipart, 501, "NOT_IMPLEMENTED"),
+    (otlp.Unprocessable, 422, "INVALID_PARAMETER_VALUE"),
     (Invalid, 400, "INVALID_PARAMETER_VALUE"),
     (Unauthenticated, 401, "UNAUTHENTICATED"),
     (Forbidden, 403, "PERMISSION_DENIED"),
@@ -73,7 +74,7 @@ class MLflow:
         self._services = Services(tracking_, registry_)
         self._max_body = max_body
         self._files = files.Files(self._services, max_upload, max_body)
-        self._router = Router((*tracking.ROUTES, *logged.ROUTES, *registry.ROUTES, *evaluation.ROUTES))
+        self._router = Router((*tracking.ROUTES, *logged.ROUTES, *registry.ROUTES, *evaluation.ROUTES, *traces.ROUTES))
 
     def token(self, request: Request) -> str | None:
         return None  # Authorization, Basic or Bearer, which the door reads
@@ -88,6 +89,8 @@ class MLflow:
             await self._call(request, found[1])
         elif found := _ARTIFACTS.fullmatch(path):
             await self._files.handle(request, found[1])
+        elif path == ingest.PATH:
+            await ingest.ingest(self._services.tracking, request, self._max_body)
         elif path == "/version":
             await request.respond(200, SPOKEN_VERSION.encode(), "text/plain; charset=utf-8")
         elif path == "/health":

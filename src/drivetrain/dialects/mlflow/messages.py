@@ -19,6 +19,10 @@ from drivetrain.tracking import checks
 T = TypeVar("T", bound=Struct)
 
 
+class Exact(Struct):
+    """A body with objects whose keys and nulls are somebody's own: nothing in it is renamed or left out."""
+
+
 class Tag(Struct):
     key: str
     value: str = ""
@@ -343,7 +347,7 @@ def read(raw: bytes, wanted: type[T]) -> T:
     """A body as `wanted`. Raises `Invalid` that says where it does not fit."""
     try:
         # Clients of other languages may use what protobuf allows besides; most do not, and need no second look.
-        if b"null" in raw or (not raw.islower() and _CAMEL.search(raw)):
+        if not issubclass(wanted, Exact) and (b"null" in raw or (not raw.islower() and _CAMEL.search(raw))):
             return msgspec.convert(_plain(msgspec.json.decode(raw)), wanted, strict=False)
         return msgspec.json.decode(raw or b"{}", type=wanted, strict=False)
     except msgspec.ValidationError as error:
