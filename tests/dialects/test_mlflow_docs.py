@@ -1,14 +1,19 @@
-"""The reference page names every endpoint of tracking, logged models and registry, and no other."""
+"""The reference page names every endpoint of tracking, logged models, registry and evaluation, and no other."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from drivetrain.dialects.mlflow import logged, registry, tracking
+from drivetrain.dialects.mlflow import evaluation, logged, registry, tracking
 
 PAGE = Path(__file__).parents[2] / "docs/reference/mlflow.md"
-SECTIONS = {"Experiments and runs": tracking.ROUTES, "Logged models": logged.ROUTES, "Registry": registry.ROUTES}
+SECTIONS = {
+    "Experiments and runs": tracking.ROUTES,
+    "Logged models": logged.ROUTES,
+    "Registry": registry.ROUTES,
+    "Evaluation": evaluation.ROUTES,
+}
 
 
 def test_every_endpoint_is_documented() -> None:

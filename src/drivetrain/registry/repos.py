@@ -56,10 +56,16 @@ class Repos:
 
     def repos(self, ctx: Context, *, kind: str | None = "model", limit: int = 1000) -> list[Repo]:
         """The workspace's repos, the latest changed first. Models that are prompts are listed as these."""
-        clauses = [] if kind is None else [Clause("kind", "=", "model" if kind == "prompt" else kind)]
-        if kind in ("model", "prompt"):
-            clauses.append(Clause(f"tags.{PROMPT}", "IS NULL" if kind == "model" else "IS NOT NULL"))
-        return self.search_repos(ctx, clauses, order_by=[("updated_ms", False)], limit=limit)
+        newest = [("updated_ms", False)]
+        clauses = [] if kind is None else [Clause("kind", "=", kind)]
+        if kind == "model":
+            clauses.append(Clause(f"tags.{PROMPT}", "IS NULL"))
+        found = self.search_repos(ctx, clauses, order_by=newest, limit=limit)
+        if kind == "prompt":
+            tagged = [Clause("kind", "=", "model"), Clause(f"tags.{PROMPT}", "IS NOT NULL")]
+            found += self.search_repos(ctx, tagged, order_by=newest, limit=limit)
+            found = sorted(found, key=lambda repo: repo.updated_ms, reverse=True)[:limit]
+        return found
 
     def search_repos(
         self,

@@ -1,0 +1,75 @@
+"""Prompts, evaluation datasets and scorers of the unmodified mlflow client: the same as against `mlflow server`, without complaint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.clients.test_mlflow import mlflow
+from tests.clients.test_mlflow_peer import peer
+from tests.conftest import Server
+
+__all__ = ["peer"]
+
+pytestmark = pytest.mark.slow
+
+# As a file: to register a scorer, its client reads the scorer's source.
+SCRIPT = f"import runpy; runpy.run_path({str(Path(__file__).parent / 'mlflow_genai_script.py')!r}, run_name='__main__')"
+
+
+@pytest.fixture(scope="module")
+def theirs(peer: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("theirs")
+    return mlflow(Server(folder, url=peer), SCRIPT, cwd=folder, uri=peer)
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_the_client_sees_the_same(
+    database: str, theirs: Any, new_server: Callable[..., Server], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    environ = {"DRIVETRAIN_DATABASE_URL": request.getfixturevalue("new_postgres")()} if database == "postgresql" else {}
+    server = new_server(environ=environ)
+    (tmp_path / "work").mkdir()
+    try:
+        ours = mlflow(server, SCRIPT, cwd=tmp_path / "work")
+        for part, told in theirs.items():
+            assert ours[part] == told, part
+        page = httpx.get(f"{server.url}/models", timeout=30).text
+        assert "a model" in page and "hello" not in page  # the dashboard shows models, not prompts
+    finally:
+        server.stop()  # before its database goes
+
+
+def test_what_was_acknowledged_survives_a_kill(new_server: Callable[..., Server], tmp_path: Path) -> None:
+    server = new_server()
+    mlflow(
+        server,
+        """
+        from mlflow.genai import datasets, scorers
+        made = datasets.create_dataset("kept", experiment_id="0")
+        made.merge_records([{"inputs": {"n": n}, "expectations": {"even": n % 2 == 0}} for n in range(500)])
+        scorers.Guidelines(name="short", guidelines="Be short.").register(experiment_id="0")
+        mlflow.genai.register_prompt("kept", "Hello {{name}}")
+        print("null")
+        """,
+        cwd=tmp_path,
+    )
+    server.kill()
+    server.restart()
+    told = mlflow(
+        server,
+        """
+        from mlflow.genai import datasets, scorers
+        print(json.dumps([
+            len(datasets.get_dataset(name="kept").to_df()),
+            [one.name for one in scorers.list_scorers(experiment_id="0")],
+            mlflow.genai.load_prompt("prompts:/kept@latest").template,
+        ]))
+        """,
+        cwd=tmp_path,
+    )
+    assert told == [500, ["short"], "Hello {{name}}"]
