@@ -73,3 +73,33 @@ def test_what_was_acknowledged_survives_a_kill(new_server: Callable[..., Server]
         cwd=tmp_path,
     )
     assert told == [500, ["short"], "Hello {{name}}"]
+
+
+def test_a_model_is_evaluated_on_a_dataset_and_its_traces_become_records(new_server: Callable[..., Server], tmp_path: Path) -> None:
+    told = mlflow(
+        new_server(),
+        """
+        from mlflow.genai import datasets
+        from mlflow.genai.scorers import scorer
+        mlflow.set_experiment("evaluation")
+        made = datasets.create_dataset("qa")
+        made.merge_records([{"inputs": {"q": str(n)}, "expectations": {"answer": str(n % 4)}} for n in range(5)])
+
+        @scorer
+        def exact(outputs, expectations):
+            return outputs == expectations["answer"]
+
+        found = mlflow.genai.evaluate(data=made, predict_fn=lambda q: q, scorers=[exact])
+        run = mlflow.get_run(found.run_id)
+        traces = mlflow.search_traces(run_id=found.run_id, return_type="list")
+        other = datasets.create_dataset("from traces").merge_records(traces)
+        print(json.dumps([
+            float(found.metrics["exact/mean"]), run.data.metrics,
+            [(one.dataset.name, one.dataset.source_type) for one in run.inputs.dataset_inputs],
+            len(traces), sorted((row.inputs["q"], row.source_type) for row in other.to_df().itertuples()),
+        ]))
+        """,
+        cwd=tmp_path,
+    )
+    assert told[:4] == [0.8, {"exact/mean": 0.8}, [["qa", "mlflow_evaluation_dataset"]], 5]
+    assert told[4] == [[str(n), "TRACE"] for n in range(5)]
