@@ -16,7 +16,7 @@ from drivetrain.dialects.mlflow import messages as m
 from drivetrain.dialects.mlflow import registry as dialect
 from drivetrain.dialects.mlflow.routing import Services
 from drivetrain.identity.model import Context
-from drivetrain.registry.model import Repo, Version
+from drivetrain.registry.model import PROMPT, Repo, Version
 from drivetrain.registry.service import Registry
 from drivetrain.store.sql import Database
 from drivetrain.tracking.model import Experiment, LoggedModel, Metric, Page, View
@@ -173,8 +173,8 @@ def shelf(tracking: Tracking, database: Database, ctx: Context, tmp_path: Path) 
     runs = [tracking.create_run(ctx).id for _ in range(3)]
     blob = registry.blobs.put([b"x"]).sha256
     slugs = [registry.create_repo(ctx, name, tags=tags(dice)).slug for name in NAMES]
-    prompt = registry.create_repo(ctx, "a prompt", tags={dialect.PROMPT: "true"})
-    registry.register(ctx, prompt.slug, registry.commit(ctx, prompt.slug, {"t": blob}, message="m").id, tags={dialect.PROMPT: "true"})
+    prompt = registry.create_repo(ctx, "a prompt", tags={PROMPT: "true"})
+    registry.register(ctx, prompt.slug, registry.commit(ctx, prompt.slug, {"t": blob}, message="m").id, tags={PROMPT: "true"})
     made = []
     for _ in range(24):
         slug = dice.choice(slugs)
@@ -257,6 +257,6 @@ def test_prompts_show_only_to_who_asks_for_them(shelf: Shelf, ctx: Context) -> N
         return [one["name"] for one in found.get("registered_models", ())]
 
     models = sorted(one.name for one in shelf.models)
-    tag = f"tags.`{dialect.PROMPT}`"
+    tag = f"tags.`{PROMPT}`"
     assert names("") == names(f"{tag} != 'true'") == names(f"{tag} = 'false'") == models
     assert names(f"{tag} = 'true'") == ["a prompt"] and names("name = 'a prompt'") == []

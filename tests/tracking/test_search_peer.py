@@ -16,6 +16,7 @@ from drivetrain.dialects.mlflow import messages as m
 from drivetrain.dialects.mlflow import registry as dialect
 from drivetrain.dialects.mlflow.routing import Services
 from drivetrain.identity.model import Context
+from drivetrain.registry.model import PROMPT
 from drivetrain.registry.service import Registry
 from drivetrain.store.sql import Database
 from drivetrain.tracking.model import Dataset, Input, Metric, View
@@ -148,9 +149,9 @@ def services(tracking: Tracking, database: Database, ctx: Context, tmp_path: Pat
             commit = registry.commit(ctx, slug, {"f": blob}, message=str(dice.random())).id
             source = dice.choice(["runs:/a/B", "models:/m-1", "x_y"])
             registry.register(ctx, slug, commit, run_id=dice.choice(runs), source=source, tags=tags(dice))
-    prompt = registry.create_repo(ctx, "a prompt", tags={dialect.PROMPT: "true"}).slug
+    prompt = registry.create_repo(ctx, "a prompt", tags={PROMPT: "true"}).slug
     commit = registry.commit(ctx, prompt, {"f": blob}, message="m").id
-    registry.register(ctx, prompt, commit, tags={dialect.PROMPT: "true"})
+    registry.register(ctx, prompt, commit, tags={PROMPT: "true"})
     return Services(tracking, registry)
 
 
@@ -175,7 +176,7 @@ def test_registered_models_and_versions(services: Services, ctx: Context) -> Non
     assert len(models) == 8 and len(versions) > 8
     names, runs = [one.name for one in models], sorted({one.run_id for one in versions})
     name = Field("attribute", "name", ["name", "attribute.name"], (*EQUALS, *LIKE_OPS, "IN"), names, "aAbB%_*")
-    prompt = Field("tag", dialect.PROMPT, [f"tags.`{dialect.PROMPT}`"], ("!=",), ["true"])
+    prompt = Field("tag", PROMPT, [f"tags.`{PROMPT}`"], ("!=",), ["true"])
     times = [Field("attribute", key, [key], NUMBER_OPS, [0]) for key in ("creation_timestamp", "last_updated_timestamp")]
     number = Field("attribute", "version_number", ["version_number"], NUMBER_OPS, [1, 2, 3])
     fields = [
