@@ -9,9 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from drivetrain.errors import Forbidden, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
+from drivetrain.tracking import tables_evaluation as t
+from drivetrain.tracking.deletion import Deletion
+from drivetrain.tracking.purging import Purger
 from drivetrain.tracking.service import Tracking
 
 ABSENT = "d-" + "0" * 32
@@ -151,6 +155,23 @@ def test_datasets_belong_to_experiments_until_these_go(tracking: Tracking, ctx: 
     assert tracking.create_experiment(stranger, "theirs").id == one  # numbers are each workspace's own
     with pytest.raises(NotFound):
         tracking.join_experiments(stranger, made.id, [one])
+
+
+def test_what_hangs_on_an_experiment_goes_with_it_for_good(tracking: Tracking, ctx: Context) -> None:
+    one, two = (tracking.create_experiment(ctx, name).id for name in ("one", "two"))
+    made = tracking.create_evaluation_dataset(ctx, "qa", experiment_ids=[one, two])
+    tracking.merge_evaluation_records(ctx, made.id, [{"inputs": {"a": 1}}])
+    for experiment in (one, two):
+        tracking.register_scorer(ctx, experiment, "tone", "{}")
+    tracking.delete_experiment(ctx, one)
+    Deletion(tracking.db, set, lambda _: None).collect(ctx, older_than_ms=0)
+    purger = Purger(tracking.db, tracking.blobs, tracking.live_blobs, sleep=lambda _: None)
+    while purger.step():
+        pass
+    assert tracking.evaluation_experiments(ctx, made.id) == [two] and len(cases(tracking, ctx, made.id)) == 1
+    with tracking.db.read() as c:
+        left = [c.scalar(sa.select(sa.func.count()).select_from(table)) for table in (t.scorers, t.scorer_versions, t.dataset_experiments)]
+    assert left == [1, 1, 1]
 
 
 def test_another_workspace_sees_and_changes_nothing(tracking: Tracking, ctx: Context, stranger: Context) -> None:
