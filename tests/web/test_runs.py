@@ -8,6 +8,7 @@ import json
 import re
 
 import httpx
+import pytest
 
 from drivetrain.tracking.model import Line, Metric, Owner
 from tests.web.conftest import Site
@@ -239,3 +240,40 @@ def test_a_run_whose_client_listens_is_stopped_from_its_page(site: Site) -> None
     assert tracking.details(ctx, run.id).stop_requested
     # MLflow's client does not ask: there is nothing to press.
     assert ">Stop</button>" not in site.get(f"/runs/{site.made['tuned']}").text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "token=garbage",
+        "token=W10",
+        "sort=nothing.at.all",
+        "sort=metrics.",
+        "sort=metrics.%60",
+        "sort=duration",
+        "group=params.%60",
+        "group=params.",
+        "group=what",
+        "group=status&sort=metrics.accuracy&open=FINISHED",
+        "group=params.C&open=%28none%29",
+        "group=tags.team&filter=svc&open=vision",
+        "filter=%00",
+        "filter=it%27s",
+        "filter=100%25",
+        "experiment=99",
+        "experiment=x",
+        "col=",
+        "col=metrics.",
+        "pin=nothing&pick=nothing",
+        "view=%3Cscript%3E",
+    ],
+)
+def test_no_address_breaks_the_table(site: Site, query: str) -> None:
+    answer = site.get(f"/runs?{query}")
+    assert answer.status_code == 200
+    assert "<script>" not in answer.text
+
+
+@pytest.mark.parametrize("query", ["run=x&key=y", "key=y", f"run=x&from={10**30}", "run=x&from_ms=-1", "run=x&from=z"])
+def test_no_address_breaks_the_data_of_charts(site: Site, query: str) -> None:
+    assert site.get(f"/data/runs?{query}").status_code in (200, 400, 422)
