@@ -251,7 +251,7 @@ def _json_span(given: dict[str, Any], resource: dict[str, Value]) -> Span:
 
 
 def _json_attributes(given: Any, depth: int = 0) -> dict[str, Value]:
-    return {_text(one["key"]): _json_value(one.get("value"), depth + 1) for one in given or ()}
+    return {_text(one.get("key")): _json_value(one.get("value"), depth + 1) for one in given or ()}
 
 
 def _json_value(given: Any, depth: int) -> Value:
