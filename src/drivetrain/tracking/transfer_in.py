@@ -20,7 +20,7 @@ from drivetrain.tracking import tables as t
 from drivetrain.tracking import tables_details as d
 from drivetrain.tracking.details import MAX_TEXT, STATES
 from drivetrain.tracking.model import MODEL_STATUSES, RUN_STATUSES, Dataset, Line
-from drivetrain.tracking.points import Packed
+from drivetrain.tracking.pages import Packed
 from drivetrain.tracking.reading import RUN_NAME
 from drivetrain.tracking.records import ModelRecord, RunRecord, Series
 from drivetrain.tracking.rows import deleted_run, no_run, packed
