@@ -216,7 +216,7 @@ LOGGED_MODELS: list[Row] = [
 REGISTRY: list[Row] = [
     ("POST", "registered-models/create", {"name": "taken"}, EXISTS, "taken"),
     *[("POST", "registered-models/create", {"name": name}, INVALID, "cannot be the name") for name in ("", "a/b", "a:b", ".", "n" * 257)],
-    ("GET", "registered-models/get", {"name": "nobody"}, ABSENT, "no model 'nobody'"),
+    ("GET", "registered-models/get", {"name": "nobody"}, ABSENT, "no registered model 'nobody'"),
     ("POST", "registered-models/rename", {"name": "reg", "new_name": "taken"}, EXISTS, "taken"),
     ("POST", "registered-models/rename", {"name": "reg"}, INVALID, "new_name is missing"),
     ("POST", "registered-models/rename", {"name": "nobody", "new_name": "x"}, ABSENT, "nobody"),

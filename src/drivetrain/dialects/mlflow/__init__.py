@@ -11,6 +11,7 @@
 | artifacts: list, upload, download with ranges, delete | all; in one piece: multipart and presigned answer NOT_IMPLEMENTED |
 | server-info, version, health, get-artifact | all |
 | traces (spans by OTLP, also at the root's `/v1/traces`), assessments, their search | all |
+| evaluation datasets, scorers (kept, never run here) | all but schedules |
 | trace metrics and correlations, webhooks, gateway, graphql | ENDPOINT_NOT_FOUND |
 """
 
