@@ -1,11 +1,11 @@
-"""The reference page names every endpoint of tracking, logged models, registry and evaluation, and no other."""
+"""The reference page names every endpoint of tracking, logged models, registry, evaluation and traces, and no other."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-from drivetrain.dialects.mlflow import evaluation, logged, registry, tracking
+from drivetrain.dialects.mlflow import evaluation, logged, registry, traces, tracking
 
 PAGE = Path(__file__).parents[2] / "docs/reference/mlflow.md"
 SECTIONS = {
@@ -13,6 +13,7 @@ SECTIONS = {
     "Logged models": logged.ROUTES,
     "Registry": registry.ROUTES,
     "Evaluation": evaluation.ROUTES,
+    "Traces": traces.ROUTES,
 }
 
 

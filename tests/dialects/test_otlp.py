@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict  # type: ignore[import-untyped]
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -103,7 +103,7 @@ def message_of(spans: list[Span]) -> ExportTraceServiceRequest:
             flags=257,
         )
         span.status.message = one.message
-        span.status.code = STATUSES.index(one.status)  # type: ignore[assignment]
+        span.status.code = STATUSES.index(one.status)
         put_all(span.attributes, one.attributes)
         for event in one.events:
             put_all(span.events.add(name=event.name, time_unix_nano=event.time_ns).attributes, event.attributes)
@@ -138,7 +138,7 @@ def test_what_goes_back_is_what_the_library_reads(span: Span) -> None:
     back = ParseDict(json.loads(json.dumps(otlp.to_json(span))), Message())
     sent = message_of([span]).resource_spans[0].scope_spans[0].spans[0]
     for name in ("kind", "trace_state", "dropped_links_count", "flags"):
-        sent.ClearField(name)  # type: ignore[arg-type]
+        sent.ClearField(name)
     if not (span.message or span.status != "UNSET"):
         sent.ClearField("status")
         back.ClearField("status")

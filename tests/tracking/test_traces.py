@@ -28,7 +28,7 @@ MS = 10**6
 
 
 def span(trace: str, number: int, parent: int | None = None, **about: Any) -> Span:
-    given = {"name": f"n{number}", "start_ns": (1000 + number) * MS, "end_ns": 2000 * MS, "status": "OK"} | about
+    given: dict[str, Any] = {"name": f"n{number}", "start_ns": (1000 + number) * MS, "end_ns": 2000 * MS, "status": "OK"} | about
     return Span(trace_id=trace, span_id=f"{number:016x}", parent_id=None if parent is None else f"{parent:016x}", **given)
 
 
@@ -63,7 +63,7 @@ def test_one_that_ended_is_not_opened_again(tracking: Tracking, ctx: Context) ->
 
 def test_what_a_span_holds_comes_back_as_it_was(tracking: Tracking, ctx: Context) -> None:
     one = uuid7()
-    odd = {
+    odd: dict[str, Any] = {
         "a\x00": "b\x00c",
         "bytes": b"\x00\xff",
         "list": [1, 1.0, None, True, [b"x"], {}],

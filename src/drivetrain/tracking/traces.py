@@ -185,7 +185,7 @@ class Traces(Assessments, Base):
         if max_timestamp_ms is not None:
             query = query.where(_x.start_ms <= max_timestamp_ms)
         deleted = 0
-        pieces = list(chunked(trace_ids, DELETED_AT_ONCE)) or [None]
+        pieces: list[list[str] | None] = [*chunked(trace_ids, DELETED_AT_ONCE)] if trace_ids else [None]
         for piece in pieces:
             while limit is None or deleted < limit:
                 some = query.limit(min(DELETED_AT_ONCE, (limit - deleted) if limit is not None else DELETED_AT_ONCE))
