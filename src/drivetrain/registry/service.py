@@ -11,6 +11,7 @@ from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.registry import forgetting, names, reading, search
 from drivetrain.registry import tables as t
+from drivetrain.registry import tables_artifacts as a
 from drivetrain.registry.model import Clause, Resolved, Version
 from drivetrain.registry.repos import Repos, check_tags
 from drivetrain.store.ids import now_ms, uuid7
@@ -34,12 +35,13 @@ class Registry(Repos):
         description: str = "",
         tags: Mapping[str, str] | None = None,
         status: str = "READY",
+        kind: str = "model",
     ) -> Version:
         """Register a commit of the repo as its next version. Numbers start at 1 and are never given again."""
         ctx.require(Scope.write)
         check_tags(tags or {})
         with self.db.write() as c:
-            row = self._repo_row(c, ctx, slug, "model", lock=True)
+            row = self._repo_row(c, ctx, slug, kind, lock=True)
             self._commit(c, row.id, commit_id)
             now = now_ms()
             bump = t.repos.update().where(t.repos.c.id == row.id).values(next_version=row.next_version + 1, updated_ms=now)
@@ -68,19 +70,19 @@ class Registry(Repos):
                 c.execute(t.version_tags.insert().values(version_id=version_id, key=key, value=value))
             return self._version(c, row, row.next_version)
 
-    def versions(self, ctx: Context, slug: str, *, limit: int = 10_000) -> list[Version]:
+    def versions(self, ctx: Context, slug: str, *, limit: int = 10_000, kind: str = "model") -> list[Version]:
         """The versions of a repo, the newest first."""
         ctx.require(Scope.read)
         with self.db.read() as c:
-            row = self._repo_row(c, ctx, slug, "model")
+            row = self._repo_row(c, ctx, slug, kind)
             v = t.versions.c
             query = reading.select_versions().where(v.repo_id == row.id).order_by(v.number.desc()).limit(limit)
             return reading.versions(c, c.execute(query).all())
 
-    def get_version(self, ctx: Context, slug: str, number: int) -> Version:
+    def get_version(self, ctx: Context, slug: str, number: int, *, kind: str = "model") -> Version:
         ctx.require(Scope.read)
         with self.db.read() as c:
-            return self._version(c, self._repo_row(c, ctx, slug, "model"), number)
+            return self._version(c, self._repo_row(c, ctx, slug, kind), number)
 
     def version_by_id(self, ctx: Context, version_id: str) -> Version:
         ctx.require(Scope.read)
@@ -127,11 +129,11 @@ class Registry(Repos):
             self._touch(c, row.id)
             return self._version(c, row, number)
 
-    def delete_version(self, ctx: Context, slug: str, number: int) -> None:
+    def delete_version(self, ctx: Context, slug: str, number: int, *, kind: str = "model") -> None:
         """Delete a version and its aliases. Its number is not given again. Its files go after a day, unless something else has them."""
         ctx.require(Scope.write)
         with self.db.write() as c:
-            row = self._repo_row(c, ctx, slug, "model")
+            row = self._repo_row(c, ctx, slug, kind)
             version = self._version(c, row, number)
             c.execute(t.versions.delete().where(t.versions.c.id == version.id))
             forgetting.note(c, version.commit_id)
@@ -238,9 +240,10 @@ class Registry(Repos):
         return owned
 
     def live_blobs(self) -> set[str]:
-        """The blobs that some commit names: what a sweep must keep."""
+        """The blobs that some commit names, or an artifact, be it on its way in: what a sweep must keep."""
+        named = (t.commit_files.c.sha256, a.pending.c.sha256, a.parts.c.sha256, a.manifests.c.sha256, a.artifacts.c.manifest)
         with self.db.read() as c:
-            return set(c.scalars(sa.select(t.commit_files.c.sha256).distinct()))
+            return {one for column in named for one in c.scalars(sa.select(column).distinct()) if one is not None}
 
     # --- within a transaction
 

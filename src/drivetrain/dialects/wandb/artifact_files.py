@@ -1,10 +1,74 @@
-"""Placeholder."""
+"""The bytes of artifacts.
+
+| address | what |
+|---|---|
+| `PUT /storage/artifact/{id}/file/{md5}` | a file of a version on its way in |
+| `PUT /storage/artifact/{upload}/part/{n}` | a part of a large one |
+| `PUT /storage/artifact/{manifest}/manifest/{name}` | its manifest |
+| `GET /storage/artifact/{id}/file/{md5}`, `…/{id}/manifest/{name}` | what was committed |
+| `GET /artifactsV2/{region}/{entity}/{project}/{collection}/[{id}/]{birth id}/{md5}/{name}` | one file, with a key |
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from drivetrain.dialects.wandb.services import Services
-from drivetrain.wire.request import Request
+from drivetrain.errors import NotFound
+from drivetrain.registry.incoming import Incoming
+from drivetrain.wire.request import Request, run_sync
 
 
-async def handle(request: Request, services: Services, path: str) -> bool:
+async def handle(
+    request: Request, services: Services, parts: list[str], enter: Callable[[Request, str | None], Awaitable[None]], limit: int
+) -> bool:
+    """Whether it was for this module."""
+    if parts[:2] == ["storage", "artifact"] and len(parts) == 5:
+        what, key, name = parts[3], parts[2], parts[4]
+        if request.method == "PUT":
+            await _put(request, Incoming(services.registry), what, key, name, limit)
+            return True
+        if request.method in ("GET", "HEAD"):
+            await _get(request, Incoming(services.registry), what, key, name)
+            return True
+    elif parts[0] == "artifactsV2" and len(parts) in (8, 9) and request.method in ("GET", "HEAD"):
+        await enter(request, parts[2])
+        await _by_md5(request, Incoming(services.registry), parts[-2], parts[-1])
+        return True
     return False
+
+
+async def _put(request: Request, artifacts: Incoming, what: str, key: str, name: str, limit: int) -> None:
+    ctx = request.context
+    # Asked before the bytes are taken.
+    if what == "file":
+        await run_sync(artifacts.check, ctx, key)
+        blob = await request.save(artifacts.blobs, limit)
+        await run_sync(artifacts.arrived, ctx, key, name, blob)
+    elif what == "part" and name.isdigit():
+        blob = await request.save(artifacts.blobs, limit)
+        await run_sync(artifacts.put_part, ctx, key, int(name), blob)
+    elif what == "manifest":
+        await run_sync(artifacts.manifest_of, ctx, key)
+        blob = await request.save(artifacts.blobs, limit)
+        await run_sync(artifacts.put_manifest, ctx, key, blob)
+    else:
+        raise NotFound("This is no address that the server made.")
+    await request.respond(200, b"", "text/plain", [("etag", f'"{blob.md5}"')])
+
+
+async def _get(request: Request, artifacts: Incoming, what: str, key: str, name: str) -> None:
+    found = await run_sync(artifacts.get, request.context, key)
+    if what == "manifest" and found.manifest is not None:
+        await request.respond_blob(artifacts.blobs, found.manifest, content_type="application/json")
+    elif what == "file":
+        await _by_md5(request, artifacts, name, "")
+    else:
+        raise NotFound("This artifact has no manifest yet: it was not committed.")
+
+
+async def _by_md5(request: Request, artifacts: Incoming, md5: str, name: str) -> None:
+    found = await run_sync(artifacts.known, request.context, [md5])
+    if md5 not in found:
+        raise NotFound(f"There is no file with the md5 {md5[:64]!r} in this workspace.")
+    await request.respond_blob(artifacts.blobs, found[md5], name=name)

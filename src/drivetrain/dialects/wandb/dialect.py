@@ -81,7 +81,7 @@ class Wandb:
             await request.respond_json(await run_sync(filestream.stream, services, request.context, parts[2], parts[3], body))
         elif parts[:2] == ["storage", "run"] and len(parts) == 4:
             await self._run_file(request, services, parts[2], parts[3])
-        elif await artifact_files.handle(request, services, request.path):
+        elif await artifact_files.handle(request, services, parts, self._in, self._max_upload):
             pass
         elif method in ("GET", "HEAD") and parts[0] not in ("files", "storage", "artifactsV2", "artifacts", "oidc"):
             await self._link(request, services, parts)

@@ -1,0 +1,423 @@
+"""Artifacts: versions of files in a project's collections, by content. Each collection's versions are those of a repo of kind artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from drivetrain.errors import Conflict, Invalid, NotFound
+from drivetrain.identity.model import Context, Scope
+from drivetrain.registry import tables as base
+from drivetrain.registry import tables_artifacts as t
+from drivetrain.registry.names import slug_of
+from drivetrain.registry.service import Registry
+from drivetrain.store.ids import now_ms, uuid7
+from drivetrain.store.sql import upsert
+
+LATEST = "latest"
+_c, _a, _m, _l = t.collections.c, t.artifacts.c, t.members.c, t.member_aliases.c
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    id: str
+    workspace_id: str
+    project_id: str
+    name: str
+    type: str
+    linked: bool
+    repo_id: str | None
+    next_link: int
+    description: str
+    tags: list[str]
+    created_ms: int
+    updated_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactVersion:
+    """`number` counts from 1, as in the registry; None before it is committed. `manifest` is the sha256 of what the client wrote."""
+
+    id: str
+    workspace_id: str
+    collection_id: str
+    number: int | None
+    state: str
+    digest: str
+    description: str | None
+    metadata: str | None
+    tags: list[str]
+    aliases: list[str]
+    client_id: str | None
+    run_id: str | None
+    history_step: int | None
+    manifest: str | None
+    size: int
+    files: int
+    created_ms: int
+    updated_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A version as a member of a collection, its own or one that it is linked to."""
+
+    collection: Collection
+    artifact: ArtifactVersion
+    number: int
+    aliases: tuple[str, ...]
+    created_ms: int
+
+
+class Artifacts:
+    """The verbs. Each is one transaction, but for `commit`, which may be said again."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.db = registry.db
+        self.blobs = registry.blobs
+
+    # --- collections
+
+    def collections(self, ctx: Context, project_id: str, *, type: str | None = None) -> list[Collection]:  # noqa: A002  the field's name
+        ctx.require(Scope.read)
+        query = sa.select(t.collections).where(_c.workspace_id == ctx.workspace_id, _c.project_id == project_id)
+        if type is not None:
+            query = query.where(_c.type == type)
+        with self.db.read() as c:
+            return [Collection(**row._mapping) for row in c.execute(query.order_by(_c.created_ms, _c.id))]
+
+    def find_collection(self, ctx: Context, project_id: str, name: str) -> Collection:
+        ctx.require(Scope.read)
+        with self.db.read() as c:
+            return self._collection(c, ctx, _c.project_id == project_id, _c.name == name, called=name)
+
+    def get_collection(self, ctx: Context, collection_id: str) -> Collection:
+        ctx.require(Scope.read)
+        with self.db.read() as c:
+            return self._collection(c, ctx, _c.id == collection_id, called=collection_id)
+
+    def update_collection(self, ctx: Context, collection_id: str, **values: Any) -> Collection:
+        """Change its name, description, type or tags."""
+        ctx.require(Scope.write)
+        with self.db.write() as c:
+            found = self._collection(c, ctx, _c.id == collection_id, called=collection_id)
+            if "name" in values and values["name"] != found.name:
+                taken = sa.select(_c.id).where(
+                    _c.workspace_id == ctx.workspace_id, _c.project_id == found.project_id, _c.name == values["name"]
+                )
+                if c.scalar(taken) is not None:
+                    raise Conflict(f"The project has an artifact {values['name']!r} already: choose another name.")
+            c.execute(t.collections.update().where(_c.id == collection_id).values(**values, updated_ms=now_ms()))
+            return self._collection(c, ctx, _c.id == collection_id, called=collection_id)
+
+    def delete_collection(self, ctx: Context, collection_id: str) -> Collection:
+        """Delete it with its versions; the files go with the repo."""
+        ctx.require(Scope.write)
+        with self.db.write() as c:
+            found = self._collection(c, ctx, _c.id == collection_id, called=collection_id)
+            c.execute(t.collections.delete().where(_c.id == collection_id))
+            if found.repo_id is not None:
+                c.execute(base.versions.delete().where(base.versions.c.repo_id == found.repo_id))
+                c.execute(base.repos.delete().where(base.repos.c.id == found.repo_id))
+            return found
+
+    def _collection(self, c: sa.Connection, ctx: Context, *where: sa.ColumnElement[bool], called: str) -> Collection:
+        row = c.execute(sa.select(t.collections).where(_c.workspace_id == ctx.workspace_id, *where)).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no artifact {called!r} in this project.")
+        return Collection(**row._mapping)
+
+    def _ensure(self, ctx: Context, project: tuple[str, str], name: str, type_: str, *, linked: bool) -> Collection:
+        project_id, project_name = project
+        if not name or len(name) > 128 or "/" in name or ":" in name:
+            raise Invalid(f"{name[:80]!r} cannot be the name of an artifact: use up to 128 characters without '/' and ':'.", param="name")
+        try:
+            found = self.find_collection(ctx, project_id, name)
+        except NotFound:
+            now, repo_id = now_ms(), None
+            if not linked:
+                repo_id = self._repo(ctx, f"{project_name}--{name}"[:200].translate({47: "-", 58: "-", 64: "-"})).id
+            row: dict[str, Any] = {
+                "id": uuid7(), "workspace_id": ctx.workspace_id, "project_id": project_id, "name": name, "type": type_[:128],
+                "linked": linked, "repo_id": repo_id, "next_link": 1, "description": "", "tags": [], "created_ms": now, "updated_ms": now,
+            }  # fmt: skip
+            with self.db.write() as c:
+                upsert(c, t.collections, [row], key=["workspace_id", "project_id", "name"])
+            found = self.find_collection(ctx, project_id, name)
+        if found.type != type_:
+            raise Invalid(f"The artifact {name!r} has type {found.type!r}: it cannot also have {type_!r}.", param="type")
+        if found.linked != linked:
+            kind = "holds links to versions" if found.linked else "has versions of its own"
+            raise Invalid(f"The collection {name!r} {kind}: choose another name.", param="name")
+        return found
+
+    def _repo(self, ctx: Context, name: str) -> Any:
+        try:
+            return self.registry.create_repo(ctx, name, kind="artifact")
+        except Conflict:  # "a--b" of a, and "b" of "a--"
+            return self.registry.create_repo(ctx, f"{slug_of(name)[:80]}-{uuid7()[-10:]}", kind="artifact")
+
+    # --- versions on their way in
+
+    def create(
+        self,
+        ctx: Context,
+        project: tuple[str, str],
+        name: str,
+        type_: str,
+        digest: str,
+        *,
+        run_id: str | None,
+        aliases: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        description: str | None = None,
+        metadata: str | None = None,
+        client_id: str | None = None,
+        history_step: int | None = None,
+        same: bool = True,
+    ) -> ArtifactVersion:
+        """A version to fill; or the one with this digest, which then gets the aliases. A client that asks again gets what it had."""
+        ctx.require(Scope.write)
+        held = self._ensure(ctx, project, name, type_, linked=False)
+        with self.db.write() as c:
+            c.execute(sa.select(_c.id).where(_c.id == held.id).with_for_update())
+            mine = sa.select(t.artifacts).where(_a.collection_id == held.id).order_by(_a.number.desc())
+            row = None
+            if client_id:
+                row = c.execute(mine.where(_a.client_id == client_id).limit(1)).first()
+            if row is None and same:
+                row = c.execute(mine.where(_a.digest == digest, _a.state == "COMMITTED").limit(1)).first()
+            if row is not None:
+                if row.state == "COMMITTED":
+                    self._name(c, held, row.id, row.number, [*aliases, LATEST])
+                    if client_id and client_id != row.client_id:
+                        c.execute(t.artifacts.update().where(_a.id == row.id).values(client_id=client_id))
+                if run_id:
+                    self._edge(c, row.id, run_id, "out")
+                return self._artifact(c, ctx, row.id)
+            now, artifact_id = now_ms(), uuid7()
+            c.execute(
+                t.artifacts.insert().values(
+                    id=artifact_id,
+                    workspace_id=ctx.workspace_id,
+                    collection_id=held.id,
+                    state="PENDING",
+                    digest=digest,
+                    description=description,
+                    metadata=metadata,
+                    tags=list(tags),
+                    aliases=list(aliases),
+                    client_id=client_id,
+                    run_id=run_id,
+                    history_step=history_step,
+                    size=0,
+                    files=0,
+                    created_ms=now,
+                    updated_ms=now,
+                )
+            )
+            if run_id:
+                self._edge(c, artifact_id, run_id, "out")
+            return self._artifact(c, ctx, artifact_id)
+
+    def commit(
+        self, ctx: Context, artifact_id: str, files: Mapping[str, str], *, size: int, entries: int, manifest: str
+    ) -> ArtifactVersion:
+        """The version is whole: `files` are path → sha256, `entries` counts references too."""
+        ctx.require(Scope.write)
+        artifact = self.get(ctx, artifact_id)
+        if artifact.state == "COMMITTED":
+            return artifact
+        held = self.get_collection(ctx, artifact.collection_id)
+        repo, source = str(held.repo_id), f"artifact:{artifact_id}"
+        v = base.versions.c
+        with self.db.read() as c:
+            number = c.scalar(sa.select(v.number).where(v.repo_id == repo, v.source == source))
+        if number is None:
+            made = self.registry.commit(ctx, repo, files, message=f"{held.name}: {artifact.digest}", kind="artifact")
+            number = self.registry.register(
+                ctx, repo, made.id, run_id=artifact.run_id, source=source, description=artifact.description or "", kind="artifact"
+            ).number
+        now = now_ms()
+        with self.db.write() as c:
+            values = {"state": "COMMITTED", "number": number, "manifest": manifest, "size": size, "files": entries, "updated_ms": now}
+            c.execute(t.artifacts.update().where(_a.id == artifact_id).values(**values))
+            member = {"collection_id": held.id, "artifact_id": artifact_id, "number": number, "created_ms": now}
+            upsert(c, t.members, [member], key=["collection_id", "artifact_id"])
+            self._name(c, held, artifact_id, number, [*artifact.aliases, LATEST])
+            c.execute(t.pending.delete().where(t.pending.c.artifact_id == artifact_id))
+            c.execute(t.manifests.delete().where(t.manifests.c.artifact_id == artifact_id))
+            c.execute(t.collections.update().where(_c.id == held.id).values(updated_ms=now))
+            return self._artifact(c, ctx, artifact_id)
+
+    # --- versions
+
+    def get(self, ctx: Context, artifact_id: str) -> ArtifactVersion:
+        ctx.require(Scope.read)
+        with self.db.read() as c:
+            return self._artifact(c, ctx, artifact_id)
+
+    def by_client(self, ctx: Context, client_id: str) -> ArtifactVersion | None:
+        ctx.require(Scope.read)
+        query = sa.select(t.artifacts).where(_a.workspace_id == ctx.workspace_id, _a.client_id == client_id).limit(1)
+        with self.db.read() as c:
+            row = c.execute(query).first()
+        return ArtifactVersion(**row._mapping) if row is not None else None
+
+    def members(
+        self, ctx: Context, *, collection_id: str | None = None, artifact_id: str | None = None, run: tuple[str, str] | None = None
+    ) -> list[Member]:
+        """Of a collection, the newest first; or all places of one version; or what a `run` (id, "in" or "out") used or made."""
+        ctx.require(Scope.read)
+        query = sa.select(_m.collection_id, _m.artifact_id, _m.number, _m.created_ms)
+        query = query.join(t.collections, _c.id == _m.collection_id).join(t.artifacts, _a.id == _m.artifact_id)
+        query = query.where(_c.workspace_id == ctx.workspace_id)
+        if collection_id is not None:
+            query = query.where(_m.collection_id == collection_id)
+        if artifact_id is not None:
+            query = query.where(_m.artifact_id == artifact_id)
+        if run is not None:
+            e = t.edges.c
+            query = query.join(t.edges, e.artifact_id == _m.artifact_id).where(e.run_id == run[0], e.way == run[1])
+            query = query.where(_m.collection_id == _a.collection_id).order_by(e.created_ms, _a.id)
+        else:
+            query = query.order_by(_m.number.desc(), _m.created_ms)
+        with self.db.read() as c:
+            rows = c.execute(query).all()
+            held = {i: self._collection(c, ctx, _c.id == i, called=i) for i in {row.collection_id for row in rows}}
+            aliases: dict[tuple[str, str], list[str]] = {}
+            for i in held:
+                for one in c.execute(sa.select(t.member_aliases).where(_l.collection_id == i).order_by(_l.alias)):
+                    aliases.setdefault((i, one.artifact_id), []).append(one.alias)
+            return [
+                Member(
+                    held[row.collection_id],
+                    self._artifact(c, ctx, row.artifact_id),
+                    row.number,
+                    tuple(aliases.get((row.collection_id, row.artifact_id), ())),
+                    row.created_ms,
+                )
+                for row in rows
+            ]
+
+    def member(self, ctx: Context, collection: Collection, ref: str) -> Member:
+        """By an alias, or by `v<n>`, which counts from 0."""
+        ctx.require(Scope.read)
+        number = int(ref[1:]) + 1 if ref[:1] == "v" and ref[1:].isdigit() and len(ref) < 10 else None
+        query = sa.select(_l.artifact_id).where(_l.collection_id == collection.id, _l.alias == ref)
+        if number is not None:
+            query = sa.select(_m.artifact_id).where(_m.collection_id == collection.id, _m.number == number)
+        with self.db.read() as c:
+            artifact_id = c.scalar(query)
+        if artifact_id is None:
+            raise NotFound(f"The artifact {collection.name!r} has no version or alias {ref!r}.")
+        return self.members(ctx, collection_id=collection.id, artifact_id=artifact_id)[0]
+
+    def update(self, ctx: Context, artifact_id: str, **values: Any) -> ArtifactVersion:
+        """Change its description, metadata or tags."""
+        ctx.require(Scope.write)
+        with self.db.write() as c:
+            self._artifact(c, ctx, artifact_id)
+            c.execute(t.artifacts.update().where(_a.id == artifact_id).values(**values, updated_ms=now_ms()))
+            return self._artifact(c, ctx, artifact_id)
+
+    def delete(self, ctx: Context, artifact_id: str, *, aliases: bool) -> ArtifactVersion:
+        """Delete a version everywhere. One that has aliases besides `latest` only with `aliases`."""
+        ctx.require(Scope.write)
+        found = self.get(ctx, artifact_id)
+        held = self.get_collection(ctx, found.collection_id)
+        with self.db.write() as c:
+            has = c.scalars(sa.select(_l.alias).where(_l.artifact_id == artifact_id, _l.alias != LATEST)).all()
+            if has and not aliases:
+                raise Conflict(f"This version has the aliases {', '.join(has)}: say delete_aliases=True to delete it all the same.")
+            places = c.scalars(sa.select(_l.collection_id).where(_l.artifact_id == artifact_id, _l.alias == LATEST)).all()
+            c.execute(t.artifacts.delete().where(_a.id == artifact_id))
+            for place in places:
+                newest = c.scalar(sa.select(_m.artifact_id).where(_m.collection_id == place).order_by(_m.number.desc()).limit(1))
+                if newest is not None:
+                    row = {"collection_id": place, "alias": LATEST, "artifact_id": newest}
+                    upsert(c, t.member_aliases, [row], key=["collection_id", "alias"], update=["artifact_id"])
+        if found.number is not None and held.repo_id is not None:
+            self.registry.delete_version(ctx, held.repo_id, found.number, kind="artifact")
+        return found
+
+    def link(self, ctx: Context, artifact_id: str, project: tuple[str, str], name: str, aliases: Sequence[str]) -> Member:
+        """Make it a member of a portfolio; a member already, it gets the aliases."""
+        ctx.require(Scope.write)
+        found = self.get(ctx, artifact_id)
+        source = self.get_collection(ctx, found.collection_id)
+        held = self._ensure(ctx, project, name, source.type, linked=True)
+        with self.db.write() as c:
+            row = c.execute(sa.select(t.collections).where(_c.id == held.id).with_for_update()).one()
+            number = c.scalar(sa.select(_m.number).where(_m.collection_id == held.id, _m.artifact_id == artifact_id))
+            if number is None:
+                number = row.next_link
+                c.execute(t.members.insert().values(collection_id=held.id, artifact_id=artifact_id, number=number, created_ms=now_ms()))
+                c.execute(t.collections.update().where(_c.id == held.id).values(next_link=number + 1, updated_ms=now_ms()))
+            self._name(c, held, artifact_id, number, [*aliases, LATEST])
+        return self.members(ctx, collection_id=held.id, artifact_id=artifact_id)[0]
+
+    def unlink(self, ctx: Context, artifact_id: str, collection_id: str) -> None:
+        ctx.require(Scope.write)
+        with self.db.write() as c:
+            held = self._collection(c, ctx, _c.id == collection_id, called=collection_id)
+            if not held.linked:
+                raise Invalid("A version cannot be unlinked from its own collection: delete it.")
+            c.execute(t.member_aliases.delete().where(_l.collection_id == held.id, _l.artifact_id == artifact_id))
+            c.execute(t.members.delete().where(_m.collection_id == held.id, _m.artifact_id == artifact_id))
+
+    def alias(self, ctx: Context, artifact_id: str, collection: Collection, aliases: Sequence[str]) -> None:
+        """The aliases move silently from the versions that had them."""
+        ctx.require(Scope.write)
+        with self.db.write() as c:
+            number = c.scalar(sa.select(_m.number).where(_m.collection_id == collection.id, _m.artifact_id == artifact_id))
+            if number is None:
+                raise NotFound(f"The version is no member of {collection.name!r}.")
+            self._name(c, collection, artifact_id, number, aliases)
+
+    def unalias(self, ctx: Context, artifact_id: str, collection: Collection, aliases: Sequence[str]) -> None:
+        ctx.require(Scope.write)
+        where = (_l.collection_id == collection.id, _l.artifact_id == artifact_id, _l.alias.in_(list(aliases)))
+        with self.db.write() as c:
+            self._artifact(c, ctx, artifact_id)
+            c.execute(t.member_aliases.delete().where(*where))
+
+    def used(self, ctx: Context, artifact_id: str, run_id: str) -> ArtifactVersion:
+        ctx.require(Scope.write)
+        with self.db.write() as c:
+            found = self._artifact(c, ctx, artifact_id)
+            self._edge(c, artifact_id, run_id, "in")
+            return found
+
+    def users(self, ctx: Context, artifact_id: str) -> list[str]:
+        """The runs that used it."""
+        ctx.require(Scope.read)
+        e = t.edges.c
+        with self.db.read() as c:
+            self._artifact(c, ctx, artifact_id)
+            return list(c.scalars(sa.select(e.run_id).where(e.artifact_id == artifact_id, e.way == "in").order_by(e.created_ms)))
+
+    def _artifact(self, c: sa.Connection, ctx: Context, artifact_id: str) -> ArtifactVersion:
+        row = c.execute(sa.select(t.artifacts).where(_a.id == artifact_id, _a.workspace_id == ctx.workspace_id)).one_or_none()
+        if row is None:
+            raise NotFound(f"There is no artifact {artifact_id[:64]!r}: it was deleted.")
+        return ArtifactVersion(**row._mapping)
+
+    def _name(self, c: sa.Connection, held: Collection, artifact_id: str, number: int, aliases: Sequence[str]) -> None:
+        for alias in dict.fromkeys(aliases):
+            if not alias or len(alias) > 128 or "/" in alias or ":" in alias:
+                raise Invalid(f"{alias[:80]!r} cannot be an alias: use up to 128 characters without '/' and ':'.", param="alias")
+            if alias[:1] == "v" and alias[1:].isdigit():
+                if int(alias[1:]) + 1 == number:
+                    continue
+                raise Invalid(f"{alias!r} cannot be an alias: 'v' and a number always mean a version.", param="alias")
+            row = {"collection_id": held.id, "alias": alias, "artifact_id": artifact_id}
+            upsert(c, t.member_aliases, [row], key=["collection_id", "alias"], update=["artifact_id"])
+
+    def _edge(self, c: sa.Connection, artifact_id: str, run_id: str, way: str) -> None:
+        row = {"artifact_id": artifact_id, "run_id": run_id, "way": way, "created_ms": now_ms()}
+        upsert(c, t.edges, [row], key=["artifact_id", "run_id", "way"])

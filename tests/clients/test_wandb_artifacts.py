@@ -1,0 +1,152 @@
+"""Artifacts with the unmodified wandb client: log, use, name, link, find, download and delete them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.clients.wandb_script import script
+from tests.conftest import Server
+
+pytestmark = pytest.mark.slow
+
+
+def test_versions_aliases_and_downloads(either_server: Server, tmp_path: Path) -> None:
+    told = script(
+        either_server,
+        """
+        import pathlib, shutil
+        project = os.environ["WANDB_PROJECT"]
+        folder = pathlib.Path("files"); (folder / "sub").mkdir(parents=True)
+        (folder / "a.txt").write_text("one"); (folder / "sub" / "b ü=.bin").write_bytes(b"x" * 100_000)
+        seen = []
+        with wandb.init(id="maker") as run:
+            for n, text in enumerate(["one", "one", "two"]):
+                (folder / "a.txt").write_text(text)
+                made = wandb.Artifact("data.set", type="dataset", description="d", metadata={"n": n})
+                made.add_dir("files")
+                with made.new_file("extra.txt") as file:
+                    file.write("extra")
+                logged = run.log_artifact(made, aliases=["best.one", "x"], tags=["t1"])
+                logged.wait()
+                seen.append([logged.version, sorted(logged.aliases), logged.digest == made.digest])
+        shutil.rmtree(os.environ["WANDB_CACHE_DIR"], ignore_errors=True)
+        with wandb.init(id="user") as run:
+            used = run.use_artifact("data.set:best.one")
+            got = pathlib.Path(used.download(root="got"))
+            one = run.use_artifact("data.set:v0").get_entry("a.txt").download(root="first")
+        api = wandb.Api()
+        found = api.artifact(f"{project}/data.set:latest")
+        found.verify("got")
+        run = api.run(f"{project}/user")
+        done(seen=seen, text=(got / "a.txt").read_text(), size=(got / "sub" / "b ü=.bin").stat().st_size
+             , extra=(got / "extra.txt").read_text(),
+             first=pathlib.Path(one).read_text(), version=found.version, files=sorted(f.name for f in found.files()),
+             count=found.file_count,
+             maker=found.logged_by().id, users=[r.id for r in found.used_by()], meta=found.metadata, tags=found.tags,
+             description=found.description,
+             inputs=sorted(a.name for a in run.used_artifacts()), outputs=[a.name for a in api.run(f"{project}/maker").logged_artifacts()],
+             versions=[a.version for a in api.artifacts("dataset", f"{project}/data.set")],
+             types=[t.name for t in api.artifact_types(project)],
+             collections=[c.name for c in api.artifact_collections(project, "dataset")],
+             exists=api.artifact_exists(f"{project}/data.set:v1"),
+             missing=api.artifact_exists(f"{project}/data.set:v7"))
+        """,
+        tmp_path,
+    )
+    assert [one[0] for one in told["seen"]] == ["v0", "v0", "v1"] and all(one[2] for one in told["seen"])
+    assert told["seen"][2][1] == ["best.one", "latest", "x"]
+    assert (told["text"], told["size"], told["extra"], told["first"]) == ("two", 100_000, "extra", "one")
+    assert told["files"] == ["a.txt", "extra.txt", "sub/b ü=.bin"] and told["count"] == 3
+    assert (told["version"], told["maker"], told["users"], told["meta"]) == ("v1", "maker", ["user"], {"n": 2})
+    assert (told["tags"], told["description"]) == (["t1"], "d")
+    assert told["inputs"] == ["data.set:v0", "data.set:v1"] and told["outputs"] == ["data.set:v0", "data.set:v1"]
+    assert told["versions"] == ["v1", "v0"] and "dataset" in told["types"] and told["collections"] == ["data.set"]
+    assert told["exists"] is True and told["missing"] is False
+
+
+def test_references_changes_links_and_deletion(server: Server, tmp_path: Path) -> None:
+    told = script(
+        server,
+        """
+        import pathlib
+        project = os.environ["WANDB_PROJECT"]
+        pathlib.Path("there.txt").write_text("there")
+        with wandb.init(id="r") as run:
+            made = wandb.Artifact("refs", type="dataset")
+            made.add_reference("file://" + str(pathlib.Path("there.txt").resolve()))
+            made.add_reference("s3://bucket/never/asked", checksum=False, name="far")
+            run.log_artifact(made).wait()
+            for n in range(3):
+                one = wandb.Artifact("weights", type="weights", metadata={"n": n})
+                with one.new_file("w.bin") as file:
+                    file.write("w" * (n + 1))
+                logged = run.log_artifact(one); logged.wait()
+            linked = run.link_artifact(logged, f"{project}/chosen", aliases=["prod"])
+            more = wandb.Artifact("refs2", type="dataset")
+            more.add_reference(logged.get_entry("w.bin").ref_url(), name="again.bin")
+            run.log_artifact(more).wait()
+        api = wandb.Api()
+        refs = api.artifact(f"{project}/refs:v0")
+        far = refs.get_entry("far").ref
+        got = pathlib.Path(refs.get_entry("there.txt").download(root="got")).read_text()
+        again = pathlib.Path(api.artifact(f"{project}/refs2:latest").get_entry("again.bin").download(root="got2")).read_text()
+        one = api.artifact(f"{project}/weights:v1")
+        one.description = "new"; one.metadata["k"] = [1]; one.aliases.append("kept"); one.tags.append("tag"); one.save()
+        read = wandb.Api().artifact(f"{project}/weights:kept")
+        chosen = wandb.Api().artifact(f"{project}/chosen:prod")
+        try:
+            read.delete()
+            refused = False
+        except Exception:
+            refused = True
+        wandb.Api().artifact(f"{project}/weights:v1").delete(delete_aliases=True)
+        wandb.Api().artifact(f"{project}/weights:v2").delete(delete_aliases=True)
+        left = wandb.Api().artifact(f"{project}/weights:latest").version
+        draft = wandb.Api().artifact(f"{project}/weights:v0").new_draft()
+        with draft.new_file("more.txt") as file:
+            file.write("more")
+        with wandb.init(id="s") as run:
+            run.log_artifact(draft).wait()
+        drafted = wandb.Api().artifact(f"{project}/weights:latest")
+        done(far=far, got=got, again=again, description=read.description, meta=read.metadata, aliases=read.aliases, tags=read.tags,
+             chosen=[chosen.source_version, chosen.version, chosen.name], refused=refused, left=left, drafted=drafted.version,
+             files=sorted(drafted.manifest.entries))
+        """,
+        tmp_path,
+    )
+    assert (told["far"], told["got"], told["again"]) == ("s3://bucket/never/asked", "there", "www")
+    assert (told["description"], told["meta"], told["aliases"], told["tags"]) == ("new", {"n": 1, "k": [1]}, ["kept"], ["tag"])
+    assert told["chosen"] == ["v2", "v0", "chosen:prod"] and told["refused"] is True
+    assert (told["left"], told["drafted"], told["files"]) == ("v0", "v3", ["more.txt", "w.bin"])
+
+
+def test_tables_models_and_code(server: Server, tmp_path: Path) -> None:
+    told = script(
+        server,
+        """
+        import pathlib
+        project = os.environ["WANDB_PROJECT"]
+        pathlib.Path("model.bin").write_bytes(b"m" * 1000); pathlib.Path("main.py").write_text("print(1)")
+        with wandb.init(id="r") as run:
+            run.log({"t": wandb.Table(columns=["a", "b"], data=[[1, "x"], [2, "y"]])})
+            run.log_model("model.bin", name="net", aliases=["good"])
+            run.log_code(".")
+            made = wandb.Artifact("inc", type="dataset")
+            with made.new_file("1.txt") as f: f.write("1")
+            run.log_artifact(made).wait()
+            more = wandb.Artifact("inc", type="dataset", incremental=True)
+            with more.new_file("2.txt") as f: f.write("2")
+            run.log_artifact(more).wait()
+        with wandb.init(id="u") as run:
+            net = pathlib.Path(run.use_model("net:good")).read_bytes()
+            table = run.use_artifact("run-r-t:v0").get("t")
+        api = wandb.Api()
+        done(net=len(net), rows=table.data, types=sorted(t.name for t in api.artifact_types(project)),
+             inc=sorted(api.artifact(f"{project}/inc:latest").manifest.entries))
+        """,
+        tmp_path,
+    )
+    assert (told["net"], told["rows"], told["inc"]) == (1000, [[1, "x"], [2, "y"]], ["1.txt", "2.txt"])
+    assert {"code", "dataset", "model", "run_table"} <= set(told["types"])
