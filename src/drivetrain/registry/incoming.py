@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -74,9 +73,9 @@ class Incoming(Artifacts):
     def put_part(self, ctx: Context, upload_id: str, number: int, blob: Blob) -> None:
         ctx.require(Scope.write)
         with self.db.write() as c:
-            row = self._upload(c, ctx, upload_id)
-            if not 1 <= number <= row.parts:
-                raise Invalid(f"This file has the parts 1 to {row.parts}, not {number}.")
+            _, _, count = self._upload(c, ctx, upload_id)
+            if not 1 <= number <= count:
+                raise Invalid(f"This file has the parts 1 to {count}, not {number}.")
             value = {"upload_id": upload_id, "number": number, "sha256": blob.sha256}
             upsert(c, t.parts, [value], key=["upload_id", "number"], update=["sha256"])
 
@@ -84,25 +83,25 @@ class Incoming(Artifacts):
         """Make the file of its parts; its md5. May be said again."""
         ctx.require(Scope.write)
         with self.db.read() as c:
-            row = self._upload(c, ctx, upload_id)
+            artifact_id, md5, count = self._upload(c, ctx, upload_id)
             found = c.execute(sa.select(_p.number, _p.sha256).where(_p.upload_id == upload_id).order_by(_p.number)).all()
-        md5, artifact_id = str(row.md5), str(row.artifact_id)
         if not found and md5 in self.known(ctx, [md5]):
             return md5
-        if len(found) != row.parts:
-            raise Conflict(f"Of the file's {row.parts} parts {len(found)} have arrived: send the others, then complete it.")
+        if len(found) != count:
+            raise Conflict(f"Of the file's {count} parts {len(found)} have arrived: send the others, then complete it.")
         blob = self.blobs.put(itertools.chain.from_iterable(self.blobs.read(one.sha256) for one in found))
         self.arrived(ctx, artifact_id, md5, blob)
         with self.db.write() as c:
             c.execute(t.parts.delete().where(_p.upload_id == upload_id))
         return md5
 
-    def _upload(self, c: sa.Connection, ctx: Context, upload_id: str) -> sa.Row[Any]:
+    def _upload(self, c: sa.Connection, ctx: Context, upload_id: str) -> tuple[str, str, int]:
+        """Of an upload: its version, the file's md5, the number of parts."""
         row = c.execute(sa.select(_u.artifact_id, _u.md5, _u.parts).where(_u.id == upload_id)).one_or_none()
         if row is None:
             raise NotFound("There is no such upload: its artifact was deleted.")
         self._artifact(c, ctx, row.artifact_id)
-        return row
+        return row.artifact_id, row.md5, row.parts
 
     # --- manifests
 

@@ -1,0 +1,62 @@
+"""Artifacts: versions by content, aliases, what belongs to whom, and what a sweep must keep."""
+
+from __future__ import annotations
+
+import pytest
+
+from drivetrain.errors import Conflict, Invalid, NotFound
+from drivetrain.identity.model import Context
+from drivetrain.registry.incoming import Incoming
+from drivetrain.registry.service import Registry
+from drivetrain.store.blobs import Blob
+
+PROJECT = ("1", "my project")
+
+
+def logged(store: Incoming, ctx: Context, digest: str, blob: Blob, **more: str) -> str:
+    made = store.create(ctx, PROJECT, "set", "data", digest, run_id=None, client_id=more.get("client"))
+    store.arrived(ctx, made.id, blob.md5, blob)
+    return store.commit(ctx, made.id, {"a": blob.sha256}, size=blob.size, entries=1, manifest=blob.sha256).id
+
+
+def test_versions_are_registered_and_named(registry: Registry, ctx: Context) -> None:
+    store = Incoming(registry)
+    blob = registry.blobs.put([b"x"])
+    first, second = logged(store, ctx, "d1", blob), logged(store, ctx, "d2", blob)
+    assert first == store.create(ctx, PROJECT, "set", "data", "d1", run_id=None, aliases=["a.b"]).id
+    held = store.find_collection(ctx, PROJECT[0], "set")
+    assert [one.number for one in registry.versions(ctx, str(held.repo_id), kind="artifact")] == [2, 1]
+    assert store.member(ctx, held, "a.b").artifact.id == store.member(ctx, held, "latest").artifact.id == first
+    assert store.member(ctx, held, "v1").artifact.id == second
+    with pytest.raises(Invalid):
+        store.alias(ctx, first, held, ["v1"])
+    with pytest.raises(Conflict):
+        store.delete(ctx, first, aliases=False)
+    store.delete(ctx, first, aliases=True)
+    assert store.member(ctx, held, "latest").artifact.id == second
+    with pytest.raises(NotFound):
+        store.member(ctx, held, "v0")
+    assert logged(store, ctx, "d3", blob) == store.member(ctx, held, "v2").artifact.id
+
+
+def test_another_workspace_knows_nothing_of_it(registry: Registry, ctx: Context, other: Context) -> None:
+    store = Incoming(registry)
+    blob = registry.blobs.put([b"x"])
+    artifact = logged(store, ctx, "d1", blob)
+    assert store.known(ctx, [blob.md5]) == {blob.md5: blob.sha256} and store.known(other, [blob.md5]) == {}
+    with pytest.raises(NotFound):
+        store.get(other, artifact)
+    assert store.collections(other, PROJECT[0]) == []
+
+
+def test_a_sweep_keeps_what_is_on_its_way_in(registry: Registry, ctx: Context) -> None:
+    store = Incoming(registry)
+    file, part, manifest, stray = (registry.blobs.put([one]) for one in (b"file", b"part", b"manifest", b"stray"))
+    made = store.create(ctx, PROJECT, "set", "data", "d", run_id=None)
+    store.arrived(ctx, made.id, file.md5, file)
+    store.put_part(ctx, store.begin_parts(ctx, made.id, "0" * 32, 1), 1, part)
+    store.put_manifest(ctx, store.add_manifest(ctx, made.id, "FULL", None), manifest)
+    live = registry.live_blobs()
+    assert {file.sha256, part.sha256, manifest.sha256} <= live and stray.sha256 not in live
+    store.delete(ctx, made.id, aliases=False)
+    assert not registry.live_blobs()
