@@ -121,6 +121,9 @@ def test_parts_survive_a_kill_and_content_is_sent_once(new_server: Callable[...,
     again = create(server, "d1", aliases=[{"artifactCollectionName": "large", "alias": "new"}])
     assert again["id"] == artifact["id"] and again["state"] == "COMMITTED"
     assert sorted(one["alias"] for one in again["aliases"]) == ["big.one", "latest", "new"]
+    # The registry has the same files.
+    repo = httpx.get(f"{server.url}/api/v1/repos/p--large", params={"kind": "artifact"}).json()
+    assert [one["number"] for one in repo["versions"]] == [1]
     other = create(server, "d2", name="other")
     assert announce(server, other["id"], "same.bin", content)["uploadUrl"] is None
 

@@ -133,7 +133,8 @@ def _repos(api: APIRouter, registry: Registry) -> None:
     def get(ctx: Asking, name: str, kind: OfKind = "model") -> dict[str, Any]:
         """The repo with its versions (the newest first) and refs."""
         repo = registry.get_repo(ctx, name, kind=kind)
-        versions: list[Version] = registry.versions(ctx, repo.id, limit=1000) if kind == "model" else []
+        versioned = kind in ("model", "artifact")
+        versions: list[Version] = registry.versions(ctx, repo.id, limit=1000, kind=kind) if versioned else []
         refs: list[Ref] = registry.refs(ctx, repo.id, kind=kind)
         return {"repo": repo, "versions": versions, "refs": refs}
 
