@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from benchmarks.common import RESULTS, ROOT, cell, console
 
-ALL = ("startup", "gateway", "classic", "gaps", "events", "drift", "rollout", "sdk", "dashboard")
+ALL = ("startup", "gateway", "classic", "gaps", "events", "drift", "rollout", "sdk", "dashboard", "tracking", "local")
 MARK = "<!-- results -->"
 
 
