@@ -461,8 +461,8 @@ def upgrade() -> None:
         "trace_runs",
         sa.Column("trace_uid", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("run_id", sa.String(length=32), nullable=False),
-        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_trace_runs_run_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["trace_uid"], ["traces.uid"], name=op.f("fk_trace_runs_trace_uid"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_trace_runs_run_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("trace_uid", "run_id", name=op.f("pk_trace_runs")),
         sqlite_with_rowid=False,
     )
