@@ -139,7 +139,7 @@ def test_media_files_and_console(either_server: Server, tmp_path: Path) -> None:
         """,
         tmp_path,
     )
-    assert (told["image"], told["caption"], told["bins"], told["kept"], told["output"]) == (9, "black", 11, "kept", True)
+    assert (told["image"], told["caption"], told["bins"], told["kept"], told["output"]) == (9, "black", 65, "kept", True)
     assert told["kinds"] == ["html", "images", "table"] and told["read"] > 50
     console = httpx.get(f"{either_server.url}/api/v1/runs/{told['storage']}/console").json()
     texts = [line["text"] for line in console["lines"]]
