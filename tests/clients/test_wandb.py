@@ -135,14 +135,16 @@ def test_media_files_and_console(either_server: Server, tmp_path: Path) -> None:
         run.file("kept.txt").download(root="got", replace=True)
         done(image=rows[0]["image"]["width"], caption=rows[0]["image"]["caption"], bins=len(rows[0]["values"]["bins"]),
              kinds=sorted({n.split("/")[1] for n in names if n.startswith("media/")}), read=pathlib.Path("got", image).stat().st_size,
-             kept=pathlib.Path("got/kept.txt").read_text(), id=run.id, storage=run.storage_id, output="output.log" in names)
+             kept=pathlib.Path("got/kept.txt").read_text(), id=run.id, output="output.log" in names)
         """,
         tmp_path,
     )
     assert (told["image"], told["caption"], told["bins"], told["kept"], told["output"]) == (9, "black", 65, "kept", True)
     assert told["kinds"] == ["html", "images", "table"] and told["read"] > 50
-    console = httpx.get(f"{either_server.url}/api/v1/runs/{told['storage']}/console").json()
-    texts = [line["text"] for line in console["lines"]]
+    query = "query Q($p: String, $r: String!) { project(name: $p) { run(name: $r) { logLines(first: 100) { edges { node { line } } } } } }"
+    asked = {"query": query, "variables": {"p": tmp_path.name, "r": told["id"]}}
+    found = httpx.post(f"{either_server.url}/wandb/graphql", json=asked).json()["data"]["project"]["run"]
+    texts = [edge["node"]["line"] for edge in found["logLines"]["edges"]]
     assert "a line of the script" in texts and "a complaint" in texts
 
 
