@@ -214,9 +214,9 @@ def _check_location(text: str) -> None:
 
 def _experiments(c: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Experiment]:
     tags: dict[int, dict[str, str]] = defaultdict(dict)
-    for some in chunked([str(row.uid) for row in rows]):
+    for some in chunked(row.uid for row in rows):
         g = t.experiment_tags.c
-        for uid, key, value in c.execute(sa.select(g.experiment_uid, g.key, g.value).where(g.experiment_uid.in_([int(u) for u in some]))):
+        for uid, key, value in c.execute(sa.select(g.experiment_uid, g.key, g.value).where(g.experiment_uid.in_(some))):
             tags[uid][key] = value
     return [
         Experiment(

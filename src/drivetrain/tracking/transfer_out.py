@@ -133,8 +133,8 @@ class TransfersOut(Tracking):
         with self.db.read() as c:
             for name, system in (("points", False), ("system_points", True)):
                 counts[name] = 0
-                for some in chunked([str(n) for _, n in _series(c, run_id, system=system)]):
-                    query = sa.select(sa.func.count()).select_from(t.metrics).where(_m.series_id.in_([int(n) for n in some]))
+                for some in chunked(n for _, n in _series(c, run_id, system=system)):
+                    query = sa.select(sa.func.count()).select_from(t.metrics).where(_m.series_id.in_(some))
                     counts[name] += c.scalar(query) or 0
             for name, table in (("rows", d.run_rows), ("lines", d.run_lines)):
                 counts[name] = c.scalar(sa.select(sa.func.count()).select_from(table).where(table.c.run_id == run_id)) or 0
