@@ -73,7 +73,8 @@ class Router:
         methods = self._fixed.get(path)
         if methods is None:
             for pattern, some in self._patterns:
-                if (found := pattern.fullmatch(path)) is not None:
+                # With another method, the last part may be the name of an endpoint that is not served: traces/metrics.
+                if method in some and (found := pattern.fullmatch(path)) is not None:
                     methods, parts = some, found.groups()
                     break
         if methods is None:
