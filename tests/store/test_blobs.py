@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from obstore.store import S3Store
 
 from drivetrain.errors import Invalid, NotFound, StorageFull
-from drivetrain.store.blobs import Blobs, key_of
+from drivetrain.store.blobs import Blob, Blobs, Names, key_of
 from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms
 from drivetrain.store.migrate import migrate
@@ -44,11 +44,14 @@ def test_put_stat_read(blobs: Blobs, home: Home) -> None:
     data = b"what is up, doc?"
     blob = blobs.put([data[:5], data[5:]])
     assert blob.sha256 == hashlib.sha256(data).hexdigest()
-    assert blob.git_sha1 == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"  # of git's own book
-    assert blob.md5 == hashlib.md5(data).hexdigest()
+    names = blobs.names(blob.sha256)
+    assert names.git_sha1 == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"  # of git's own book
+    assert names.md5 == hashlib.md5(data).hexdigest()
+    assert blobs.names(blob.sha256) == names
     assert blob.size == 16
-    assert blobs.stat(blob.sha256) == blob
-    assert blobs.put([data], sha256=blob.sha256.upper(), size=16) == blob
+    assert blob.md5 is None
+    assert blobs.stat(blob.sha256) == Blob(blob.sha256, 16, names.md5)
+    assert blobs.put([data], sha256=blob.sha256.upper(), size=16, md5=True) == Blob(blob.sha256, 16, names.md5)
     assert files(home) == [blob.sha256]
     assert b"".join(blobs.read(blob.sha256)) == data
     assert blobs.read_bytes(blob.sha256, 5, 7) == data[5:7]
@@ -75,12 +78,14 @@ def test_the_law_of_blobs(tmp_path: Path, home: Home, pieces: list[bytes], told:
     migrate(database)
     blobs = Blobs(database, str(home.blobs), min_free=0, scratch=home.cache)
     whole = b"".join(pieces)
-    upload = blobs.begin(size=len(whole) if told else None)
+    upload = blobs.begin(size=len(whole) if told else None, md5=told)
     for piece in pieces:
         upload.write(piece)
     blob = upload.finish()
     assert blob.sha256 == hashlib.sha256(whole).hexdigest()
-    assert blob.git_sha1 == hashlib.sha1(b"blob %d\0" % len(whole) + whole).hexdigest()
+    assert blob.md5 == (hashlib.md5(whole).hexdigest() if told else None)
+    git = hashlib.sha1(b"blob %d\0" % len(whole) + whole).hexdigest()
+    assert blobs.names(blob.sha256) == Names(hashlib.md5(whole).hexdigest(), git)
     start = data.draw(st.integers(0, len(whole)))
     end = data.draw(st.integers(start, len(whole)))
     assert blobs.read_bytes(blob.sha256, start, end) == whole[start:end]

@@ -72,8 +72,8 @@ class Echo:
             case "POST", "/json":
                 await request.respond_json(await request.json(Point, 1000))
             case "PUT", "/blob":
-                blob = await request.save(self.blobs, 10 << 20, sha256=request.header("x-sha256"))
-                await request.respond_json({"sha256": blob.sha256, "git_sha1": blob.git_sha1, "size": blob.size})
+                blob = await request.save(self.blobs, 10 << 20, sha256=request.header("x-sha256"), md5=True)
+                await request.respond_json({"sha256": blob.sha256, "md5": blob.md5, "size": blob.size})
             case (("GET" | "HEAD"), path) if path.startswith("/blob/"):
                 await request.respond_blob(self.blobs, path.removeprefix("/blob/"), name="a b.html", content_type="text/html")
             case "GET", "/query":

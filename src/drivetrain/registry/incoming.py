@@ -89,7 +89,7 @@ class Incoming(Artifacts):
             return md5
         if len(found) != count:
             raise Conflict(f"Of the file's {count} parts {len(found)} have arrived: send the others, then complete it.")
-        blob = self.blobs.put(itertools.chain.from_iterable(self.blobs.read(one.sha256) for one in found))
+        blob = self.blobs.put(itertools.chain.from_iterable(self.blobs.read(one.sha256) for one in found), md5=True)
         self.arrived(ctx, artifact_id, md5, blob)
         with self.db.write() as c:
             c.execute(t.parts.delete().where(_p.upload_id == upload_id))

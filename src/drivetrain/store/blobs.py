@@ -14,12 +14,13 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
 import sqlalchemy as sa
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy.dialects import postgresql, sqlite
 
 from drivetrain.errors import Invalid, NotFound, StorageFull
@@ -29,6 +30,7 @@ from drivetrain.store.objects import CHUNK, Objects, open_objects
 from drivetrain.store.sql import Database, metadata, upsert
 
 T = TypeVar("T")
+Then = Callable[[sa.Connection, "Blob"], object]
 
 blobs_table = sa.Table(
     "blobs",
@@ -48,12 +50,18 @@ _BATCH = 500
 
 
 class Blob(Struct, frozen=True):
-    """The digests are lower-case hex: `sha256` is its name, `git_sha1` and `md5` what other protocols call it. `size` is in bytes."""
+    """The digests are lower-case hex. `size` is in bytes; `md5` is there if the upload was asked to take it."""
 
     sha256: str
-    git_sha1: str
-    md5: str
     size: int
+    md5: str | None = None
+
+
+class Names(Struct, frozen=True):
+    """What other protocols call a blob, in lower-case hex. Git hashes a header with the size before the bytes."""
+
+    md5: str
+    git_sha1: str
 
 
 class Blobs:
@@ -64,16 +72,19 @@ class Blobs:
         self._min_free = min_free
         self.objects: Objects = open_objects(url_or_folder, scratch)
 
-    def put(self, chunks: Iterable[bytes], *, sha256: str | None = None, size: int | None = None) -> Blob:
+    def put(
+        self, chunks: Iterable[bytes], *, sha256: str | None = None, size: int | None = None, md5: bool = False, then: Then | None = None
+    ) -> Blob:
         """Store the bytes. Raises Invalid if they are not what `sha256` and `size` say, StorageFull if there is no room for them.
 
-        After an error nothing is changed.
+        After an error nothing is changed. `md5`: take that, too. `then` works in the transaction that lets the blob be there; where that
+        must be tried again, so is `then`, which must not raise.
         """
-        upload = self.begin(size=size)
+        upload = self.begin(size=size, md5=md5)
         try:
             for chunk in chunks:
                 upload.write(chunk)
-            return upload.finish(sha256=sha256, size=size)
+            return upload.finish(sha256=sha256, size=size, then=then)
         finally:
             upload.abort()
 
@@ -82,10 +93,10 @@ class Blobs:
         with path.open("rb", buffering=0) as file:
             return self.put(iter(lambda: file.read(CHUNK), b""), size=os.fstat(file.fileno()).st_size)
 
-    def begin(self, *, size: int | None = None) -> Upload:
-        """Begin an upload that is written piece by piece. Telling its size, if it is known, saves a second pass."""
+    def begin(self, *, size: int | None = None, md5: bool = False) -> Upload:
+        """Begin an upload that is written piece by piece; `md5`: take that, too."""
         self.objects.check_room(size or 0, self._min_free)
-        return Upload(self, size, self._min_free)
+        return Upload(self, size, self._min_free, md5=md5)
 
     def stat(self, sha256: str) -> Blob:
         """Raises NotFound."""
@@ -93,7 +104,23 @@ class Blobs:
             row = connection.execute(sa.select(blobs_table).where(blobs_table.c.sha256 == sha256, ~blobs_table.c.doomed)).one_or_none()
         if row is None:
             raise NotFound(f"There is no blob {sha256[:64]!r}. Upload it first.")
-        return Blob(row.sha256, row.git_sha1, row.md5, row.size)
+        return Blob(row.sha256, row.size, row.md5 or None)
+
+    def names(self, sha256: str) -> Names:
+        """What others call the blob: read from its bytes when first asked for, and kept. Raises NotFound."""
+        mine = sa.and_(blobs_table.c.sha256 == sha256, ~blobs_table.c.doomed)
+        with self._db.read() as connection:
+            row = connection.execute(sa.select(blobs_table).where(mine)).one_or_none()
+        if row is not None and row.md5 and row.git_sha1:
+            return Names(row.md5, row.git_sha1)
+        md5 = hashlib.md5(usedforsecurity=False)
+        git = hashlib.sha1(b"blob %d\0" % self.stat(sha256).size, usedforsecurity=False)
+        for chunk in self.read(sha256):
+            md5.update(chunk)
+            git.update(chunk)
+        names = Names(md5.hexdigest(), git.hexdigest())
+        self._write(lambda connection: connection.execute(sa.update(blobs_table).where(mine).values(**asdict(names))))
+        return names
 
     def known(self, digests: Iterable[str]) -> set[str]:
         """Those of the sha256 `digests` that are there. They count as seen now, so that a sweep leaves them until they are referred to."""
@@ -239,23 +266,30 @@ class Blobs:
             if connection.execute(gone).rowcount:
                 self.objects.delete(key)
 
-    def _keep(self, blob: Blob, file: Path) -> None:
+    def _keep(self, blob: Blob, file: Path, then: Then | None) -> None:
         """Put the finished file into the store and its row into the database."""
         key = key_of(blob.sha256)
-        now = now_ms()
-        row = {**{name: getattr(blob, name) for name in blob.__struct_fields__}, "created_ms": now, "seen_ms": now}
-        mine = blobs_table.c.sha256 == blob.sha256
+        after = then or (lambda _connection, _blob: None)
+
+        def touch(connection: sa.Connection) -> bool:
+            if not connection.execute(_TOUCH, {"name": blob.sha256, "now": now_ms()}).rowcount:
+                return False
+            after(connection, blob)
+            return True
+
+        def arrive(connection: sa.Connection) -> None:
+            now = now_ms()
+            row = {"sha256": blob.sha256, "git_sha1": "", "md5": blob.md5 or "", "size": blob.size, "created_ms": now, "seen_ms": now}
+            connection.execute(_arrival(connection.dialect.name), {**row, "doomed": False})
+            after(connection, blob)
+
         with self._db.read() as connection:
-            known = connection.scalar(sa.select(blobs_table.c.sha256).where(mine, ~blobs_table.c.doomed)) is not None
-        if known:
-            touch = sa.update(blobs_table).where(mine, ~blobs_table.c.doomed).values(seen_ms=_after_created(now))
-            if self._write(lambda connection: connection.execute(touch).rowcount) and self.objects.size(key) == blob.size:
-                return
+            known = connection.scalar(_THERE, {"name": blob.sha256}) is not None
+        if known and self._write(touch) and self.objects.size(key) == blob.size:
+            return
         while True:
             self.objects.put(key, file)
-            now = now_ms()
-            arrived = {**row, "created_ms": now, "seen_ms": now, "doomed": False}
-            self._write(partial(_arrived, row=arrived))
+            self._write(arrive)
             # From here on no sweep deletes them. One that has taken them for a stray, or had them doomed before, shows now.
             if self.objects.size(key) == blob.size:
                 return
@@ -271,15 +305,14 @@ class Blobs:
 class Upload:
     """Bytes on their way in: `write`…, then `finish` or `abort`. May be driven from any thread, one call at a time."""
 
-    def __init__(self, blobs: Blobs, size: int | None, min_free: int) -> None:
+    def __init__(self, blobs: Blobs, size: int | None, min_free: int, *, md5: bool) -> None:
         self._blobs = blobs
         self._declared = size
         self._min_free = min_free
         self._path = blobs.objects.new_scratch()
         self._lock = threading.Lock()
         self._sha256 = hashlib.sha256()
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._git = None if size is None else _git(size)
+        self._md5 = hashlib.md5(usedforsecurity=False) if md5 else None
         self._unchecked = 0
         self.size = 0
         try:
@@ -304,9 +337,8 @@ class Upload:
                 while view:
                     view = view[os.write(self._fd, view) :]
                 self._sha256.update(data)
-                self._md5.update(data)
-                if self._git is not None:
-                    self._git.update(data)
+                if self._md5 is not None:
+                    self._md5.update(data)
             except OSError as error:
                 self._drop()
                 raise _full(error, self._path.parent) from error
@@ -314,8 +346,8 @@ class Upload:
                 self._drop()
                 raise
 
-    def finish(self, *, sha256: str | None = None, size: int | None = None) -> Blob:
-        """Check, make durable, and store. Raises Invalid if the bytes are not what was said; nothing is stored then."""
+    def finish(self, *, sha256: str | None = None, size: int | None = None, then: Then | None = None) -> Blob:
+        """Check, make durable, and store. Raises Invalid if the bytes are not what was said; nothing is stored then. `then`: see `put`."""
         with self._lock:
             if self._fd < 0:
                 raise Invalid("This upload has ended. Begin a new one.")
@@ -326,9 +358,9 @@ class Upload:
                 found = self._sha256.hexdigest()
                 if sha256 is not None and sha256.lower() != found:
                     raise Invalid(f"The upload's sha256 is {found}, not {sha256[:64]} as announced. Nothing was stored; send it again.")
-                blob = Blob(found, self._git_sha1(), self._md5.hexdigest(), self.size)
+                blob = Blob(found, self.size, None if self._md5 is None else self._md5.hexdigest())
                 os.fsync(self._fd)
-                self._blobs._keep(blob, self._path)
+                self._blobs._keep(blob, self._path, then)
                 return blob
             except OSError as error:
                 raise _full(error, self._path.parent) from error
@@ -346,16 +378,6 @@ class Upload:
             self._fd = -1
             self._path.unlink(missing_ok=True)
 
-    def _git_sha1(self) -> str:
-        if self._git is None:
-            # Git hashes the size before the bytes: without it beforehand, they are read again.
-            self._git = _git(self.size)
-            offset = 0
-            while chunk := os.pread(self._fd, CHUNK, offset):
-                self._git.update(chunk)
-                offset += len(chunk)
-        return self._git.hexdigest()
-
 
 def key_of(sha256: str) -> str:
     """Where the objects keep the blob `sha256`."""
@@ -364,25 +386,32 @@ def key_of(sha256: str) -> str:
     return f"sha256/{sha256[:2]}/{sha256}"
 
 
-def _after_created(now: int) -> sa.ColumnElement[int]:
+def _after_created(now: int | sa.BindParameter[int]) -> sa.ColumnElement[int]:
     """A time of being seen that differs from that of creation: equal, they say that one upload brought it and nobody has cared since."""
     created = blobs_table.c.created_ms
     return sa.case((created >= now, created + 1), else_=now)
 
 
-def _arrived(connection: sa.Connection, row: dict[str, str | int | bool]) -> None:
+_HERE = sa.and_(blobs_table.c.sha256 == sa.bindparam("name"), ~blobs_table.c.doomed)
+_THERE = sa.select(blobs_table.c.sha256).where(_HERE)
+_TOUCH = sa.update(blobs_table).where(_HERE).values(seen_ms=_after_created(sa.bindparam("now")))
+
+
+@cache
+def _arrival(dialect: str) -> sqlite.Insert | postgresql.Insert:
     """The blob's bytes are there. Where another upload of the same bytes was faster, both have seen it."""
-    insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(blobs_table)
+    insert = (sqlite if dialect == "sqlite" else postgresql).insert(blobs_table)
     new, b = insert.excluded, blobs_table.c
-    statement = insert.on_conflict_do_update(
+    statement: sqlite.Insert | postgresql.Insert = insert.on_conflict_do_update(
         index_elements=["sha256"],
         set_={
-            **{name: new[name] for name in ("git_sha1", "md5", "size", "doomed")},
+            **{name: new[name] for name in ("size", "doomed")},
+            "md5": sa.case((new.md5 == "", b.md5), else_=new.md5),
             "created_ms": sa.case((b.doomed, new.created_ms), else_=b.created_ms),
             "seen_ms": sa.case((b.doomed, new.seen_ms), (b.created_ms >= new.seen_ms, b.created_ms + 1), else_=new.seen_ms),
         },
     )
-    connection.execute(statement, row)
+    return statement
 
 
 def _lock_rows(connection: sa.Connection, digests: Collection[str]) -> None:
@@ -390,10 +419,6 @@ def _lock_rows(connection: sa.Connection, digests: Collection[str]) -> None:
     connection.execute(
         sa.select(blobs_table.c.sha256).where(blobs_table.c.sha256.in_(digests)).order_by(blobs_table.c.sha256).with_for_update()
     )
-
-
-def _git(size: int) -> hashlib._Hash:
-    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
 
 
 def _linked(source: Path, target: Path) -> bool:

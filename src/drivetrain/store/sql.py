@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
@@ -108,13 +109,16 @@ def upsert(
     """Insert `rows`; where the `key` columns exist already, overwrite the `update` columns (none: keep the old row)."""
     if not rows:
         return
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    statement = insert(table)
-    if update:
-        statement = statement.on_conflict_do_update(index_elements=list(key), set_={name: statement.excluded[name] for name in update})
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=list(key))
-    connection.execute(statement, list(rows))
+    connection.execute(_upsert(connection.dialect.name, table, tuple(key), tuple(update)), list(rows))
+
+
+@cache
+def _upsert(dialect: str, table: sa.Table, key: tuple[str, ...], update: tuple[str, ...]) -> sqlite.Insert | postgresql.Insert:
+    # Kept: to build a statement takes longer than to run it.
+    statement = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table)
+    if not update:
+        return statement.on_conflict_do_nothing(index_elements=list(key))
+    return statement.on_conflict_do_update(index_elements=list(key), set_={name: statement.excluded[name] for name in update})
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,29 +32,32 @@ class Artifacts(Inputs):
         """Let `path` be the blob; a file that was there before is replaced."""
         ctx.require(Scope.write)
         checks.path(path)
-        row = {
-            "owner_kind": kind.value,
-            "owner_id": owner,
-            "path": path,
-            "sha256": blob.sha256,
-            "size": blob.size,
-            "created_ms": now_ms(),
-        }
-        folders = [path[:at] for at, letter in enumerate(path) if letter == "/"]
-
-        def work(c: sa.Connection) -> DrivetrainError | None:
-            try:
-                self._owner(c, ctx, kind, owner, writable=True)
-            except DrivetrainError as error:
-                return error
-            clash = sa.or_(_a.path.in_(folders), _below(path))
-            if (other := c.scalar(sa.select(_a.path).where(*_of(kind, owner), clash).limit(1))) is not None:
-                return Invalid(f"{path!r} cannot be a file: there is {other!r} already, and no name is a file and a folder.", param="path")
-            upsert(c, t.artifacts, [row], key=["owner_kind", "owner_id", "path"], update=["sha256", "size", "created_ms"])
-            return None
-
-        if (error := self.db.group_write(work)) is not None:
+        if (error := self.db.group_write(partial(self._place, ctx, kind, owner, path, blob))) is not None:
             raise error
+
+    def write_artifact(self, ctx: Context, kind: Owner, owner: str, path: str, data: bytes) -> Blob:
+        """Let `path` hold these bytes, which are few: blob and path in one transaction."""
+        ctx.require(Scope.write)
+        checks.path(path)
+        errors: list[DrivetrainError | None] = []
+        blob = self.blobs.put([data], size=len(data), then=lambda c, blob: errors.append(self._place(ctx, kind, owner, path, blob, c)))
+        if errors[-1] is not None:
+            raise errors[-1]
+        return blob
+
+    def _place(self, ctx: Context, kind: Owner, owner: str, path: str, blob: Blob, c: sa.Connection) -> DrivetrainError | None:
+        try:
+            self._owner(c, ctx, kind, owner, writable=True)
+        except DrivetrainError as error:
+            return error
+        folders = [path[:at] for at, letter in enumerate(path) if letter == "/"]
+        first, end = _bounds(path)
+        given = {"kind": kind.value, "owner": owner, "folders": folders, "first": first, "end": end}
+        if (other := c.scalar(_CLASH, given)) is not None:
+            return Invalid(f"{path!r} cannot be a file: there is {other!r} already, and no name is a file and a folder.", param="path")
+        row = {"owner_kind": kind.value, "owner_id": owner, "path": path, "sha256": blob.sha256, "size": blob.size, "created_ms": now_ms()}
+        upsert(c, t.artifacts, [row], key=["owner_kind", "owner_id", "path"], update=["sha256", "size", "created_ms"])
+        return None
 
     def list_artifacts(self, ctx: Context, kind: Owner, owner: str, folder: str = "") -> list[Artifact]:
         """The files and folders right below `folder`; for a file just that one; for nothing, nothing."""
@@ -130,5 +134,22 @@ def _of(kind: Owner, owner: str) -> Sequence[sa.ColumnElement[bool]]:
     return _a.owner_kind == kind.value, _a.owner_id == owner
 
 
-def _below(folder: str) -> Any:
-    return sa.func.substr(_a.path, 1, len(folder) + 1) == f"{folder}/"
+def _between(first: Any, end: Any) -> sa.ColumnElement[bool]:
+    return sa.and_(_a.path >= first, _a.path < end)
+
+
+def _below(folder: str) -> sa.ColumnElement[bool]:
+    return _between(*_bounds(folder))
+
+
+def _bounds(folder: str) -> tuple[str, str]:
+    """Between these is all that lies below the folder: "0" comes right after "/"."""
+    return f"{folder}/", f"{folder}0"
+
+
+_CLASH = (
+    sa.select(_a.path)
+    .where(_a.owner_kind == sa.bindparam("kind"), _a.owner_id == sa.bindparam("owner"))
+    .where(sa.or_(_a.path.in_(sa.bindparam("folders", expanding=True)), _between(sa.bindparam("first"), sa.bindparam("end"))))
+    .limit(1)
+)

@@ -22,6 +22,7 @@ from drivetrain.tracking.checks import shown
 T = TypeVar("T")
 CHUNK = 500  # SQLite takes a limited number of parameters in one statement
 DEFAULT = "Default"
+_RUN = sa.select(t.runs).where(t.runs.c.id == sa.bindparam("run"), t.runs.c.workspace_id == sa.bindparam("workspace"))
 
 
 class Base:
@@ -63,8 +64,7 @@ class Base:
             self._default(c, ctx)
 
     def _run(self, c: sa.Connection, ctx: Context, run_id: str, *, writable: bool = False) -> sa.Row[Any]:
-        query = sa.select(t.runs).where(t.runs.c.id == run_id, t.runs.c.workspace_id == ctx.workspace_id)
-        row = c.execute(query).one_or_none()
+        row = c.execute(_RUN, {"run": run_id, "workspace": ctx.workspace_id}).one_or_none()
         if row is None:
             raise no_run(run_id)
         if writable and row.lifecycle != "active":

@@ -189,7 +189,8 @@ artifacts = sa.Table(
     metadata,
     sa.Column("owner_kind", sa.String(16), primary_key=True),
     sa.Column("owner_id", sa.String(64), primary_key=True),
-    sa.Column("path", sa.String(1024), primary_key=True),
+    # In the order of bytes, so that what lies below a folder is one range of the key.
+    sa.Column("path", sa.String(1024).with_variant(sa.String(1024, collation="C"), "postgresql"), primary_key=True),
     sa.Column("sha256", sa.String(64), nullable=False, index=True),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),

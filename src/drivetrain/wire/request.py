@@ -137,14 +137,14 @@ class Request:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"The request's body is not valid JSON: {error}") from None
 
-    async def save(self, blobs: Blobs, limit: int, *, sha256: str | None = None, size: int | None = None) -> Blob:
-        """Stream the body into a blob, with bounded memory and the writing off the event loop."""
+    async def save(self, blobs: Blobs, limit: int, *, sha256: str | None = None, size: int | None = None, md5: bool = False) -> Blob:
+        """Stream the body into a blob, with bounded memory and the writing off the event loop; `md5`: take that, too."""
         announced = self.header("content-length")
         if announced is not None and announced.isdigit():
             if int(announced) > limit:
                 raise too_large(limit)
             size = int(announced) if size is None else size
-        upload = await run_sync(blobs.begin, size=size)
+        upload = await run_sync(blobs.begin, size=size, md5=md5)
         writing: asyncio.Future[None] | None = None
         try:
             seen, pieces, held = 0, list[bytes](), 0

@@ -100,9 +100,7 @@ class Files:
     def _put_small(self, ctx: Context, at: places.Place, body: bytes) -> None:
         """In one go: most files are small, and each change of threads costs as much as writing one."""
         assert at.kind is not None
-        tracking = self._services.tracking
-        tracking.check_owner(ctx, at.kind, at.owner, writable=True)
-        tracking.put_artifact(ctx, at.kind, at.owner, at.path, self._blobs.put([body], size=len(body)))
+        self._services.tracking.write_artifact(ctx, at.kind, at.owner, at.path, body)
 
     def _delete(self, ctx: Context, at: places.Place) -> None:
         assert at.kind is not None

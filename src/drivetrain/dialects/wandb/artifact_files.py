@@ -43,14 +43,14 @@ async def _put(request: Request, artifacts: Incoming, what: str, key: str, name:
     # Asked before the bytes are taken.
     if what == "file":
         await run_sync(artifacts.check, ctx, key)
-        blob = await request.save(artifacts.blobs, limit)
+        blob = await request.save(artifacts.blobs, limit, md5=True)
         await run_sync(artifacts.arrived, ctx, key, name, blob)
     elif what == "part" and name.isdigit():
-        blob = await request.save(artifacts.blobs, limit)
+        blob = await request.save(artifacts.blobs, limit, md5=True)
         await run_sync(artifacts.put_part, ctx, key, int(name), blob)
     elif what == "manifest":
         await run_sync(artifacts.manifest_of, ctx, key)
-        blob = await request.save(artifacts.blobs, limit)
+        blob = await request.save(artifacts.blobs, limit, md5=True)
         await run_sync(artifacts.put_manifest, ctx, key, blob)
     else:
         raise NotFound("This is no address that the server made.")

@@ -123,7 +123,7 @@ class Wandb:
             raise Invalid("This is no address that the server made.") from None
         if request.method == "PUT":
             await run_sync(tracking.check_owner, request.context, Owner.run, run_id, writable=True)
-            blob = await request.save(tracking.blobs, self._max_upload)
+            blob = await request.save(tracking.blobs, self._max_upload, md5=True)
             await run_sync(tracking.put_artifact, request.context, Owner.run, run_id, path, blob)
             await request.respond(200, b"", "text/plain", [("etag", f'"{blob.md5}"')])
         elif request.method in ("GET", "HEAD"):

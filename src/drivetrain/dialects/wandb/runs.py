@@ -230,7 +230,7 @@ def file_object(s: Services, ctx: Context, run: Run, file: Artifact) -> Json:
         return s.sign(ctx, "GET", storage_path(run.id, file.path))
 
     def md5(_: Json) -> str:
-        return base64.b64encode(bytes.fromhex(s.tracking.blobs.stat(file.sha256).md5)).decode()
+        return base64.b64encode(bytes.fromhex(s.tracking.blobs.names(file.sha256).md5)).decode()
 
     return {
         "__typename": "File",

@@ -518,3 +518,5 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["series_id"], ["latest_metrics.id"], name=op.f("fk_metric_pages_series_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("series_id", "number", name=op.f("pk_metric_pages")),
     )
+    if op.get_bind().dialect.name == "postgresql":
+        op.alter_column("artifacts", "path", type_=sa.String(1024, collation="C"))
