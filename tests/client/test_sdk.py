@@ -110,3 +110,97 @@ def test_offline_then_sync(server: Server, tmp_path: Path) -> None:
     sync(tmp_path, server.url)
     assert steps(server.url, run) == list(range(500))
     assert httpx.get(f"{server.url}/api/v1/runs/{run}").json()["status"] == "FINISHED"
+
+
+RESUME = """
+import sys
+import drivetrain as dt
+with dt.init("sdk", resume=sys.argv[1]) as run:
+    for n in range(3):
+        run.log({"loss": 1000 + n})
+    run.log({"loss": 2000}, step=9000)
+    run.log({"loss": 2001})
+"""
+
+
+def test_a_resumed_run_goes_on_after_its_last_step(server: Server, tmp_path: Path) -> None:
+    with train(tmp_path, server.url, "online", "end") as process:
+        run = first_line(process)
+        assert process.wait(60) == 0
+    wait_for(lambda: not spool.folders(tmp_path / "outbox"))
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", RESUME, run], env=environ(tmp_path, server.url), check=True, timeout=60)
+        wait_for(lambda: not spool.folders(tmp_path / "outbox"))
+    points = httpx.get(f"{server.url}/api/v1/runs/{run}/metrics/loss").json()["points"]
+    first = [[500, 1000], [501, 1001], [502, 1002], [9000, 2000], [9001, 2001]]
+    # The second time, a step that is named is logged once more, and the next of its own are beyond all.
+    second = [[9000, 2000], [9001, 2001], [9002, 1000], [9003, 1001], [9004, 1002]]
+    assert sorted([step, value] for step, _, value in points if step >= 500) == sorted(first + second)
+    assert httpx.get(f"{server.url}/api/v1/runs/{run}").json()["status"] == "FINISHED"
+
+
+RECORD = """
+import pathlib, sys
+import drivetrain as dt
+run = dt.init("files", tags={"owner": "ann"})
+pathlib.Path("plots").mkdir()
+pathlib.Path("plots/a.txt").write_text("first")
+run.log_artifact("plots")
+pathlib.Path("plots/a.txt").write_text("changed")
+run.log_artifact("model.bin", name="weights/model.bin")
+try:
+    run.log_artifact("absent")
+except dt.DrivetrainError as error:
+    print(error)
+for step in range(1500):
+    run.log({"loss": 1 / (step + 1)})
+run.finish()
+print(run.id, flush=True)
+history = run.history("loss", to="pandas")
+assert list(history.columns) == ["step", "timestamp_ms", "value"] and history["step"].tolist() == list(range(1500))
+frame = dt.runs("tags.owner = 'ann'", experiment="files", order_by="metrics.loss ASC", to="polars")
+assert frame["id"].to_list() == [run.id] and frame["metrics.loss"].to_list() == [1 / 1500]
+assert dt.runs("tags.owner = 'bob'", to="dicts") == []
+"""
+
+
+def test_files_the_commit_and_what_is_not_committed_are_kept(server: Server, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "train.py").write_text(RECORD)
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(work))
+    for command in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "x")):
+        subprocess.run([*git, *command], check=True)
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    (work / "train.py").write_text(RECORD + "# changed\n")
+    (work / "model.bin").write_bytes(b"weights")
+    done = subprocess.run(
+        [sys.executable, "train.py", "--fast"], cwd=work, env=environ(tmp_path, server.url), check=False, timeout=60,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    said, run = done.stdout.splitlines()
+    assert "There is no file absent" in said
+    shown = httpx.get(f"{server.url}/api/v1/runs/{run}").json()
+    assert shown["tags"]["mlflow.source.git.commit"] == commit and shown["tags"]["drivetrain.arguments"] == "--fast"
+    assert shown["tags"]["mlflow.source.name"] == str(work / "train.py")
+
+    def file(path: str) -> str:
+        return httpx.get(f"{server.url}/api/v1/runs/{run}/artifacts/{path}").raise_for_status().text
+
+    assert (file("plots/a.txt"), file("weights/model.bin")) == ("first", "weights")
+    assert "+# changed" in file("git.diff") and "httpx==" in file("requirements.txt")
+
+
+def test_a_server_that_is_killed_again_and_again_gets_every_point_once(new_server: Callable[..., Server], tmp_path: Path) -> None:
+    server = new_server()
+    with train(tmp_path / "client", server.url, "online", "hang") as process:
+        run = first_line(process)
+        for _ in range(3):
+            server.kill()
+            server.start()
+        assert first_line(process) == "logged"
+        wait_for(lambda: steps(server.url, run) == list(range(500)))
+        process.kill()
+    wait_for(lambda: not spool.folders(tmp_path / "client" / "outbox"))
+    assert steps(server.url, run) == list(range(500))

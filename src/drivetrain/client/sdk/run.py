@@ -42,8 +42,9 @@ class Run:
         self.bad = 0
         """Values that could not be logged."""
         self._mode = mode
-        # After a resume, steps go on by time so that none is used twice without asking the server.
-        self._step = int(time.time() * 1000) if resumed else 0
+        self._step = 0
+        # Steps of a resumed run that nobody named count from where it was. The sender knows that: training does not wait for the server.
+        self._counted: Literal["points", "more points"] = "more points" if resumed else "points"
         self._buffer: deque[tuple[str, int, int, Any]] = deque()
         self._descriptor = os.open(folder / "records", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._pid = os.getpid()
@@ -61,15 +62,16 @@ class Run:
         try:
             if step is None:
                 step = self._step
-            elif type(step) is not int:
+            else:
                 step = int(step)
+                self._counted = "points"
             self._step = step + 1
             # A copy, and numbers at once: what is given here may be changed by the next step.
             kept = {k: v if type(v) is float or type(v) is int else _number(v) for k, v in values.items()}
         except Exception:  # noqa: BLE001  whatever is wrong with what was given, training goes on
             self._spoilt()
             return
-        self._put("m", step, kept)
+        self._put(self._counted, step, kept)
 
     def tag(self, *names: str, **values: Any) -> None:
         """Label the run: `run.tag("baseline", owner="anna")`."""
@@ -150,7 +152,7 @@ class Run:
             records: list[Json] = []
             while self._buffer and len(records) < MAX_BUFFER:
                 kind, step, now, values = self._buffer.popleft()
-                if kind == "m":
+                if kind in spool.POINTS:
                     if step.bit_length() > 63:
                         self._spoilt()
                         continue
@@ -172,7 +174,7 @@ class Run:
     def _measure(self) -> None:
         while not self._stop.wait(SYSTEM_SECONDS):
             try:
-                self._put("m", self._step, system.measure())
+                self._put(self._counted, self._step, system.measure())
             except Exception as error:  # noqa: BLE001  measuring must not end with one bad moment
                 print(f"drivetrain: the machine could not be measured: {error}", file=sys.stderr)
                 return

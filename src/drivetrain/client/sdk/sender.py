@@ -35,6 +35,7 @@ class Sender:
         self._at = f"/api/v1/runs/{self.meta['run']}"
         self._offset = spool.sent(folder)
         self._made = False
+        self._base = 0
         self._ended = spool.ended(folder)
         self._beaten = 0.0
 
@@ -66,6 +67,8 @@ class Sender:
         if not self._ended and not alive:
             self._c.json("POST", f"{self._at}/log", {"tags": {"drivetrain.end": "crashed"}}, again=True)
             self._c.json("PATCH", self._at, {"status": "FAILED", "end_ms": _last_ms(self.folder)}, again=True)
+        if self.rejected:
+            self._c.json("POST", f"{self._at}/log", {"tags": {"drivetrain.rejected": str(self.rejected)}}, again=True)
         shutil.rmtree(self.folder, ignore_errors=True)
         return True
 
@@ -73,7 +76,7 @@ class Sender:
         """Send one batch; how many records were in it."""
         if not self._made:
             body = {key: self.meta.get(key) for key in ("experiment", "name", "start_ms", "tags")}
-            self._c.json("PUT", self._at, body, again=True)
+            self._base = self._first_step(self._c.json("PUT", self._at, body, again=True))
             self._made = True
         if time.monotonic() - self._beaten > BEAT_SECONDS and not self._ended:
             self._c.json("POST", f"{self._at}/heartbeat", again=True)
@@ -82,15 +85,15 @@ class Sender:
         count, offset = 0, self._offset
         for end, record in spool.read(self.folder, self._offset):
             kind = record["k"] if record else ""
-            if kind != "m" and points:
+            if kind not in spool.POINTS and points:
                 break
             count, offset = count + 1, end
             if record is None:
                 self.rejected += 1
-            elif kind == "m":
+            elif kind in spool.POINTS:
+                step = record["s"] + (self._base if kind == "more points" else 0)
                 points += [
-                    {"key": key, "value": _number(value), "step": record["s"], "timestamp_ms": record["t"]}
-                    for key, value in record["v"].items()
+                    {"key": key, "value": _number(value), "step": step, "timestamp_ms": record["t"]} for key, value in record["v"].items()
                 ]
                 if len(points) >= MAX_POINTS:
                     break
@@ -103,6 +106,13 @@ class Sender:
             spool.replace(self.folder / "sent", str(offset))
             self._offset = offset
         return count
+
+    def _first_step(self, run: Json) -> int:
+        """Asked once, before anything of this folder is sent: later the run's last step is one of these."""
+        file = self.folder / "base"
+        if not file.exists():
+            spool.replace(file, str(0 if run["last_step"] is None else run["last_step"] + 1))
+        return int(file.read_text())
 
     def _log(self, points: list[Json]) -> None:
         """What the server refuses is found by halves; the rest of the batch is logged."""

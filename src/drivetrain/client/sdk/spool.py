@@ -3,6 +3,7 @@
 meta.json      which run, which process wrote it, which server it is for
 records        one record a line: CRC-32 and length in hex, then JSON
 sent           the offset up to which the server has confirmed
+base           of a resumed run: the step that its first is here
 files/         copies of artifacts
 lock           held by the process that sends
 """
@@ -20,6 +21,8 @@ from drivetrain.config import default_home
 
 Json = dict[str, Any]
 HEAD = 18
+POINTS = ("points", "more points")
+"""Kinds of records: at the steps that they say, or that many after the last of a run that goes on."""
 
 
 def outbox() -> Path:

@@ -260,6 +260,7 @@ def _run(run: Run, experiment: str | None = None) -> dict[str, Any]:
         "source": run.source,
         "params": dict(run.params),
         "metrics": {key: _number(point.value) for key, point in run.metrics.items()},
+        "last_step": max((point.step for point in run.metrics.values()), default=None),
         "tags": dict(run.tags),
     }
 
