@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -65,10 +65,14 @@ def fill(tracker: Tracker, size: Size) -> Filled:
     return Filled(tracker, few, many, fill_series(tracker, size.history), fill_series(tracker, size.chart))
 
 
-def measure(at: Filled, size: Size, folder: Path) -> dict[str, float]:
+def measure(at: Filled, others: Sequence[Tracker], size: Size, folder: Path) -> dict[str, float]:
     found: dict[str, float] = {}
-    for part in (writing, writers, searching, reading, files):
-        found |= part(at, size, folder)
+    with ExitStack() as stack:
+        for other in others:
+            stack.enter_context(other.held())
+        for part in (writing, writers, searching, reading, files):
+            os.sync()  # what the one before left to the disk is not for this one to wait for
+            found |= part(at, size, folder)
     return found
 
 
@@ -240,14 +244,18 @@ def main() -> None:
         journals = {who: tracker.journal() for who, tracker in trackers.items()}
         filled = {who: fill(tracker, size) for who, tracker in trackers.items()}
         console.print(f"  [dim]filled after {time.perf_counter() - began:.0f} s[/]")
-        contenders = {who: partial(measure, at, size, folder) for who, at in filled.items()}
+        contenders = {
+            who: partial(measure, at, [one for one in trackers.values() if one is not at.tracker], size, folder)
+            for who, at in filled.items()
+        }
         samples = alternate(contenders, repeats=size.repeats)
     notes = (
         f"SQLite with synchronous=FULL for all, so a commit waits for the disk; journal: {journals[DRIVETRAIN]} for drivetrain, "
         f"{journals[DEFAULT]} for mlflow, both as they come. One bare HTTP connection, bodies made beforehand; client and server share the "
         f"machine. A batch is 100 steps of 10 metrics; a search asks for {SEARCH['filter']!r}, ordered by the metric. "
-        f"mlflow writes files without waiting for the disk, drivetrain waits. Histories are read in pages of {PAGE:,}, charts as 1,000 "
-        "points of get-history-bulk-interval."
+        f"mlflow writes files without waiting for the disk, drivetrain waits. While one is measured, the others' processes are stopped: "
+        f"idle, mlflow's use two thirds of a core. Histories are read in pages of {PAGE:,}, charts as 1,000 points of "
+        "get-history-bulk-interval."
     )
     rows = transposed(samples)
     if "--quick" in sys.argv:
