@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -115,6 +116,24 @@ class Server:
         return self.start()
 
 
+@cache
+def _schema() -> bytes:
+    """A SQLite file with today's schema: the migrations run once for all tests."""
+    with tempfile.TemporaryDirectory(prefix="drivetrain-schema-") as folder:
+        path = Path(folder) / "schema.db"
+        db = Database(f"sqlite:///{path}")
+        migrate(db)
+        db.close()
+        assert list(Path(folder).iterdir()) == [path], "the whole schema must be in the file itself"
+        return path.read_bytes()
+
+
+def new_sqlite(path: Path) -> Database:
+    """An empty SQLite database with today's schema."""
+    path.write_bytes(_schema())
+    return Database(f"sqlite:///{path}")
+
+
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real PostgreSQL server for the whole test run; tests make their own databases in it."""
@@ -133,15 +152,15 @@ def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @contextmanager
-def postgres_databases(postgres_url: str) -> Iterator[Callable[[], str]]:
-    """Make empty databases, which are dropped at the end."""
+def postgres_databases(postgres_url: str, *, template: str = "template1") -> Iterator[Callable[[], str]]:
+    """Make databases, empty or as `template` is, which are dropped at the end."""
     admin = sa.create_engine(sa.make_url(postgres_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     made: list[str] = []
 
     def new() -> str:
         name = f"t{uuid.uuid4().hex[:12]}"
         with admin.connect() as connection:
-            connection.execute(sa.text(f'CREATE DATABASE "{name}"'))
+            connection.execute(sa.text(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
         made.append(name)
         return sa.make_url(postgres_url).set(database=name).render_as_string(hide_password=False)
 
@@ -159,12 +178,28 @@ def new_postgres(postgres_url: str) -> Iterator[Callable[[], str]]:
         yield new
 
 
+@pytest.fixture(scope="session")
+def postgres_schema(postgres_url: str) -> Iterator[str]:
+    """The name of a PostgreSQL database with today's schema, to make others after."""
+    with postgres_databases(postgres_url) as new:
+        db = Database(new())
+        migrate(db)
+        db.close()
+        assert db.url.database is not None
+        yield db.url.database
+
+
+@pytest.fixture
+def migrated_postgres(postgres_url: str, postgres_schema: str) -> Iterator[Callable[[], str]]:
+    """Make a PostgreSQL database with today's schema; its URL."""
+    with postgres_databases(postgres_url, template=postgres_schema) as new:
+        yield new
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     """An empty database with today's schema: every test that takes it runs on both."""
-    url = f"sqlite:///{tmp_path}/test.db" if request.param == "sqlite" else request.getfixturevalue("new_postgres")()
-    db = Database(url)
-    migrate(db)
+    db = new_sqlite(tmp_path / "test.db") if request.param == "sqlite" else Database(request.getfixturevalue("migrated_postgres")())
     yield db
     db.close()
 

@@ -14,8 +14,7 @@ from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
 from drivetrain.registry.service import Registry
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.migrate import migrate
-from drivetrain.store.sql import Database
+from tests.conftest import new_sqlite
 from tests.registry.conftest import put
 
 ADA = Context("u1", "ada", "w1", "vision")
@@ -30,8 +29,7 @@ class RepoMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
         root = Path(self.folder.name)
-        self.db = Database(f"sqlite:///{root}/test.db")
-        migrate(self.db)
+        self.db = new_sqlite(root / "test.db")
         self.registry = Registry(self.db, Blobs(self.db, str(root / "blobs"), min_free=0, scratch=root / "scratch"))
         self.registry.create_repo(ADA, "m")
         self.head: dict[str, str] | None = None

@@ -28,11 +28,11 @@ from drivetrain.store.events import EventFolder, Events
 from drivetrain.store.fold import spool_offsets
 from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.migrate import migrate
 from drivetrain.store.segments import event_segments
 from drivetrain.store.spool import Spool
 from drivetrain.store.spoolfiles import spool_files
 from drivetrain.store.sql import Database
+from tests.conftest import new_sqlite
 
 
 class World:
@@ -168,8 +168,7 @@ def test_unfolded_and_open_files_are_never_compacted(world: World) -> None:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    db = Database(f"sqlite:///{tmp_path_factory.mktemp('fold')}/test.db")
-    migrate(db)
+    db = new_sqlite(tmp_path_factory.mktemp("fold") / "test.db")
     yield db
     db.close()
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from drivetrain.store.ids import uuid7
 from drivetrain.store.leases import Leases
-from drivetrain.store.migrate import migrate
 from drivetrain.store.sql import Database
+from tests.conftest import new_sqlite
 
 
 class Clock:
@@ -60,8 +60,7 @@ def test_each_renewal_starts_the_wait_anew(database: Database) -> None:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    database = Database(f"sqlite:///{tmp_path_factory.mktemp('leases')}/test.db")
-    migrate(database)
+    database = new_sqlite(tmp_path_factory.mktemp("leases") / "test.db")
     yield database
     database.close()
 

@@ -11,7 +11,6 @@ import pytest
 from drivetrain.errors import Forbidden, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import uuid7
-from drivetrain.store.migrate import migrate
 from drivetrain.store.sql import Database
 from drivetrain.tracking.feedback import About, Feedback, Scalar
 
@@ -119,10 +118,9 @@ def test_what_was_taken_in_a_transaction_that_failed_is_taken_again(database: Da
         assert len(feedback.take(c, "r1")) == 1
 
 
-def test_two_who_take_at_once_share(new_postgres: Callable[[], str]) -> None:
+def test_two_who_take_at_once_share(migrated_postgres: Callable[[], str]) -> None:
     """On PostgreSQL, where two servers may."""
-    database = Database(new_postgres())
-    migrate(database)
+    database = Database(migrated_postgres())
     feedback = Feedback(database)
     for _ in range(200):
         feedback.add(ADA, uuid7(), "thumbs", True, about=about())

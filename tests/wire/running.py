@@ -23,13 +23,12 @@ from drivetrain.errors import DrivetrainError, Overloaded
 from drivetrain.identity.service import Identity
 from drivetrain.serving.routes import Snapshot
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.migrate import migrate
-from drivetrain.store.sql import Database
 from drivetrain.wire.door import Dialect, Door
 from drivetrain.wire.fastapi import install_errors
 from drivetrain.wire.hosts import Hosts
 from drivetrain.wire.request import Request
 from drivetrain.wire.who import Who
+from tests.conftest import new_sqlite
 
 
 class Point(msgspec.Struct):
@@ -139,8 +138,7 @@ def running(
 ) -> Iterator[Running]:
     """SQLite, blobs, identity with its native API, the door, uvicorn. The table follows the database at `refresh`."""
     folder.mkdir(exist_ok=True)
-    db = Database(f"sqlite:///{folder}/wire.db")
-    migrate(db)
+    db = new_sqlite(folder / "wire.db")
     identity = Identity(db, hashlib.sha256(b"home").digest())
     identity.bootstrap()
     blobs = Blobs(db, str(folder / "blobs"), min_free=0, scratch=folder / "scratch")
