@@ -1,4 +1,4 @@
-"""Tracking for two clients: details of runs, sweeps, artifacts, traces, evaluation, retention."""
+"""Tracking for two clients: details of runs, sweeps, artifacts, traces, evaluation, retention. One function for each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,102 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
+    _runs()
+    _artifacts()
+    _traces()
+    _evaluation()
+    _sweeps()
+    _retention()
+
+
+def _runs() -> None:
+    op.create_table(
+        "experiment_numbers",
+        sa.Column("workspace_id", sa.String(length=32), nullable=False),
+        sa.Column("highest", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace_id", name=op.f("pk_experiment_numbers")),
+    )
+    op.create_table(
+        "imports",
+        sa.Column("workspace_id", sa.String(length=32), nullable=False),
+        sa.Column("source", sa.String(length=200), nullable=False),
+        sa.Column("target", sa.String(length=64), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("complete", sa.Boolean(), nullable=False),
+        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("workspace_id", "source", name=op.f("pk_imports")),
+    )
+    op.create_table(
+        "saved_views",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("workspace_id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=120), nullable=False),
+        sa.Column("query", sa.Text(), nullable=False),
+        sa.Column("user_name", sa.String(length=256), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_saved_views")),
+        sa.UniqueConstraint("workspace_id", "name", name=op.f("uq_saved_views_workspace_id_name")),
+    )
+    op.create_table(
+        "run_details",
+        sa.Column("run_id", sa.String(length=32), nullable=False),
+        sa.Column("experiment_uid", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("client_id", sa.String(length=128), nullable=False),
+        sa.Column("sweep", sa.String(length=64), nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("config", sa.Text(), nullable=False),
+        sa.Column("private", sa.Text(), nullable=False),
+        sa.Column("summary", sa.Text(), nullable=False),
+        sa.Column("exit_code", sa.Integer(), nullable=True),
+        sa.Column("stop_requested", sa.Boolean(), nullable=False),
+        sa.Column("events", sa.BigInteger(), nullable=False),
+        sa.Column("heartbeat_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_details_run_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_run_details")),
+        sa.UniqueConstraint("experiment_uid", "client_id", name=op.f("uq_run_details_experiment_uid_client_id")),
+    )
+    op.create_index(op.f("ix_run_details_state_heartbeat_ms"), "run_details", ["state", "heartbeat_ms"], unique=False)
+    op.create_index(op.f("ix_run_details_sweep"), "run_details", ["sweep"], unique=False)
+    op.create_table(
+        "run_lines",
+        sa.Column("run_id", sa.String(length=32), nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("level", sa.String(length=16), nullable=False),
+        sa.Column("time", sa.String(length=40), nullable=False),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_lines_run_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("run_id", "number", name=op.f("pk_run_lines")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "run_rows",
+        sa.Column("run_id", sa.String(length=32), nullable=False),
+        sa.Column("step", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("body", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_rows_run_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("run_id", "step", name=op.f("pk_run_rows")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "metric_pages",
+        sa.Column("series_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("after_step", sa.BigInteger(), nullable=False),
+        sa.Column("last_step", sa.BigInteger(), nullable=False),
+        sa.Column("last_ms", sa.BigInteger(), nullable=False),
+        sa.Column("last_nan", sa.SmallInteger(), nullable=False),
+        sa.Column("last_value", sa.Double(), nullable=False),
+        sa.Column("low_ms", sa.BigInteger(), nullable=False),
+        sa.Column("high_ms", sa.BigInteger(), nullable=False),
+        sa.Column("extremes", sa.LargeBinary(), nullable=False),
+        sa.Column("parts", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["series_id"], ["latest_metrics.id"], name=op.f("fk_metric_pages_series_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("series_id", "number", name=op.f("pk_metric_pages")),
+    )
+
+
+def _artifacts() -> None:
     op.create_table(
         "artifact_collections",
         sa.Column("id", sa.String(length=32), nullable=False),
@@ -34,80 +130,6 @@ def upgrade() -> None:
         sa.Column("md5", sa.String(length=32), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("workspace_id", "md5", name=op.f("pk_artifact_md5s")),
-    )
-    op.create_table(
-        "evaluation_datasets",
-        sa.Column("id", sa.String(length=40), nullable=False),
-        sa.Column("workspace_id", sa.String(length=32), nullable=False),
-        sa.Column("name", sa.String(length=255), nullable=False),
-        sa.Column("digest", sa.String(length=64), nullable=False),
-        sa.Column("schema", sa.Text(), nullable=True),
-        sa.Column("profile", sa.Text(), nullable=True),
-        sa.Column("created_by", sa.String(length=256), nullable=True),
-        sa.Column("updated_by", sa.String(length=256), nullable=True),
-        sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_evaluation_datasets")),
-    )
-    op.create_index(
-        op.f("ix_evaluation_datasets_workspace_id_created_ms"), "evaluation_datasets", ["workspace_id", "created_ms"], unique=False
-    )
-    op.create_index(op.f("ix_evaluation_datasets_workspace_id_name"), "evaluation_datasets", ["workspace_id", "name"], unique=False)
-    op.create_table(
-        "experiment_numbers",
-        sa.Column("workspace_id", sa.String(length=32), nullable=False),
-        sa.Column("highest", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("workspace_id", name=op.f("pk_experiment_numbers")),
-    )
-    op.create_table(
-        "gc_collections",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("workspace_id", sa.String(length=32), nullable=False),
-        sa.Column("user_name", sa.String(length=256), nullable=False),
-        sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.Column("ended_ms", sa.BigInteger(), nullable=True),
-        sa.Column("experiments", sa.BigInteger(), nullable=False),
-        sa.Column("runs", sa.BigInteger(), nullable=False),
-        sa.Column("models", sa.BigInteger(), nullable=False),
-        sa.Column("files", sa.BigInteger(), nullable=False),
-        sa.Column("blobs", sa.BigInteger(), nullable=False),
-        sa.Column("bytes", sa.BigInteger(), nullable=False),
-        sa.Column("later_blobs", sa.BigInteger(), nullable=False),
-        sa.Column("later_bytes", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_gc_collections")),
-    )
-    op.create_index(op.f("ix_gc_collections_ended_ms"), "gc_collections", ["ended_ms"], unique=False)
-    op.create_index(op.f("ix_gc_collections_workspace_id_created_ms"), "gc_collections", ["workspace_id", "created_ms"], unique=False)
-    op.create_table(
-        "imports",
-        sa.Column("workspace_id", sa.String(length=32), nullable=False),
-        sa.Column("source", sa.String(length=200), nullable=False),
-        sa.Column("target", sa.String(length=64), nullable=False),
-        sa.Column("digest", sa.String(length=64), nullable=False),
-        sa.Column("complete", sa.Boolean(), nullable=False),
-        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("workspace_id", "source", name=op.f("pk_imports")),
-    )
-    op.create_table(
-        "retention_policies",
-        sa.Column("workspace_id", sa.String(length=32), nullable=False),
-        sa.Column("grace_ms", sa.BigInteger(), nullable=False),
-        sa.Column("automatic", sa.Boolean(), nullable=False),
-        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
-        sa.Column("updated_by", sa.String(length=256), nullable=False),
-        sa.PrimaryKeyConstraint("workspace_id", name=op.f("pk_retention_policies")),
-    )
-    op.create_table(
-        "saved_views",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("workspace_id", sa.String(length=32), nullable=False),
-        sa.Column("name", sa.String(length=120), nullable=False),
-        sa.Column("query", sa.Text(), nullable=False),
-        sa.Column("user_name", sa.String(length=256), nullable=False),
-        sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_saved_views")),
-        sa.UniqueConstraint("workspace_id", "name", name=op.f("uq_saved_views_workspace_id_name")),
     )
     op.create_table(
         "artifact_versions",
@@ -136,125 +158,6 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_artifact_versions_client_id"), "artifact_versions", ["client_id"], unique=False)
     op.create_index(op.f("ix_artifact_versions_collection_id"), "artifact_versions", ["collection_id"], unique=False)
-    op.create_table(
-        "evaluation_dataset_experiments",
-        sa.Column("dataset_id", sa.String(length=40), nullable=False),
-        sa.Column("experiment_uid", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["dataset_id"], ["evaluation_datasets.id"], name=op.f("fk_evaluation_dataset_experiments_dataset_id"), ondelete="CASCADE"
-        ),
-        sa.ForeignKeyConstraint(
-            ["experiment_uid"], ["experiments.uid"], name=op.f("fk_evaluation_dataset_experiments_experiment_uid"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("dataset_id", "experiment_uid", name=op.f("pk_evaluation_dataset_experiments")),
-        sqlite_with_rowid=False,
-    )
-    op.create_index(
-        op.f("ix_evaluation_dataset_experiments_experiment_uid"), "evaluation_dataset_experiments", ["experiment_uid"], unique=False
-    )
-    op.create_table(
-        "evaluation_dataset_tags",
-        sa.Column("dataset_id", sa.String(length=40), nullable=False),
-        sa.Column("key", sa.String(length=250), nullable=False),
-        sa.Column("value", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["dataset_id"], ["evaluation_datasets.id"], name=op.f("fk_evaluation_dataset_tags_dataset_id"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("dataset_id", "key", name=op.f("pk_evaluation_dataset_tags")),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
-        "evaluation_records",
-        sa.Column("id", sa.String(length=40), nullable=False),
-        sa.Column("dataset_id", sa.String(length=40), nullable=False),
-        sa.Column("input_hash", sa.String(length=64), nullable=False),
-        sa.Column("inputs", sa.Text(), nullable=False),
-        sa.Column("outputs", sa.Text(), nullable=False),
-        sa.Column("expectations", sa.Text(), nullable=True),
-        sa.Column("tags", sa.Text(), nullable=False),
-        sa.Column("source", sa.Text(), nullable=True),
-        sa.Column("created_by", sa.String(length=256), nullable=True),
-        sa.Column("updated_by", sa.String(length=256), nullable=True),
-        sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["dataset_id"], ["evaluation_datasets.id"], name=op.f("fk_evaluation_records_dataset_id"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_evaluation_records")),
-        sa.UniqueConstraint("dataset_id", "input_hash", name=op.f("uq_evaluation_records_dataset_id_input_hash")),
-    )
-    op.create_index(
-        op.f("ix_evaluation_records_dataset_id_created_ms_id"), "evaluation_records", ["dataset_id", "created_ms", "id"], unique=False
-    )
-    op.create_table(
-        "gc_blobs",
-        sa.Column("sha256", sa.String(length=64), nullable=False),
-        sa.Column("size", sa.BigInteger(), nullable=False),
-        sa.Column("collection_id", sa.String(length=32), nullable=False),
-        sa.ForeignKeyConstraint(["collection_id"], ["gc_collections.id"], name=op.f("fk_gc_blobs_collection_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_gc_blobs")),
-    )
-    op.create_index(op.f("ix_gc_blobs_collection_id"), "gc_blobs", ["collection_id"], unique=False)
-    op.create_table(
-        "gc_purges",
-        sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("workspace_id", sa.String(length=32), nullable=False),
-        sa.Column("collection_id", sa.String(length=32), nullable=False),
-        sa.ForeignKeyConstraint(["collection_id"], ["gc_collections.id"], name=op.f("fk_gc_purges_collection_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("kind", "id", name=op.f("pk_gc_purges")),
-    )
-    op.create_index(op.f("ix_gc_purges_collection_id"), "gc_purges", ["collection_id"], unique=False)
-    op.create_table(
-        "scorers",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("experiment_uid", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("name", sa.String(length=256), nullable=False),
-        sa.ForeignKeyConstraint(["experiment_uid"], ["experiments.uid"], name=op.f("fk_scorers_experiment_uid"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_scorers")),
-        sa.UniqueConstraint("experiment_uid", "name", name=op.f("uq_scorers_experiment_uid_name")),
-    )
-    op.create_table(
-        "sweeps",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("workspace_id", sa.String(length=32), nullable=False),
-        sa.Column("experiment_uid", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("experiment_id", sa.String(length=16), nullable=False),
-        sa.Column("name", sa.String(length=64), nullable=False),
-        sa.Column("title", sa.String(length=250), nullable=False),
-        sa.Column("description", sa.Text(), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("config", sa.Text(), nullable=False),
-        sa.Column("user_name", sa.String(length=256), nullable=False),
-        sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["experiment_uid"], ["experiments.uid"], name=op.f("fk_sweeps_experiment_uid"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_sweeps")),
-        sa.UniqueConstraint("workspace_id", "name", name=op.f("uq_sweeps_workspace_id_name")),
-    )
-    op.create_index(op.f("ix_sweeps_experiment_uid_id"), "sweeps", ["experiment_uid", "id"], unique=False)
-    op.create_table(
-        "traces",
-        sa.Column("uid", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
-        sa.Column("workspace_id", sa.String(length=32), nullable=False),
-        sa.Column("experiment_uid", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("trace_id", sa.String(length=128), nullable=False),
-        sa.Column("client_request_id", sa.Text(), nullable=True),
-        sa.Column("name", sa.Text(), nullable=True),
-        sa.Column("state", sa.String(length=24), nullable=False),
-        sa.Column("start_ms", sa.BigInteger(), nullable=False),
-        sa.Column("duration_ms", sa.BigInteger(), nullable=True),
-        sa.Column("request_preview", sa.Text(), nullable=True),
-        sa.Column("response_preview", sa.Text(), nullable=True),
-        sa.Column("session", sa.Text(), nullable=True),
-        sa.Column("tokens", sa.BigInteger(), nullable=True),
-        sa.Column("told", sa.SmallInteger(), nullable=False),
-        sa.Column("spans", sa.SmallInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["experiment_uid"], ["experiments.uid"], name=op.f("fk_traces_experiment_uid"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("uid", name=op.f("pk_traces")),
-        sa.UniqueConstraint("workspace_id", "trace_id", name=op.f("uq_traces_workspace_id_trace_id")),
-    )
-    op.create_index(op.f("ix_traces_experiment_uid"), "traces", ["experiment_uid", sa.text("start_ms DESC"), sa.text("trace_id DESC")])
     op.create_table(
         "artifact_aliases",
         sa.Column("collection_id", sa.String(length=32), nullable=False),
@@ -329,94 +232,40 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_artifact_uploads_artifact_id"), "artifact_uploads", ["artifact_id"], unique=False)
     op.create_table(
-        "orphaned_commits",
-        sa.Column("commit_id", sa.String(length=64), nullable=False),
-        sa.Column("deleted_ms", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["commit_id"], ["commits.id"], name=op.f("fk_orphaned_commits_commit_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("commit_id", name=op.f("pk_orphaned_commits")),
+        "artifact_parts",
+        sa.Column("upload_id", sa.String(length=32), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(["upload_id"], ["artifact_uploads.id"], name=op.f("fk_artifact_parts_upload_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("upload_id", "number", name=op.f("pk_artifact_parts")),
     )
+    if op.get_bind().dialect.name == "postgresql":
+        op.alter_column("artifacts", "path", type_=sa.String(1024, collation="C"))
+
+
+def _traces() -> None:
     op.create_table(
-        "run_details",
-        sa.Column("run_id", sa.String(length=32), nullable=False),
+        "traces",
+        sa.Column("uid", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
+        sa.Column("workspace_id", sa.String(length=32), nullable=False),
         sa.Column("experiment_uid", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("client_id", sa.String(length=128), nullable=False),
-        sa.Column("sweep", sa.String(length=64), nullable=True),
-        sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("config", sa.Text(), nullable=False),
-        sa.Column("private", sa.Text(), nullable=False),
-        sa.Column("summary", sa.Text(), nullable=False),
-        sa.Column("exit_code", sa.Integer(), nullable=True),
-        sa.Column("stop_requested", sa.Boolean(), nullable=False),
-        sa.Column("events", sa.BigInteger(), nullable=False),
-        sa.Column("heartbeat_ms", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_details_run_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_run_details")),
-        sa.UniqueConstraint("experiment_uid", "client_id", name=op.f("uq_run_details_experiment_uid_client_id")),
+        sa.Column("trace_id", sa.String(length=128), nullable=False),
+        sa.Column("client_request_id", sa.Text(), nullable=True),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("state", sa.String(length=24), nullable=False),
+        sa.Column("start_ms", sa.BigInteger(), nullable=False),
+        sa.Column("duration_ms", sa.BigInteger(), nullable=True),
+        sa.Column("request_preview", sa.Text(), nullable=True),
+        sa.Column("response_preview", sa.Text(), nullable=True),
+        sa.Column("session", sa.Text(), nullable=True),
+        sa.Column("tokens", sa.BigInteger(), nullable=True),
+        sa.Column("told", sa.SmallInteger(), nullable=False),
+        sa.Column("spans", sa.SmallInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["experiment_uid"], ["experiments.uid"], name=op.f("fk_traces_experiment_uid"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("uid", name=op.f("pk_traces")),
+        sa.UniqueConstraint("workspace_id", "trace_id", name=op.f("uq_traces_workspace_id_trace_id")),
     )
-    op.create_index(op.f("ix_run_details_state_heartbeat_ms"), "run_details", ["state", "heartbeat_ms"], unique=False)
-    op.create_index(op.f("ix_run_details_sweep"), "run_details", ["sweep"], unique=False)
-    op.create_table(
-        "run_lines",
-        sa.Column("run_id", sa.String(length=32), nullable=False),
-        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("level", sa.String(length=16), nullable=False),
-        sa.Column("time", sa.String(length=40), nullable=False),
-        sa.Column("text", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_lines_run_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("run_id", "number", name=op.f("pk_run_lines")),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
-        "run_rows",
-        sa.Column("run_id", sa.String(length=32), nullable=False),
-        sa.Column("step", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("body", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_run_rows_run_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("run_id", "step", name=op.f("pk_run_rows")),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
-        "scorer_versions",
-        sa.Column("scorer_id", sa.String(length=32), nullable=False),
-        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("text", sa.Text(), nullable=False),
-        sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["scorer_id"], ["scorers.id"], name=op.f("fk_scorer_versions_scorer_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("scorer_id", "number", name=op.f("pk_scorer_versions")),
-        sqlite_with_rowid=False,
-    )
-    op.create_table(
-        "sweep_agents",
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("sweep_id", sa.String(length=32), nullable=False),
-        sa.Column("host", sa.String(length=250), nullable=False),
-        sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.Column("heartbeat_ms", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_sweep_agents_sweep_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_sweep_agents")),
-    )
-    op.create_index(op.f("ix_sweep_agents_sweep_id"), "sweep_agents", ["sweep_id"], unique=False)
-    op.create_table(
-        "sweep_trials",
-        sa.Column("sweep_id", sa.String(length=32), nullable=False),
-        sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("client_id", sa.String(length=128), nullable=False),
-        sa.Column("agent_id", sa.String(length=32), nullable=False),
-        sa.Column("run_id", sa.String(length=32), nullable=True),
-        sa.Column("args", sa.Text(), nullable=True),
-        sa.Column("tries", sa.Integer(), nullable=False),
-        sa.Column("seen", sa.Boolean(), nullable=False),
-        sa.Column("ended", sa.Boolean(), nullable=False),
-        sa.Column("value", sa.Double(), nullable=True),
-        sa.Column("stopped_ms", sa.BigInteger(), nullable=True),
-        sa.Column("brackets", sa.Text(), nullable=False),
-        sa.Column("created_ms", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_sweep_trials_run_id"), ondelete="CASCADE"),
-        sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_sweep_trials_sweep_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("sweep_id", "position", name=op.f("pk_sweep_trials")),
-    )
-    op.create_index(op.f("ix_sweep_trials_run_id"), "sweep_trials", ["run_id"], unique=False)
-    op.create_index(op.f("ix_sweep_trials_sweep_id_ended"), "sweep_trials", ["sweep_id", "ended"], unique=False)
+    op.create_index(op.f("ix_traces_experiment_uid"), "traces", ["experiment_uid", sa.text("start_ms DESC"), sa.text("trace_id DESC")])
     op.create_table(
         "trace_assessments",
         sa.Column("trace_uid", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
@@ -494,29 +343,204 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("trace_uid", "key", name=op.f("pk_trace_tags")),
         sqlite_with_rowid=False,
     )
+
+
+def _evaluation() -> None:
     op.create_table(
-        "artifact_parts",
-        sa.Column("upload_id", sa.String(length=32), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("sha256", sa.String(length=64), nullable=False),
-        sa.ForeignKeyConstraint(["upload_id"], ["artifact_uploads.id"], name=op.f("fk_artifact_parts_upload_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("upload_id", "number", name=op.f("pk_artifact_parts")),
+        "evaluation_datasets",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("workspace_id", sa.String(length=32), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("schema", sa.Text(), nullable=True),
+        sa.Column("profile", sa.Text(), nullable=True),
+        sa.Column("created_by", sa.String(length=256), nullable=True),
+        sa.Column("updated_by", sa.String(length=256), nullable=True),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_evaluation_datasets")),
+    )
+    op.create_index(
+        op.f("ix_evaluation_datasets_workspace_id_created_ms"), "evaluation_datasets", ["workspace_id", "created_ms"], unique=False
+    )
+    op.create_index(op.f("ix_evaluation_datasets_workspace_id_name"), "evaluation_datasets", ["workspace_id", "name"], unique=False)
+    op.create_table(
+        "evaluation_dataset_experiments",
+        sa.Column("dataset_id", sa.String(length=40), nullable=False),
+        sa.Column("experiment_uid", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["dataset_id"], ["evaluation_datasets.id"], name=op.f("fk_evaluation_dataset_experiments_dataset_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["experiment_uid"], ["experiments.uid"], name=op.f("fk_evaluation_dataset_experiments_experiment_uid"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("dataset_id", "experiment_uid", name=op.f("pk_evaluation_dataset_experiments")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index(
+        op.f("ix_evaluation_dataset_experiments_experiment_uid"), "evaluation_dataset_experiments", ["experiment_uid"], unique=False
     )
     op.create_table(
-        "metric_pages",
-        sa.Column("series_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        "evaluation_dataset_tags",
+        sa.Column("dataset_id", sa.String(length=40), nullable=False),
+        sa.Column("key", sa.String(length=250), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["dataset_id"], ["evaluation_datasets.id"], name=op.f("fk_evaluation_dataset_tags_dataset_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("dataset_id", "key", name=op.f("pk_evaluation_dataset_tags")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "evaluation_records",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("dataset_id", sa.String(length=40), nullable=False),
+        sa.Column("input_hash", sa.String(length=64), nullable=False),
+        sa.Column("inputs", sa.Text(), nullable=False),
+        sa.Column("outputs", sa.Text(), nullable=False),
+        sa.Column("expectations", sa.Text(), nullable=True),
+        sa.Column("tags", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=True),
+        sa.Column("created_by", sa.String(length=256), nullable=True),
+        sa.Column("updated_by", sa.String(length=256), nullable=True),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["dataset_id"], ["evaluation_datasets.id"], name=op.f("fk_evaluation_records_dataset_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_evaluation_records")),
+        sa.UniqueConstraint("dataset_id", "input_hash", name=op.f("uq_evaluation_records_dataset_id_input_hash")),
+    )
+    op.create_index(
+        op.f("ix_evaluation_records_dataset_id_created_ms_id"), "evaluation_records", ["dataset_id", "created_ms", "id"], unique=False
+    )
+    op.create_table(
+        "scorers",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("experiment_uid", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("name", sa.String(length=256), nullable=False),
+        sa.ForeignKeyConstraint(["experiment_uid"], ["experiments.uid"], name=op.f("fk_scorers_experiment_uid"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_scorers")),
+        sa.UniqueConstraint("experiment_uid", "name", name=op.f("uq_scorers_experiment_uid_name")),
+    )
+    op.create_table(
+        "scorer_versions",
+        sa.Column("scorer_id", sa.String(length=32), nullable=False),
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("after_step", sa.BigInteger(), nullable=False),
-        sa.Column("last_step", sa.BigInteger(), nullable=False),
-        sa.Column("last_ms", sa.BigInteger(), nullable=False),
-        sa.Column("last_nan", sa.SmallInteger(), nullable=False),
-        sa.Column("last_value", sa.Double(), nullable=False),
-        sa.Column("low_ms", sa.BigInteger(), nullable=False),
-        sa.Column("high_ms", sa.BigInteger(), nullable=False),
-        sa.Column("extremes", sa.LargeBinary(), nullable=False),
-        sa.Column("parts", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(["series_id"], ["latest_metrics.id"], name=op.f("fk_metric_pages_series_id"), ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("series_id", "number", name=op.f("pk_metric_pages")),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["scorer_id"], ["scorers.id"], name=op.f("fk_scorer_versions_scorer_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("scorer_id", "number", name=op.f("pk_scorer_versions")),
+        sqlite_with_rowid=False,
     )
-    if op.get_bind().dialect.name == "postgresql":
-        op.alter_column("artifacts", "path", type_=sa.String(1024, collation="C"))
+
+
+def _sweeps() -> None:
+    op.create_table(
+        "sweeps",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("workspace_id", sa.String(length=32), nullable=False),
+        sa.Column("experiment_uid", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("experiment_id", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("title", sa.String(length=250), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("config", sa.Text(), nullable=False),
+        sa.Column("user_name", sa.String(length=256), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["experiment_uid"], ["experiments.uid"], name=op.f("fk_sweeps_experiment_uid"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sweeps")),
+        sa.UniqueConstraint("workspace_id", "name", name=op.f("uq_sweeps_workspace_id_name")),
+    )
+    op.create_index(op.f("ix_sweeps_experiment_uid_id"), "sweeps", ["experiment_uid", "id"], unique=False)
+    op.create_table(
+        "sweep_agents",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("sweep_id", sa.String(length=32), nullable=False),
+        sa.Column("host", sa.String(length=250), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("heartbeat_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_sweep_agents_sweep_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sweep_agents")),
+    )
+    op.create_index(op.f("ix_sweep_agents_sweep_id"), "sweep_agents", ["sweep_id"], unique=False)
+    op.create_table(
+        "sweep_trials",
+        sa.Column("sweep_id", sa.String(length=32), nullable=False),
+        sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("client_id", sa.String(length=128), nullable=False),
+        sa.Column("agent_id", sa.String(length=32), nullable=False),
+        sa.Column("run_id", sa.String(length=32), nullable=True),
+        sa.Column("args", sa.Text(), nullable=True),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("seen", sa.Boolean(), nullable=False),
+        sa.Column("ended", sa.Boolean(), nullable=False),
+        sa.Column("value", sa.Double(), nullable=True),
+        sa.Column("stopped_ms", sa.BigInteger(), nullable=True),
+        sa.Column("brackets", sa.Text(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_sweep_trials_run_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["sweep_id"], ["sweeps.id"], name=op.f("fk_sweep_trials_sweep_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("sweep_id", "position", name=op.f("pk_sweep_trials")),
+    )
+    op.create_index(op.f("ix_sweep_trials_run_id"), "sweep_trials", ["run_id"], unique=False)
+    op.create_index(op.f("ix_sweep_trials_sweep_id_ended"), "sweep_trials", ["sweep_id", "ended"], unique=False)
+
+
+def _retention() -> None:
+    op.create_table(
+        "gc_collections",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("workspace_id", sa.String(length=32), nullable=False),
+        sa.Column("user_name", sa.String(length=256), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("ended_ms", sa.BigInteger(), nullable=True),
+        sa.Column("experiments", sa.BigInteger(), nullable=False),
+        sa.Column("runs", sa.BigInteger(), nullable=False),
+        sa.Column("models", sa.BigInteger(), nullable=False),
+        sa.Column("files", sa.BigInteger(), nullable=False),
+        sa.Column("blobs", sa.BigInteger(), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("later_blobs", sa.BigInteger(), nullable=False),
+        sa.Column("later_bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_gc_collections")),
+    )
+    op.create_index(op.f("ix_gc_collections_ended_ms"), "gc_collections", ["ended_ms"], unique=False)
+    op.create_index(op.f("ix_gc_collections_workspace_id_created_ms"), "gc_collections", ["workspace_id", "created_ms"], unique=False)
+    op.create_table(
+        "retention_policies",
+        sa.Column("workspace_id", sa.String(length=32), nullable=False),
+        sa.Column("grace_ms", sa.BigInteger(), nullable=False),
+        sa.Column("automatic", sa.Boolean(), nullable=False),
+        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.Column("updated_by", sa.String(length=256), nullable=False),
+        sa.PrimaryKeyConstraint("workspace_id", name=op.f("pk_retention_policies")),
+    )
+    op.create_table(
+        "gc_blobs",
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("collection_id", sa.String(length=32), nullable=False),
+        sa.ForeignKeyConstraint(["collection_id"], ["gc_collections.id"], name=op.f("fk_gc_blobs_collection_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_gc_blobs")),
+    )
+    op.create_index(op.f("ix_gc_blobs_collection_id"), "gc_blobs", ["collection_id"], unique=False)
+    op.create_table(
+        "gc_purges",
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("workspace_id", sa.String(length=32), nullable=False),
+        sa.Column("collection_id", sa.String(length=32), nullable=False),
+        sa.ForeignKeyConstraint(["collection_id"], ["gc_collections.id"], name=op.f("fk_gc_purges_collection_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("kind", "id", name=op.f("pk_gc_purges")),
+    )
+    op.create_index(op.f("ix_gc_purges_collection_id"), "gc_purges", ["collection_id"], unique=False)
+    op.create_table(
+        "orphaned_commits",
+        sa.Column("commit_id", sa.String(length=64), nullable=False),
+        sa.Column("deleted_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["commit_id"], ["commits.id"], name=op.f("fk_orphaned_commits_commit_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("commit_id", name=op.f("pk_orphaned_commits")),
+    )
