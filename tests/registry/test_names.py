@@ -13,7 +13,9 @@ from drivetrain.registry import names
 from drivetrain.registry.names import Name
 
 SLUG = st.from_regex(r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,20}[A-Za-z0-9])?", fullmatch=True)
-REPO = st.text(min_size=1, max_size=40).filter(lambda t: t.strip() and not re.search(r"[/:@\x00-\x1f\x7f]", t) and t != "models")
+REPO = st.text(min_size=1, max_size=40).filter(
+    lambda t: t.strip() and t not in (".", "..") and not re.search(r"[/:@\x00-\x1f\x7f]", t) and t != "models"
+)
 REF = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_+-]{0,20}", fullmatch=True)
 ALIAS = st.from_regex(r"[A-Za-z0-9_-]{1,20}", fullmatch=True).filter(lambda t: t.lower() != "latest" and not re.fullmatch(r"[vV]\d+", t))
 NAMES = st.one_of(
