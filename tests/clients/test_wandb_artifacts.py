@@ -150,3 +150,55 @@ def test_tables_models_and_code(server: Server, tmp_path: Path) -> None:
     )
     assert (told["net"], told["rows"], told["inc"]) == (1000, [[1, "x"], [2, "y"]], ["1.txt", "2.txt"])
     assert {"code", "dataset", "model", "run_table"} <= set(told["types"])
+
+
+def test_a_model_is_the_registrys(either_server: Server, tmp_path: Path) -> None:
+    """What wandb logs and links as a model, mlflow finds, loads, names and deletes; wandb sees that."""
+    told = script(
+        either_server,
+        """
+        import pathlib, mlflow
+        project = os.environ["WANDB_PROJECT"]
+        client = mlflow.MlflowClient()
+        with wandb.init(id="maker") as run:
+            for n in range(3):
+                made = wandb.Artifact("net", type="model", description=f"try {n}")
+                with made.new_file("weights/w.bin") as file:
+                    file.write("w" * (n + 1))
+                logged = run.log_artifact(made, aliases=["good"]); logged.wait()
+                if n:
+                    linked = run.link_artifact(logged, "model-registry/Best Net", aliases=["champion"])
+        (name,) = [one.name for one in client.search_registered_models() if one.name.startswith(project)]
+        versions = {int(one.version): one for one in client.search_model_versions(f"name='{name}'")}
+        load = mlflow.artifacts.load_text
+        good = client.get_model_version_by_alias(name, "good")
+        text = load(f"models:/{name}@good/weights/w.bin")
+        client.set_registered_model_alias(name, "best", "2")
+        best = wandb.Api().artifact(f"{project}/net:best")
+        champion = client.get_model_version_by_alias("Best Net", "champion")
+        chosen = load("models:/Best Net@champion/weights/w.bin")
+        client.delete_model_version("Best Net", "2")
+        left = wandb.Api().artifact("model-registry/Best Net:latest")
+        client.delete_model_version(name, "3")
+        newest = wandb.Api().artifact(f"{project}/net:latest")
+        client.delete_registered_model(name)
+        gone = wandb.Api().artifact_exists(f"{project}/net:v0")
+        with wandb.init(id="again") as run:
+            made = wandb.Artifact("net", type="model")
+            with made.new_file("w.bin") as file:
+                file.write("anew")
+            run.log_artifact(made).wait()
+        collection = wandb.Api().artifact_collection("model", "model-registry/Best Net")
+        collection.delete()
+        done(described=[versions[n].description for n in (1, 2, 3)], run=client.get_run(versions[1].run_id).info.run_name is not None,
+             good=int(good.version), text=text, best=[best.version, sorted(best.aliases)],
+             champion=int(champion.version), chosen=chosen, left=[left.version, left.source_version], newest=newest.version, gone=gone,
+             again=wandb.Api().artifact(f"{project}/net:latest").version, names=[one.name for one in client.search_registered_models()])
+        """,
+        tmp_path,
+    )
+    assert told["described"] == ["try 0", "try 1", "try 2"] and told["run"]
+    assert (told["good"], told["text"], told["best"]) == (3, "www", ["v1", ["best"]])
+    assert (told["champion"], told["chosen"]) == (2, "www")
+    assert told["left"] == ["v0", "v1"] and told["newest"] == "v1" and told["gone"] is False
+    assert told["again"] == "v0" and told["names"] == [f"{tmp_path.name}--net"]

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context
+from drivetrain.registry import tables_artifacts as a
+from drivetrain.registry.forgetting import PENDING_MS, forget
 from drivetrain.registry.incoming import Incoming
 from drivetrain.registry.service import Registry
-from drivetrain.store.blobs import Blob
+from drivetrain.store.blobs import Blob, blobs_table
+from drivetrain.store.ids import now_ms
 
 PROJECT = ("1", "my project")
 
@@ -60,3 +64,28 @@ def test_a_sweep_keeps_what_is_on_its_way_in(registry: Registry, ctx: Context) -
     assert {file.sha256, part.sha256, manifest.sha256} <= live and stray.sha256 not in live
     store.delete(ctx, made.id, aliases=False)
     assert not registry.live_blobs()
+
+
+def test_what_was_begun_and_never_committed_goes_after_a_week(registry: Registry, ctx: Context) -> None:
+    store = Incoming(registry)
+    file, gone = (registry.blobs.put([one], md5=True) for one in (b"file", b"gone"))
+    whole, old, young = logged(store, ctx, "d1", file), *(store.create(ctx, PROJECT, "set", "data", d, run_id=None).id for d in "23")
+    store.arrived(ctx, old, str(gone.md5), gone)
+    with registry.db.write() as c:
+        c.execute(a.artifacts.update().where(a.artifacts.c.id.in_([whole, old])).values(updated_ms=now_ms() - PENDING_MS - 1))
+        c.execute(blobs_table.delete().where(blobs_table.c.sha256 == gone.sha256))
+    forget(registry.db, set, older_than_s=0)
+    assert {store.get(ctx, one).state for one in (whole, young)} == {"COMMITTED", "PENDING"}
+    with pytest.raises(NotFound):
+        store.get(ctx, old)
+    with registry.db.read() as c:
+        assert c.scalars(sa.select(a.md5s.c.md5)).all() == [file.md5]
+
+
+def test_a_repo_that_was_deleted_takes_its_artifacts(registry: Registry, ctx: Context) -> None:
+    store = Incoming(registry)
+    blob = registry.blobs.put([b"x"], md5=True)
+    logged(store, ctx, "d1", blob)
+    registry.delete_repo(ctx, str(store.find_collection(ctx, PROJECT[0], "set").repo_id), kind="artifact")
+    assert store.collections(ctx, PROJECT[0]) == []
+    assert store.get(ctx, logged(store, ctx, "d1", blob)).number == 1

@@ -1,4 +1,5 @@
-"""Artifacts: versions of files in a project's collections, by content. Each collection's versions are those of a repo of kind artifact."""
+"""Artifacts: versions of files in a project's collections, by content. A collection's versions and aliases are those of a repo: of kind
+model for artifacts of that type, else of kind artifact. `latest`, and the aliases of portfolios, are kept here."""
 
 from __future__ import annotations
 
@@ -10,15 +11,18 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
+from drivetrain.registry import forgetting
 from drivetrain.registry import tables as base
 from drivetrain.registry import tables_artifacts as t
+from drivetrain.registry.forgetting import LATEST
 from drivetrain.registry.names import slug_of
 from drivetrain.registry.service import Registry
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import upsert
 
-LATEST = "latest"
-_c, _a, _m, _l = t.collections.c, t.artifacts.c, t.members.c, t.member_aliases.c
+SOURCE = "artifact:"
+"""With the artifact's id, the source of its version in the registry."""
+_c, _a, _m, _l, _r = t.collections.c, t.artifacts.c, t.members.c, t.member_aliases.c, base.aliases.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,11 @@ class Member:
     created_ms: int
 
 
+def is_registry(project: str) -> bool:
+    """Whether what is linked into this project becomes a registered model, as wandb's own registries have it."""
+    return project == "model-registry" or project.startswith("wandb-registry")
+
+
 class Artifacts:
     """The verbs. Each is one transaction, but for `commit`, which may be said again."""
 
@@ -119,9 +128,14 @@ class Artifacts:
         ctx.require(Scope.write)
         with self.db.write() as c:
             found = self._collection(c, ctx, _c.id == collection_id, called=collection_id)
+            v = base.versions.c
+            if found.linked:
+                # Of a registered model, what was linked; versions that came another way are nobody's here to delete.
+                c.execute(base.versions.delete().where(v.repo_id == found.repo_id, v.source.startswith(SOURCE)))
+            elif found.repo_id is not None:
+                c.execute(base.versions.delete().where(v.repo_id == found.repo_id))
             c.execute(t.collections.delete().where(_c.id == collection_id))
-            if found.repo_id is not None:
-                c.execute(base.versions.delete().where(base.versions.c.repo_id == found.repo_id))
+            if c.scalar(sa.select(v.id).where(v.repo_id == found.repo_id).limit(1)) is None:
                 c.execute(base.repos.delete().where(base.repos.c.id == found.repo_id))
             return found
 
@@ -139,8 +153,11 @@ class Artifacts:
             found = self.find_collection(ctx, project_id, name)
         except NotFound:
             now, repo_id = now_ms(), None
-            if not linked:
-                repo_id = self._repo(ctx, f"{project_name}--{name}"[:200].translate({47: "-", 58: "-", 64: "-"})).id
+            if linked and is_registry(project_name):
+                repo_id = self.registry.ensure_repo(ctx, name).id
+            elif not linked:
+                kind = "model" if type_ == "model" else "artifact"
+                repo_id = self._repo(ctx, f"{project_name}--{name}"[:200].translate({47: "-", 58: "-", 64: "-"}), kind).id
             row: dict[str, Any] = {
                 "id": uuid7(), "workspace_id": ctx.workspace_id, "project_id": project_id, "name": name, "type": type_[:128],
                 "linked": linked, "repo_id": repo_id, "next_link": 1, "description": "", "tags": [], "created_ms": now, "updated_ms": now,
@@ -155,11 +172,15 @@ class Artifacts:
             raise Invalid(f"The collection {name!r} {kind}: choose another name.", param="name")
         return found
 
-    def _repo(self, ctx: Context, name: str) -> Any:
+    def _repo(self, ctx: Context, name: str, kind: str) -> Any:
         try:
-            return self.registry.create_repo(ctx, name, kind="artifact")
-        except Conflict:  # "a--b" of a, and "b" of "a--"
-            return self.registry.create_repo(ctx, f"{slug_of(name)[:80]}-{uuid7()[-10:]}", kind="artifact")
+            return self.registry.create_repo(ctx, name, kind=kind)
+        except Conflict:  # "a--b" of a, and "b" of "a--"; or a model that somebody has registered by hand
+            return self.registry.create_repo(ctx, f"{slug_of(name)[:80]}-{uuid7()[-10:]}", kind=kind)
+
+    def _kind(self, repo_id: str) -> str:
+        with self.db.read() as c:
+            return str(c.scalar(sa.select(base.repos.c.kind).where(base.repos.c.id == repo_id)))
 
     # --- versions on their way in
 
@@ -233,14 +254,14 @@ class Artifacts:
         if artifact.state == "COMMITTED":
             return artifact
         held = self.get_collection(ctx, artifact.collection_id)
-        repo, source = str(held.repo_id), f"artifact:{artifact_id}"
-        v = base.versions.c
+        repo, source = str(held.repo_id), f"{SOURCE}{artifact_id}"
+        kind, v = self._kind(repo), base.versions.c
         with self.db.read() as c:
             number = c.scalar(sa.select(v.number).where(v.repo_id == repo, v.source == source))
         if number is None:
-            made = self.registry.commit(ctx, repo, files, message=f"{held.name}: {artifact.digest}", kind="artifact")
+            made = self.registry.commit(ctx, repo, files, message=f"{held.name}: {artifact.digest}", kind=kind)
             number = self.registry.register(
-                ctx, repo, made.id, run_id=artifact.run_id, source=source, description=artifact.description or "", kind="artifact"
+                ctx, repo, made.id, run_id=artifact.run_id, source=source, description=artifact.description or "", kind=kind
             ).number
         now = now_ms()
         with self.db.write() as c:
@@ -290,9 +311,15 @@ class Artifacts:
             rows = c.execute(query).all()
             held = {i: self._collection(c, ctx, _c.id == i, called=i) for i in {row.collection_id for row in rows}}
             aliases: dict[tuple[str, str], list[str]] = {}
-            for i in held:
-                for one in c.execute(sa.select(t.member_aliases).where(_l.collection_id == i).order_by(_l.alias)):
-                    aliases.setdefault((i, one.artifact_id), []).append(one.alias)
+            named = sa.select(_l.collection_id, _l.artifact_id, _l.alias).where(_l.collection_id.in_(held))
+            registered = (
+                sa.select(_c.id, _m.artifact_id, _r.alias)
+                .join(t.collections, _c.repo_id == _r.repo_id)
+                .join(t.members, sa.and_(_m.collection_id == _c.id, _m.number == _r.number))
+                .where(_c.id.in_(held))
+            )
+            for i, artifact, alias in sorted(tuple(row) for query in (named, registered) for row in c.execute(query)):
+                aliases.setdefault((i, artifact), []).append(alias)
             return [
                 Member(
                     held[row.collection_id],
@@ -308,10 +335,12 @@ class Artifacts:
         """By an alias, or by `v<n>`, which counts from 0."""
         ctx.require(Scope.read)
         number = int(ref[1:]) + 1 if ref[:1] == "v" and ref[1:].isdigit() and len(ref) < 10 else None
-        query = sa.select(_l.artifact_id).where(_l.collection_id == collection.id, _l.alias == ref)
-        if number is not None:
-            query = sa.select(_m.artifact_id).where(_m.collection_id == collection.id, _m.number == number)
         with self.db.read() as c:
+            if number is None and collection.repo_id is not None and ref != LATEST:
+                number = c.scalar(sa.select(_r.number).where(_r.repo_id == collection.repo_id, _r.alias == ref)) or 0
+            query = sa.select(_l.artifact_id).where(_l.collection_id == collection.id, _l.alias == ref)
+            if number is not None:
+                query = sa.select(_m.artifact_id).where(_m.collection_id == collection.id, _m.number == number)
             artifact_id = c.scalar(query)
         if artifact_id is None:
             raise NotFound(f"The artifact {collection.name!r} has no version or alias {ref!r}.")
@@ -331,18 +360,17 @@ class Artifacts:
         found = self.get(ctx, artifact_id)
         held = self.get_collection(ctx, found.collection_id)
         with self.db.write() as c:
-            has = c.scalars(sa.select(_l.alias).where(_l.artifact_id == artifact_id, _l.alias != LATEST)).all()
+            named = sa.select(_l.alias).where(_l.artifact_id == artifact_id, _l.alias != LATEST)
+            registered = sa.select(_r.alias).where(_r.repo_id == held.repo_id, _r.number == found.number)
+            has = c.scalars(named.union(registered)).all()
             if has and not aliases:
                 raise Conflict(f"This version has the aliases {', '.join(has)}: say delete_aliases=True to delete it all the same.")
-            places = c.scalars(sa.select(_l.collection_id).where(_l.artifact_id == artifact_id, _l.alias == LATEST)).all()
-            c.execute(t.artifacts.delete().where(_a.id == artifact_id))
-            for place in places:
-                newest = c.scalar(sa.select(_m.artifact_id).where(_m.collection_id == place).order_by(_m.number.desc()).limit(1))
-                if newest is not None:
-                    row = {"collection_id": place, "alias": LATEST, "artifact_id": newest}
-                    upsert(c, t.member_aliases, [row], key=["collection_id", "alias"], update=["artifact_id"])
-        if found.number is not None and held.repo_id is not None:
-            self.registry.delete_version(ctx, held.repo_id, found.number, kind="artifact")
+            linked = sa.select(_c.repo_id, _m.number).join(t.members, _m.collection_id == _c.id).where(_c.linked, _c.repo_id.is_not(None))
+            models = c.execute(linked.where(_m.artifact_id == artifact_id)).all()
+            forgetting.drop_artifact(c, artifact_id)
+        for repo_id, number in ((held.repo_id, found.number), *models):
+            if repo_id is not None and number is not None:
+                self.registry.delete_version(ctx, repo_id, number, kind=self._kind(repo_id))
         return found
 
     def link(self, ctx: Context, artifact_id: str, project: tuple[str, str], name: str, aliases: Sequence[str]) -> Member:
@@ -351,22 +379,41 @@ class Artifacts:
         found = self.get(ctx, artifact_id)
         source = self.get_collection(ctx, found.collection_id)
         held = self._ensure(ctx, project, name, source.type, linked=True)
+        registered = None if held.repo_id is None else self._registered(ctx, held.repo_id, found, source)
         with self.db.write() as c:
             row = c.execute(sa.select(t.collections).where(_c.id == held.id).with_for_update()).one()
             number = c.scalar(sa.select(_m.number).where(_m.collection_id == held.id, _m.artifact_id == artifact_id))
             if number is None:
-                number = row.next_link
+                number = registered or row.next_link
                 c.execute(t.members.insert().values(collection_id=held.id, artifact_id=artifact_id, number=number, created_ms=now_ms()))
                 c.execute(t.collections.update().where(_c.id == held.id).values(next_link=number + 1, updated_ms=now_ms()))
             self._name(c, held, artifact_id, number, [*aliases, LATEST])
         return self.members(ctx, collection_id=held.id, artifact_id=artifact_id)[0]
 
+    def _registered(self, ctx: Context, repo_id: str, found: ArtifactVersion, source: Collection) -> int:
+        """The version of a registered model that has the artifact's files, made now if need be. May be said again."""
+        v, f = base.versions.c, base.commit_files.c
+        origin = f"{SOURCE}{found.id}"
+        with self.db.read() as c:
+            number: int | None = c.scalar(sa.select(v.number).where(v.repo_id == repo_id, v.source == origin))
+            if number is not None:
+                return number
+            mine = sa.select(v.commit_id).where(v.repo_id == source.repo_id, v.number == found.number)
+            files = {row.path: row.sha256 for row in c.execute(sa.select(f.path, f.sha256).where(f.commit_id == mine.scalar_subquery()))}
+        made = self.registry.commit(ctx, repo_id, files, message=f"{source.name}: {found.digest}")
+        return self.registry.register(ctx, repo_id, made.id, run_id=found.run_id, source=origin, description=found.description or "").number
+
     def unlink(self, ctx: Context, artifact_id: str, collection_id: str) -> None:
         ctx.require(Scope.write)
-        with self.db.write() as c:
+        with self.db.read() as c:
             held = self._collection(c, ctx, _c.id == collection_id, called=collection_id)
-            if not held.linked:
-                raise Invalid("A version cannot be unlinked from its own collection: delete it.")
+            number = c.scalar(sa.select(_m.number).where(_m.collection_id == collection_id, _m.artifact_id == artifact_id))
+        if not held.linked:
+            raise Invalid("A version cannot be unlinked from its own collection: delete it.")
+        if held.repo_id is not None and number is not None:
+            self.registry.delete_version(ctx, held.repo_id, number)
+            return
+        with self.db.write() as c:
             c.execute(t.member_aliases.delete().where(_l.collection_id == held.id, _l.artifact_id == artifact_id))
             c.execute(t.members.delete().where(_m.collection_id == held.id, _m.artifact_id == artifact_id))
 
@@ -383,8 +430,11 @@ class Artifacts:
         ctx.require(Scope.write)
         where = (_l.collection_id == collection.id, _l.artifact_id == artifact_id, _l.alias.in_(list(aliases)))
         with self.db.write() as c:
-            self._artifact(c, ctx, artifact_id)
+            found = self._artifact(c, ctx, artifact_id)
             c.execute(t.member_aliases.delete().where(*where))
+            if collection.repo_id is not None:
+                mine = (_r.repo_id == collection.repo_id, _r.number == found.number, _r.alias.in_(list(aliases)))
+                c.execute(base.aliases.delete().where(*mine))
 
     def used(self, ctx: Context, artifact_id: str, run_id: str) -> ArtifactVersion:
         ctx.require(Scope.write)
@@ -415,8 +465,14 @@ class Artifacts:
                 if int(alias[1:]) + 1 == number:
                     continue
                 raise Invalid(f"{alias!r} cannot be an alias: 'v' and a number always mean a version.", param="alias")
-            row = {"collection_id": held.id, "alias": alias, "artifact_id": artifact_id}
-            upsert(c, t.member_aliases, [row], key=["collection_id", "alias"], update=["artifact_id"])
+            if held.repo_id is None or alias == LATEST:
+                row = {"collection_id": held.id, "alias": alias, "artifact_id": artifact_id}
+                upsert(c, t.member_aliases, [row], key=["collection_id", "alias"], update=["artifact_id"])
+                continue
+            v = base.versions.c
+            version_id = c.scalar(sa.select(v.id).where(v.repo_id == held.repo_id, v.number == number))
+            named = {"repo_id": held.repo_id, "alias": alias, "version_id": version_id, "number": number}
+            upsert(c, base.aliases, [named], key=["repo_id", "alias"], update=["version_id", "number"])
 
     def _edge(self, c: sa.Connection, artifact_id: str, run_id: str, way: str) -> None:
         row = {"artifact_id": artifact_id, "run_id": run_id, "way": way, "created_ms": now_ms()}

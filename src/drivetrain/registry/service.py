@@ -135,6 +135,7 @@ class Registry(Repos):
         with self.db.write() as c:
             row = self._repo_row(c, ctx, slug, kind)
             version = self._version(c, row, number)
+            forgetting.drop_member(c, row.id, number)
             c.execute(t.versions.delete().where(t.versions.c.id == version.id))
             forgetting.note(c, version.commit_id)
             self._touch(c, row.id)

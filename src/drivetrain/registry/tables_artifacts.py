@@ -14,9 +14,10 @@ collections = sa.Table(
     sa.Column("project_id", sa.String(32), nullable=False),
     sa.Column("name", sa.String(250), nullable=False),
     sa.Column("type", sa.String(128), nullable=False),
-    # A sequence has versions of its own, and a repo that keeps them; a portfolio has only links to them.
+    # A sequence has versions of its own, and a repo that keeps them. A portfolio has only links to them; one that is a registered model
+    # has a repo, too.
     sa.Column("linked", sa.Boolean, nullable=False),
-    sa.Column("repo_id", sa.String(32), index=True),
+    sa.Column("repo_id", sa.ForeignKey("repos.id", ondelete="CASCADE"), index=True),
     sa.Column("next_link", sa.Integer, nullable=False),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("tags", sa.JSON, nullable=False),

@@ -120,6 +120,7 @@ def _artifacts() -> None:
         sa.Column("tags", sa.JSON(), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["repo_id"], ["repos.id"], name=op.f("fk_artifact_collections_repo_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_artifact_collections")),
         sa.UniqueConstraint("workspace_id", "project_id", "name", name=op.f("uq_artifact_collections_workspace_id_project_id_name")),
     )
