@@ -248,6 +248,7 @@ def test_searches_have_limits_that_every_database_meets(tracking: Tracking, ctx:
         found(order_by=[f"metrics.m{n}" for n in range(21)])
 
 
+@pytest.mark.slow
 def test_all_experiments_of_a_large_team_are_searched_at_once(tracking: Tracking, ctx: Context) -> None:
     tracking.create_run(ctx)
     row = {"workspace_id": ctx.workspace_id, "lifecycle": "active", "artifact_location": "", "created_ms": 1, "updated_ms": 1}

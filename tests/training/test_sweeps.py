@@ -102,6 +102,7 @@ def test_agents_that_ask_at_once_never_get_the_same(sweeps: Sweeps, ctx: Context
     assert sorted(done) == [(a, b) for a in range(6) for b in range(4)]
 
 
+@pytest.mark.slow
 def test_random_search_is_the_same_for_the_same_sweep_and_keeps_to_its_distributions(
     sweeps: Sweeps, ctx: Context, worker: Callable[[str], Worker]
 ) -> None:
@@ -129,6 +130,7 @@ def test_random_search_is_the_same_for_the_same_sweep_and_keeps_to_its_distribut
     assert min(one["log"] for one in done) < 1e-3 < 1e-2 < max(one["log"] for one in done)
 
 
+@pytest.mark.slow
 def test_bayesian_search_learns_from_the_runs_before(sweeps: Sweeps, ctx: Context, worker: Callable[[str], Worker]) -> None:
     space = {"x": {"min": -10.0, "max": 10.0}, "kind": {"values": ["good", "bad"]}, "fixed": {"value": 7}}
     sweep = sweeps.create(ctx, "0", config("bayes", space, run_cap=9, metric=LOSS))
@@ -142,6 +144,7 @@ def test_bayesian_search_learns_from_the_runs_before(sweeps: Sweeps, ctx: Contex
     assert sum(one.importance or 0 for one in matters) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_bayesian_search_goes_where_it_is_good() -> None:
     plan = parse(config("bayes", {"x": {"min": -10.0, "max": 10.0}, "kind": {"values": ["good", "bad"]}}, metric=LOSS))
     rng = random.Random(7)
@@ -246,6 +249,7 @@ def test_a_target_that_is_reached_ends_the_sweep(sweeps: Sweeps, ctx: Context, w
     assert sweeps.get(ctx, sweep.name).state is State.finished
 
 
+@pytest.mark.slow
 def test_correlation_says_which_way(sweeps: Sweeps, ctx: Context, worker: Callable[[str], Worker]) -> None:
     space = {"up": {"values": [1, 2, 3, 4]}, "none": {"values": [0, 1]}}
     sweep = sweeps.create(ctx, "0", config("grid", space, metric=LOSS))
