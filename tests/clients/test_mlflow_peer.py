@@ -59,16 +59,12 @@ def theirs(peer: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return mlflow(Server(folder, url=peer), SCRIPT, cwd=folder, uri=peer)
 
 
-@pytest.fixture(scope="module")
-def theirs_trained(peer: str, theirs: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What the training script is told, after the other one as on this server."""
-    folder = tmp_path_factory.mktemp("trained")
-    return mlflow(Server(folder, url=peer), FLUENT, cwd=folder, uri=peer)
-
-
 def test_the_client_sees_the_same(either_server: Server, theirs: Any, tmp_path: Path) -> None:
     assert mlflow(either_server, SCRIPT, cwd=tmp_path) == theirs
 
 
-def test_a_training_script_sees_the_same(either_server: Server, theirs_trained: Any, tmp_path: Path) -> None:
-    assert mlflow(either_server, FLUENT, cwd=tmp_path) == theirs_trained
+def test_a_training_script_sees_the_same(server: Server, peer: str, tmp_path: Path) -> None:
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+    ours = mlflow(server, FLUENT, cwd=tmp_path / "ours")
+    assert ours == mlflow(Server(tmp_path, url=peer), FLUENT, cwd=tmp_path / "theirs", uri=peer)
