@@ -14,7 +14,7 @@ import uvicorn
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.conftest import free_port, wait_for
-from tests.web.browser import launch
+from tests.web.browser import VIOLATIONS, Tab, launch
 from tests.web.stage import Stage
 
 
@@ -83,3 +83,16 @@ def browser() -> Iterator[Browser]:
         it = launch(playwright)
         yield it
         it.close()
+
+
+@pytest.fixture
+def tab(browser: Browser, site: Site) -> Iterator[Tab]:
+    context = browser.new_context(base_url=site.url, viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.add_init_script(VIOLATIONS)
+    it = Tab(page)
+    page.on("console", it.hear)
+    page.on("pageerror", lambda error: it.troubles.append(str(error)))
+    yield it
+    assert not it.troubles
+    context.close()
