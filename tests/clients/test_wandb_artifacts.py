@@ -190,7 +190,15 @@ def test_a_model_is_the_registrys(either_server: Server, tmp_path: Path) -> None
             run.log_artifact(made).wait()
         collection = wandb.Api().artifact_collection("model", "model-registry/Best Net")
         collection.delete()
-        done(described=[versions[n].description for n in (1, 2, 3)], run=client.get_run(versions[1].run_id).info.run_name is not None,
+        with wandb.init(id="brief") as run:
+            made = wandb.Artifact("draft", type="model")
+            with made.new_file("w.bin") as file:
+                file.write("draft")
+            run.log_artifact(made).wait()
+        wandb.Api().run(f"{project}/brief").delete(delete_artifacts=True)
+        brief = wandb.Api().artifact_exists(f"{project}/draft:v0")
+        done(brief=brief, described=[versions[n].description for n in (1, 2, 3)],
+             run=client.get_run(versions[1].run_id).info.run_name is not None,
              good=int(good.version), text=text, best=[best.version, sorted(best.aliases)],
              champion=int(champion.version), chosen=chosen, left=[left.version, left.source_version], newest=newest.version, gone=gone,
              again=wandb.Api().artifact(f"{project}/net:latest").version, names=[one.name for one in client.search_registered_models()])
@@ -201,4 +209,5 @@ def test_a_model_is_the_registrys(either_server: Server, tmp_path: Path) -> None
     assert (told["good"], told["text"], told["best"]) == (3, "www", ["v1", ["best"]])
     assert (told["champion"], told["chosen"]) == (2, "www")
     assert told["left"] == ["v0", "v1"] and told["newest"] == "v1" and told["gone"] is False
-    assert told["again"] == "v0" and told["names"] == [f"{tmp_path.name}--net"]
+    assert told["again"] == "v0" and told["names"] == [f"{tmp_path.name}--draft", f"{tmp_path.name}--net"]
+    assert told["brief"] is False

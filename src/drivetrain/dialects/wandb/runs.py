@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
+from drivetrain.dialects.wandb.artifact_objects import store
 from drivetrain.dialects.wandb.services import MOUNT, Json, Resolvers, Services, connection, project, run_of, when
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
@@ -261,7 +262,11 @@ def mutations(s: Services, ctx: Context) -> Resolvers:
         return found if isinstance(found, dict) else args
 
     def delete(args: Json) -> Json:
-        s.tracking.delete_run(ctx, str(given(args).get("id")))
+        run_id = str(given(args).get("id"))
+        s.tracking.delete_run(ctx, run_id)
+        if given(args).get("deleteArtifacts"):
+            for made in store(s).members(ctx, run=(run_id, "out")):
+                store(s).delete(ctx, made.artifact.id, aliases=True)
         return {"clientMutationId": given(args).get("clientMutationId"), "success": True}
 
     def stop(args: Json) -> Json:
