@@ -124,20 +124,22 @@ class Artifacts:
             return self._collection(c, ctx, _c.id == collection_id, called=collection_id)
 
     def delete_collection(self, ctx: Context, collection_id: str) -> Collection:
-        """Delete it with its versions; the files go with the repo."""
+        """Delete it with its versions; the files go with the repo. Of a registered model, what was linked goes, and versions that came
+        another way stay. Raises `Conflict` while a deployment serves one."""
         ctx.require(Scope.write)
+        found = self.get_collection(ctx, collection_id)
+        whole = not found.linked
+        if found.linked and found.repo_id is not None:
+            versions = self.registry.versions(ctx, found.repo_id)
+            for one in versions:
+                if one.source.startswith(SOURCE):
+                    self.registry.delete_version(ctx, found.repo_id, one.number)
+            whole = all(one.source.startswith(SOURCE) for one in versions)
+        if whole:
+            self.registry.delete_repo(ctx, str(found.repo_id), kind=self._kind(str(found.repo_id)))  # the collection goes with it
         with self.db.write() as c:
-            found = self._collection(c, ctx, _c.id == collection_id, called=collection_id)
-            v = base.versions.c
-            if found.linked:
-                # Of a registered model, what was linked; versions that came another way are nobody's here to delete.
-                c.execute(base.versions.delete().where(v.repo_id == found.repo_id, v.source.startswith(SOURCE)))
-            elif found.repo_id is not None:
-                c.execute(base.versions.delete().where(v.repo_id == found.repo_id))
             c.execute(t.collections.delete().where(_c.id == collection_id))
-            if c.scalar(sa.select(v.id).where(v.repo_id == found.repo_id).limit(1)) is None:
-                c.execute(base.repos.delete().where(base.repos.c.id == found.repo_id))
-            return found
+        return found
 
     def _collection(self, c: sa.Connection, ctx: Context, *where: sa.ColumnElement[bool], called: str) -> Collection:
         row = c.execute(sa.select(t.collections).where(_c.workspace_id == ctx.workspace_id, *where)).one_or_none()
