@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.clients.scripts import cli
 from tests.clients.wandb_script import script
 from tests.conftest import Server
 
@@ -64,6 +67,15 @@ def test_versions_aliases_and_downloads(either_server: Server, tmp_path: Path) -
     assert told["inputs"] == ["data.set:v0", "data.set:v1"] and told["outputs"] == ["data.set:v0", "data.set:v1"]
     assert told["versions"] == ["v1", "v0"] and "dataset" in told["types"] and told["collections"] == ["data.set"]
     assert told["exists"] is True and told["missing"] is False
+
+    def native(*words: str) -> Any:
+        return json.loads(cli(either_server, "artifacts", *words, "--json"))
+
+    (name,) = [one["slug"] for one in native("list") if one["slug"].startswith(f"{tmp_path.name}--")]
+    assert {one["number"]: sorted(one["aliases"]) for one in native("show", name)["versions"]} == {1: [], 2: ["best.one", "x"]}
+    assert native("files", name, "--ref", "1")["files"]["a.txt"]["size"] == 3
+    assert native("download", name, str(tmp_path / "native"), "--ref", "x")["files"] == 3
+    assert (tmp_path / "native" / "a.txt").read_text() == "two"
 
 
 def test_references_changes_links_and_deletion(server: Server, tmp_path: Path) -> None:

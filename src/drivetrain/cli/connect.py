@@ -28,10 +28,18 @@ def deployment_names(incomplete: str) -> list[str]:
 
 def model_names(incomplete: str) -> list[str]:
     """As `deployment_names`, of the registry."""
+    return _repo_names("model", incomplete)
+
+
+def artifact_names(incomplete: str) -> list[str]:
+    return _repo_names("artifact", incomplete)
+
+
+def _repo_names(kind: str, incomplete: str) -> list[str]:
     from drivetrain.errors import DrivetrainError
 
     try:
         with connect(timeout=1.0) as client:
-            return [str(one["slug"]) for one in client.models.list() if str(one["slug"]).startswith(incomplete)]
+            return [str(one["slug"]) for one in client.models.list(kind=kind) if str(one["slug"]).startswith(incomplete)]
     except DrivetrainError:
         return []

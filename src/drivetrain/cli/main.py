@@ -10,6 +10,7 @@ import typer
 
 from drivetrain.cli import (
     alerts,
+    artifacts,
     chat,
     check,
     deploy,
@@ -91,6 +92,7 @@ app.command(rich_help_panel=MODEL)(deploy.scale)
 app.command(rich_help_panel=MODEL)(deploy.restart)
 app.command(rich_help_panel=MODEL)(chat.chat)
 app.add_typer(models.app, name="models", rich_help_panel=MODEL)
+app.add_typer(artifacts.app, name="artifacts", rich_help_panel=MODEL)
 app.add_typer(rollout.app, name="rollout", rich_help_panel=MODEL, help="Move traffic to another version by steps, watched; take it back.")
 app.add_typer(retrain.app, name="retrain", rich_help_panel=MODEL, help="Train deployments again by themselves; see what came of it.")
 app.command(rich_help_panel=LOOK)(deploy.ps)

@@ -28,21 +28,46 @@ def models(context: typer.Context, as_json: JsonFlag = False) -> None:
 @app.command("list")
 def list_models(as_json: JsonFlag = False) -> None:
     """List models, the latest changed first."""
-    with connect() as client:
-        found = client.models.list()
-    if as_json:
-        emit(found)
-        return
-    made = output.table("model", ">latest", "aliases", "changed", "description")
-    lines = [(m["slug"], m["latest"], _aliases(m["aliases"]), ago(m["updated_ms"]), m["description"]) for m in found]
-    output.rows(made, lines, empty="No model is registered. Import one with: drivetrain pull ./model.gguf --name mine")
+    tell_repos("model", as_json, empty="No model is registered. Import one with: drivetrain pull ./model.gguf --name mine")
 
 
 @app.command()
 def show(name: Model, as_json: JsonFlag = False) -> None:
     """Show a model's versions: aliases, where each came from."""
+    tell_versions(name, "model", as_json)
+
+
+@app.command()
+def files(name: Model, ref: Ref = "latest", as_json: JsonFlag = False) -> None:
+    """List the files of a version."""
+    tell_files(name, "model", ref, as_json)
+
+
+@app.command()
+def download(
+    name: Model,
+    target: Annotated[Path, typer.Argument(help="A folder; it is made.", file_okay=False)],
+    ref: Ref = "latest",
+    as_json: JsonFlag = False,
+) -> None:
+    """Download the files of a version into a folder."""
+    fetch(name, "model", target, ref, as_json)
+
+
+def tell_repos(kind: str, as_json: bool, *, empty: str) -> None:
     with connect() as client:
-        found = client.models.get(name)
+        found = client.models.list(kind=kind)
+    if as_json:
+        emit(found)
+        return
+    made = output.table(kind, ">latest", "aliases", "changed", "description")
+    lines = [(m["slug"], m["latest"], _aliases(m["aliases"]), ago(m["updated_ms"]), m["description"]) for m in found]
+    output.rows(made, lines, empty=empty)
+
+
+def tell_versions(name: str, kind: str, as_json: bool) -> None:
+    with connect() as client:
+        found = client.models.get(name, kind=kind)
     if as_json:
         emit(found)
         return
@@ -56,11 +81,9 @@ def show(name: Model, as_json: JsonFlag = False) -> None:
     output.rows(made, lines, empty="No version is registered yet.")
 
 
-@app.command()
-def files(name: Model, ref: Ref = "latest", as_json: JsonFlag = False) -> None:
-    """List the files of a version."""
+def tell_files(name: str, kind: str, ref: str, as_json: bool) -> None:
     with connect() as client:
-        found = client.models.files(name, ref=ref)
+        found = client.models.files(name, ref=ref, kind=kind)
     if as_json:
         emit(found)
         return
@@ -68,16 +91,9 @@ def files(name: Model, ref: Ref = "latest", as_json: JsonFlag = False) -> None:
     output.rows(made, [(path, size(f["size"]), f["sha256"][:16]) for path, f in found["files"].items()], empty="It has no files.")
 
 
-@app.command()
-def download(
-    name: Model,
-    target: Annotated[Path, typer.Argument(help="A folder; it is made.", file_okay=False)],
-    ref: Ref = "latest",
-    as_json: JsonFlag = False,
-) -> None:
-    """Download the files of a version into a folder."""
+def fetch(name: str, kind: str, target: Path, ref: str, as_json: bool) -> None:
     with connect(timeout=600.0) as client:
-        found: dict[str, dict[str, int]] = client.models.files(name, ref=ref)["files"]
+        found: dict[str, dict[str, int]] = client.models.files(name, ref=ref, kind=kind)["files"]
         total = sum(file["size"] for file in found.values())
         done = 0
         with output.progress("downloading") as tell:
@@ -86,7 +102,7 @@ def download(
                 place = target / path
                 place.parent.mkdir(parents=True, exist_ok=True)
                 part = place.with_name(f".{place.name}.part")
-                done += client.models.download(name, path, part, ref=ref)
+                done += client.models.download(name, path, part, ref=ref, kind=kind)
                 part.replace(place)
                 assert place.stat().st_size == file["size"]
     if as_json:
