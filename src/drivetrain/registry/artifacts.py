@@ -16,6 +16,7 @@ from drivetrain.registry import tables as base
 from drivetrain.registry import tables_artifacts as t
 from drivetrain.registry.forgetting import LATEST
 from drivetrain.registry.names import slug_of
+from drivetrain.registry.reading import chunked
 from drivetrain.registry.service import Registry
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import upsert
@@ -311,21 +312,28 @@ class Artifacts:
             query = query.order_by(_m.number.desc(), _m.created_ms)
         with self.db.read() as c:
             rows = c.execute(query).all()
-            held = {i: self._collection(c, ctx, _c.id == i, called=i) for i in {row.collection_id for row in rows}}
+            held: dict[str, Collection] = {}
             aliases: dict[tuple[str, str], list[str]] = {}
-            named = sa.select(_l.collection_id, _l.artifact_id, _l.alias).where(_l.collection_id.in_(held))
-            registered = (
-                sa.select(_c.id, _m.artifact_id, _r.alias)
-                .join(t.collections, _c.repo_id == _r.repo_id)
-                .join(t.members, sa.and_(_m.collection_id == _c.id, _m.number == _r.number))
-                .where(_c.id.in_(held))
-            )
-            for i, artifact, alias in sorted(tuple(row) for query in (named, registered) for row in c.execute(query)):
-                aliases.setdefault((i, artifact), []).append(alias)
+            for some in chunked({row.collection_id for row in rows}):
+                found = c.execute(sa.select(t.collections).where(_c.id.in_(some)))
+                held.update((row.id, Collection(**row._mapping)) for row in found)
+                named = sa.select(_l.collection_id, _l.artifact_id, _l.alias).where(_l.collection_id.in_(some))
+                registered = (
+                    sa.select(_c.id, _m.artifact_id, _r.alias)
+                    .join(t.collections, _c.repo_id == _r.repo_id)
+                    .join(t.members, sa.and_(_m.collection_id == _c.id, _m.number == _r.number))
+                    .where(_c.id.in_(some))
+                )
+                for i, artifact, alias in sorted(tuple(row) for query in (named, registered) for row in c.execute(query)):
+                    aliases.setdefault((i, artifact), []).append(alias)
+            versions: dict[str, ArtifactVersion] = {}
+            for some in chunked({row.artifact_id for row in rows}):
+                found = c.execute(sa.select(t.artifacts).where(_a.id.in_(some)))
+                versions.update((row.id, ArtifactVersion(**row._mapping)) for row in found)
             return [
                 Member(
                     held[row.collection_id],
-                    self._artifact(c, ctx, row.artifact_id),
+                    versions[row.artifact_id],
                     row.number,
                     tuple(aliases.get((row.collection_id, row.artifact_id), ())),
                     row.created_ms,
