@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.clients.scripts import cli
 from tests.clients.wandb_script import command, environment, script
 from tests.conftest import Server
 
@@ -125,6 +126,7 @@ def test_media_files_and_console(either_server: Server, tmp_path: Path) -> None:
             run.save("kept.txt")
             print("a line of the script")
             print("a complaint", file=sys.stderr)
+            print("\x1b[31mred\x1b[0m \x1b]0;title\x07")
             path = f"{run.project}/{run.id}"
         run = wandb.Api().run(path)
         run.upload_file("kept.txt")
@@ -146,6 +148,11 @@ def test_media_files_and_console(either_server: Server, tmp_path: Path) -> None:
     found = httpx.post(f"{either_server.url}/wandb/graphql", json=asked).json()["data"]["project"]["run"]
     texts = [edge["node"]["line"] for edge in found["logLines"]["edges"]]
     assert "a line of the script" in texts and "a complaint" in texts
+    (mine,) = json.loads(cli(either_server, "runs", "list", "--experiment", tmp_path.name, "--json"))
+    assert [line["text"] for line in json.loads(cli(either_server, "runs", "logs", mine["id"], "--json"))] == texts
+    printed = cli(either_server, "runs", "logs", mine["id"], "--follow")
+    assert "a complaint\n" in printed and "\nred" in f"\n{printed}" and not set(printed) & set("\x1b\x07")
+    assert cli(either_server, "runs", "logs", mine["id"], "--tail", "1").count("\n") == 1
 
 
 def test_the_public_api_finds_changes_and_deletes(either_server: Server, tmp_path: Path) -> None:

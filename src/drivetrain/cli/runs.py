@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,10 @@ import typer
 from drivetrain.cli import output
 from drivetrain.cli.connect import connect
 from drivetrain.cli.output import JsonFlag, ago, console, emit
+from drivetrain.errors import Invalid
+
+PAGE = 10_000
+POLL_SECONDS = 1.0
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
 
@@ -70,6 +75,38 @@ def show(run: Annotated[str, typer.Argument(help="Id of the run.", metavar="RUN_
 
 
 @app.command()
+def logs(
+    run: Annotated[str, typer.Argument(help="Id of the run.", metavar="RUN_ID")],
+    tail: Annotated[int | None, typer.Option(min=1, max=PAGE, help="Only the last lines.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Print what a run has written to its console."""
+    if follow and as_json:
+        raise Invalid("--follow prints lines as they come: leave out --json.")
+    with connect() as client:
+        found = list(client.runs.console(run, limit=tail or PAGE, last=tail is not None))
+        after = found[-1]["number"] if found else -1
+        while True:
+            if not as_json:
+                for line in found:
+                    typer.echo(_plain(line["text"]))
+                found = []
+            # Asked before the lines are: what a run prints at its end is there when it says that it has ended.
+            running = follow and client.runs.get(run)["status"] in ("RUNNING", "SCHEDULED")
+            more = client.runs.console(run, after=after, limit=PAGE)
+            if more:
+                after = more[-1]["number"]
+                found += more
+            elif running:
+                time.sleep(POLL_SECONDS)
+            else:
+                break
+    if as_json:
+        emit(found)
+
+
+@app.command()
 def delete(runs: RunIds, as_json: JsonFlag = False) -> None:
     """Delete runs. They can be restored, until they are deleted for good."""
     with connect() as client:
@@ -105,6 +142,13 @@ def sync(
     empty = "Nothing waits to be sent."
     lines = [(one, "sent" if complete else "its training or its sender still runs") for one, complete in done]
     output.rows(output.table("run", "state"), lines, empty=empty)
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal would obey."""
+    from rich.text import Text
+
+    return "".join(letter for letter in Text.from_ansi(text).plain if letter == "\t" or letter.isprintable())
 
 
 def _few(metrics: dict[str, Any], most: int = 3) -> str:

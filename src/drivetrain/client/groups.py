@@ -204,6 +204,11 @@ class Runs(Group):
     def restore(self, run_id: str) -> None:
         self._one("POST", f"/runs/{segment(run_id)}/restore")
 
+    def console(self, run_id: str, *, after: int = -1, limit: int = 1000, last: bool = False) -> Sequence[Json]:
+        """Lines that the run has printed, with a greater number than `after`; `last`: the last of them."""
+        asked = {"after": after, "limit": limit, "last": "true" if last else None}
+        return self._list(f"/runs/{segment(run_id)}/console", "lines", **asked)
+
 
 class Requests(Group):
     """Answers that the gateway gave, by their `x-request-id`."""

@@ -6,6 +6,7 @@ import json
 import math
 from typing import Annotated, Any, Literal
 
+import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
@@ -160,6 +161,13 @@ def _runs(api: APIRouter, tracking: Tracking) -> None:
         points = [Metric(p.key, p.value, now if p.timestamp_ms is None else p.timestamp_ms, p.step) for p in batch.metrics]
         tracking.log_batch(ctx, run_id, metrics=points, params=batch.params, tags=batch.tags)
         return {}
+
+    @api.get("/runs/{run_id}/console")
+    def console(
+        ctx: Asking, run_id: str, after: int = -1, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000, last: bool = False
+    ) -> dict[str, Any]:
+        """Lines that the run has printed, with a greater number than `after`; `last`: the last of them."""
+        return {"lines": msgspec.to_builtins(tracking.console(ctx, run_id, after=after, limit=limit, last=last))}
 
     @api.get("/runs/{run_id}/metrics/{key:path}")
     def history(
