@@ -229,6 +229,58 @@ def test_an_imported_run_of_wandb_is_as_a_synced_one(server: Server, tmp_path: P
         assert again["points"]["x"] == brought["points"]["x"] and again["lines"] == brought["lines"]
 
 
+def test_artifacts_of_an_offline_run_come_too(server: Server, tmp_path: Path) -> None:
+    script(
+        server,
+        """
+        import pathlib
+        pathlib.Path("data").mkdir()
+        pathlib.Path("data/a.txt").write_text("first")
+        with wandb.init(id="off", mode="offline") as run:
+            table = wandb.Table(columns=["a", "b"], data=[[1, "x"], [2, "y"]])
+            for text in ("first", "second"):
+                pathlib.Path("data/a.txt").write_text(text)
+                made = wandb.Artifact("set", type="dataset", description="d", metadata={"text": text})
+                made.add_dir("data"); made.add(table, "table"); made.add_reference("s3://bucket/far", checksum=False, name="far")
+                run.log_artifact(made, aliases=["latest", text], tags=["t"])
+            many = wandb.Artifact("many", type="dataset")
+            for n in range(1001):
+                with many.new_file(f"{n}.txt") as file:
+                    file.write(str(n % 7))
+            run.log_artifact(many)
+            run.log({"shown": table})
+        done()
+        """,
+        tmp_path,
+    )
+    for state in ("imported", "unchanged"):
+        said = run("import", "wandb", tmp_path, "--project", "brought2", "--json", DRIVETRAIN_URL=server.url).ok().json
+        assert [one["state"] for one in said["runs"]] == [state] and said["warnings"] == []
+    # Nothing is doubled by the client's own sync either.
+    (place,) = (tmp_path / "wandb").glob("offline-run-*")
+    command(server, tmp_path, "sync", "--project", "brought2", str(place))
+    told = script(
+        server,
+        """
+        import pathlib
+        api = wandb.Api()
+        first = api.artifact("brought2/set:first")
+        got = pathlib.Path(first.get_entry("a.txt").download(root="got")).read_text()
+        run = api.run("brought2/off")
+        done(got=got, version=first.version, aliases=sorted(api.artifact("brought2/set:v1").aliases), meta=first.metadata,
+             tags=first.tags, description=first.description, far=first.get_entry("far").ref,
+             table=first.get("table").data, versions=[one.version for one in api.artifacts("dataset", "brought2/set")],
+             many=len(api.artifact("brought2/many:latest").manifest.entries), by=first.logged_by().id,
+             logged=sorted(one.type for one in run.logged_artifacts()))
+        """,
+        tmp_path,
+    )
+    assert (told["got"], told["version"], told["aliases"], told["meta"]) == ("first", "v0", ["latest", "second"], {"text": "first"})
+    assert (told["tags"], told["description"], told["far"], told["by"]) == (["t"], "d", "s3://bucket/far", "off")
+    assert (told["table"], told["versions"], told["many"]) == ([[1, "x"], [2, "y"]], ["v1", "v0"], 1001)
+    assert told["logged"] == ["dataset", "dataset", "dataset", "run_table"]
+
+
 def test_a_run_of_wandb_that_was_cut_off_is_read_to_its_end(server: Server, tmp_path: Path) -> None:
     place = offline(server, tmp_path)
     (log,) = place.glob("run-*.wandb")

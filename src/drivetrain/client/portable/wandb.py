@@ -17,10 +17,11 @@ from drivetrain.client.client import Client
 from drivetrain.client.http import Json
 from drivetrain.client.portable import folder
 from drivetrain.client.portable.bring import Brought, File, patiently, there, upload
+from drivetrain.client.portable.wandb_artifacts import Artifacts, ask
 from drivetrain.client.portable.wandb_log import Log
 from drivetrain.client.portable.wandb_records import Chunk, Records
 from drivetrain.client.push import Progress, segment
-from drivetrain.errors import Invalid, NotFound
+from drivetrain.errors import NotFound
 
 API = "/api/v1"
 _UPSERT = """mutation UpsertBucket($input: UpsertBucketInput!) {
@@ -81,6 +82,10 @@ class _Bringing:
         last = records.end()
         self._upsert({"name": client_id, "modelName": project, **last})
         self._files()
+        artifacts = Artifacts(self._c, self._warnings.append)
+        for n, one in enumerate(records.artifacts):
+            self._tell(n, len(records.artifacts), f"{records.name}: artifacts")
+            artifacts.log(one, project=project, run=client_id)
         self._send(Chunk({"wandb-summary.json": (0, [json.dumps(records.summary)])}))
         if records.exit_code is None:
             self._warnings.append("its end is missing: it is shown as crashed")
@@ -95,11 +100,7 @@ class _Bringing:
         return Brought(client_id, self._run_id, records.name, "imported", tuple(self._warnings))
 
     def _upsert(self, given: Json) -> None:
-        body = {"query": _UPSERT, "variables": {"input": given}, "operationName": "UpsertBucket"}
-        answer = self._c.json("POST", "/wandb/graphql", body, again=True)
-        if answer.get("errors"):
-            raise Invalid(str(answer["errors"][0].get("message")))
-        bucket = answer["data"]["upsertBucket"]["bucket"]
+        bucket = ask(self._c, _UPSERT, {"input": given})["upsertBucket"]["bucket"]
         self._run_id = str(bucket["id"])
         entity, project = bucket["project"]["entity"]["name"], bucket["project"]["name"]
         self._at = f"/wandb/files/{'/'.join(quote(str(part), safe='') for part in (entity, project, bucket['name']))}/file_stream"

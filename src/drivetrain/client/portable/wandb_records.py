@@ -31,7 +31,7 @@ class Chunk:
 
 
 class Records:
-    """`begin`, then all of `stream`, then `end`; `summary`, times and exit code are complete after that."""
+    """`begin`, then all of `stream`, then `end`; `summary`, artifacts, times and exit code are complete after that."""
 
     def __init__(self, log: Log) -> None:
         self._records = self._parsed(log)
@@ -53,7 +53,8 @@ class Records:
         self._events = 0
         self._last = 0.0
         self._start = 0.0
-        self._artifacts = 0
+        self.artifacts: list[Fields] = []
+        self._used = 0
 
     def begin(self) -> Json:
         """What is said of the run when it begins. Raises `Invalid` if the file does not say it."""
@@ -77,8 +78,8 @@ class Records:
         """What is said of the run when it has ended: the config as it is then."""
         if self.end_ms is None and self._last:
             self.end_ms = int(self._last * 1000)
-        if self._artifacts:
-            self.warnings.append(f"{self._artifacts} artifacts that it logged or used were not imported: wandb sync brings those")
+        if self._used:
+            self.warnings.append(f"it used {self._used} artifacts of another server: that was not imported")
         program = self._environment.get("program")
         return {"config": self._config_text(), **({"jobProgram": program} if program else {})}
 
@@ -132,8 +133,10 @@ class Records:
             self.exit_code = whole(found, 1)
             if self._start:
                 self._last = max(self._last, self._start + whole(found, 2))
-        elif ARTIFACT in one or USE_ARTIFACT in one:
-            self._artifacts += 1
+        elif ARTIFACT in one:
+            self.artifacts.append(message(one, ARTIFACT))
+        elif USE_ARTIFACT in one:
+            self._used += 1
         elif RUN in one:
             self._run(message(one, RUN))
 
