@@ -72,7 +72,7 @@ def test_versions_aliases_and_downloads(either_server: Server, tmp_path: Path) -
         return json.loads(cli(either_server, "artifacts", *words, "--json"))
 
     (name,) = [one["slug"] for one in native("list") if one["slug"].startswith(f"{tmp_path.name}--")]
-    assert {one["number"]: sorted(one["aliases"]) for one in native("show", name)["versions"]} == {1: [], 2: ["best.one", "x"]}
+    assert {one["number"]: sorted(one["aliases"]) for one in native("show", name)["versions"]} == {1: [], 2: ["x"]}
     assert native("files", name, "--ref", "1")["files"]["a.txt"]["size"] == 3
     assert native("download", name, str(tmp_path / "native"), "--ref", "x")["files"] == 3
     assert (tmp_path / "native" / "a.txt").read_text() == "two"
@@ -207,9 +207,16 @@ def test_a_model_is_the_registrys(either_server: Server, tmp_path: Path) -> None
             with made.new_file("w.bin") as file:
                 file.write("draft")
             run.log_artifact(made).wait()
+        with wandb.init(id="repeats") as run:
+            made = wandb.Artifact("draft", type="model")
+            with made.new_file("w.bin") as file:
+                file.write("draft")
+            run.log_artifact(made).wait()
+        wandb.Api().run(f"{project}/repeats").delete(delete_artifacts=True)
+        kept = wandb.Api().artifact_exists(f"{project}/draft:v0")
         wandb.Api().run(f"{project}/brief").delete(delete_artifacts=True)
         brief = wandb.Api().artifact_exists(f"{project}/draft:v0")
-        done(brief=brief, described=[versions[n].description for n in (1, 2, 3)],
+        done(brief=brief, kept=kept, described=[versions[n].description for n in (1, 2, 3)],
              run=client.get_run(versions[1].run_id).info.run_name is not None,
              good=int(good.version), text=text, best=[best.version, sorted(best.aliases)],
              champion=int(champion.version), chosen=chosen, left=[left.version, left.source_version], newest=newest.version, gone=gone,
@@ -222,4 +229,4 @@ def test_a_model_is_the_registrys(either_server: Server, tmp_path: Path) -> None
     assert (told["champion"], told["chosen"]) == (2, "www")
     assert told["left"] == ["v0", "v1"] and told["newest"] == "v1" and told["gone"] is False
     assert told["again"] == "v0" and told["names"] == [f"{tmp_path.name}--draft", f"{tmp_path.name}--net"]
-    assert told["brief"] is False
+    assert told["brief"] is False and told["kept"] is True

@@ -89,3 +89,34 @@ def test_a_repo_that_was_deleted_takes_its_artifacts(registry: Registry, ctx: Co
     registry.delete_repo(ctx, str(store.find_collection(ctx, PROJECT[0], "set").repo_id), kind="artifact")
     assert store.collections(ctx, PROJECT[0]) == []
     assert store.get(ctx, logged(store, ctx, "d1", blob)).number == 1
+
+
+def test_registered_models_have_a_portfolio_each(registry: Registry, ctx: Context) -> None:
+    store = Incoming(registry)
+    blob = registry.blobs.put([b"x"], md5=True)
+    first, second = logged(store, ctx, "d1", blob), logged(store, ctx, "d2", blob)
+    pending = store.create(ctx, PROJECT, "set", "data", "d3", run_id=None).id
+    here, there = ("8", "model-registry"), ("9", "wandb-registry-model")
+    with pytest.raises(Conflict):
+        store.link(ctx, pending, here, "Best", [])
+    linked = [store.link(ctx, one, place, "Best", aliases) for one, place, aliases in (
+        (second, here, ["good", "a.b"]), (first, here, []), (second, there, []),
+    )]  # fmt: skip
+    assert [one.number for one in linked] == [1, 2, 1]
+    best, other = linked[0].collection, linked[2].collection
+    assert registry.version_by_alias(ctx, "Best", "good").number == 1 and best.repo_id != other.repo_id
+    store.alias(ctx, first, best, ["good"])
+    assert store.member(ctx, best, "good").artifact.id == first and registry.version_by_alias(ctx, "Best", "good").number == 2
+    store.unalias(ctx, first, best, ["good"])
+    assert registry.get_repo(ctx, "Best").aliases == {} and store.member(ctx, best, "a.b").artifact.id == second
+    store.unlink(ctx, first, best.id)
+    assert (
+        [one.number for one in store.members(ctx, collection_id=best.id)] == [1] == [one.number for one in registry.versions(ctx, "Best")]
+    )
+    with pytest.raises(Invalid):
+        store.update_collection(ctx, best.id, name="a/b")
+    assert store.update_collection(ctx, other.id, name="Better", tags=["t"]).name == "Better"
+    store.delete(ctx, second, aliases=True)
+    assert store.members(ctx, collection_id=best.id) == [] == registry.versions(ctx, str(other.repo_id))
+    store.delete_collection(ctx, best.id)
+    assert [one.name for one in registry.repos(ctx)] == ["wandb-registry-model--Best"]

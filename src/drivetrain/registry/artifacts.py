@@ -1,5 +1,5 @@
 """Artifacts: versions of files in a project's collections, by content. A collection's versions and aliases are those of a repo: of kind
-model for artifacts of that type, else of kind artifact. `latest`, and the aliases of portfolios, are kept here."""
+model for artifacts of that type, else of kind artifact. Aliases that a registry cannot have, and those of portfolios, are kept here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from drivetrain.registry import forgetting
 from drivetrain.registry import tables as base
 from drivetrain.registry import tables_artifacts as t
 from drivetrain.registry.forgetting import LATEST
-from drivetrain.registry.names import slug_of
+from drivetrain.registry.names import check_alias, slug_of
 from drivetrain.registry.reading import chunked
 from drivetrain.registry.service import Registry
 from drivetrain.store.ids import now_ms, uuid7
@@ -82,6 +82,20 @@ def is_registry(project: str) -> bool:
     return project == "model-registry" or project.startswith("wandb-registry")
 
 
+def _check_name(name: str) -> None:
+    if not name or len(name) > 128 or "/" in name or ":" in name:
+        raise Invalid(f"{name[:80]!r} cannot be the name of an artifact: use up to 128 characters without '/' and ':'.", param="name")
+
+
+def _is_registrys(alias: str) -> bool:
+    """Whether the registry can have the alias; others (`latest`, `best.one`) are kept beside."""
+    try:
+        check_alias(alias)
+    except Invalid:
+        return False
+    return True
+
+
 class Artifacts:
     """The verbs. Each is one transaction, but for `commit`, which may be said again."""
 
@@ -113,6 +127,7 @@ class Artifacts:
     def update_collection(self, ctx: Context, collection_id: str, **values: Any) -> Collection:
         """Change its name, description, type or tags."""
         ctx.require(Scope.write)
+        _check_name(str(values.get("name", "-")))
         with self.db.write() as c:
             found = self._collection(c, ctx, _c.id == collection_id, called=collection_id)
             if "name" in values and values["name"] != found.name:
@@ -150,14 +165,13 @@ class Artifacts:
 
     def _ensure(self, ctx: Context, project: tuple[str, str], name: str, type_: str, *, linked: bool) -> Collection:
         project_id, project_name = project
-        if not name or len(name) > 128 or "/" in name or ":" in name:
-            raise Invalid(f"{name[:80]!r} cannot be the name of an artifact: use up to 128 characters without '/' and ':'.", param="name")
+        _check_name(name)
         try:
             found = self.find_collection(ctx, project_id, name)
         except NotFound:
             now, repo_id = now_ms(), None
             if linked and is_registry(project_name):
-                repo_id = self.registry.ensure_repo(ctx, name).id
+                repo_id = self._model(ctx, project_name, name)
             elif not linked:
                 kind = "model" if type_ == "model" else "artifact"
                 repo_id = self._repo(ctx, f"{project_name}--{name}"[:200].translate({47: "-", 58: "-", 64: "-"}), kind).id
@@ -180,6 +194,13 @@ class Artifacts:
             return self.registry.create_repo(ctx, name, kind=kind)
         except Conflict:  # "a--b" of a, and "b" of "a--"; or a model that somebody has registered by hand
             return self.registry.create_repo(ctx, f"{slug_of(name)[:80]}-{uuid7()[-10:]}", kind=kind)
+
+    def _model(self, ctx: Context, project_name: str, name: str) -> str:
+        """The registered model for a portfolio: of its name, unless another collection's versions are already there."""
+        repo_id = self.registry.ensure_repo(ctx, name).id
+        with self.db.read() as c:
+            taken = c.scalar(sa.select(_c.id).where(_c.repo_id == repo_id).limit(1)) is not None
+        return self._repo(ctx, f"{project_name}--{name}"[:200], "model").id if taken else repo_id
 
     def _kind(self, repo_id: str) -> str:
         with self.db.read() as c:
@@ -346,7 +367,7 @@ class Artifacts:
         ctx.require(Scope.read)
         number = int(ref[1:]) + 1 if ref[:1] == "v" and ref[1:].isdigit() and len(ref) < 10 else None
         with self.db.read() as c:
-            if number is None and collection.repo_id is not None and ref != LATEST:
+            if number is None and collection.repo_id is not None and _is_registrys(ref):
                 number = c.scalar(sa.select(_r.number).where(_r.repo_id == collection.repo_id, _r.alias == ref)) or 0
             query = sa.select(_l.artifact_id).where(_l.collection_id == collection.id, _l.alias == ref)
             if number is not None:
@@ -377,8 +398,10 @@ class Artifacts:
                 raise Conflict(f"This version has the aliases {', '.join(has)}: say delete_aliases=True to delete it all the same.")
             linked = sa.select(_c.repo_id, _m.number).join(t.members, _m.collection_id == _c.id).where(_c.linked, _c.repo_id.is_not(None))
             models = c.execute(linked.where(_m.artifact_id == artifact_id)).all()
-            forgetting.drop_artifact(c, artifact_id)
-        for repo_id, number in ((held.repo_id, found.number), *models):
+            if found.number is None:
+                forgetting.drop_artifact(c, artifact_id)
+        # Its own last, which takes it from here, too: after a crash in between it can be deleted again.
+        for repo_id, number in (*models, (held.repo_id, found.number)):
             if repo_id is not None and number is not None:
                 self.registry.delete_version(ctx, repo_id, number, kind=self._kind(repo_id))
         return found
@@ -402,6 +425,8 @@ class Artifacts:
 
     def _registered(self, ctx: Context, repo_id: str, found: ArtifactVersion, source: Collection) -> int:
         """The version of a registered model that has the artifact's files, made now if need be. May be said again."""
+        if found.number is None:
+            raise Conflict("The version is not committed yet: wait for that, then link it.")
         v, f = base.versions.c, base.commit_files.c
         origin = f"{SOURCE}{found.id}"
         with self.db.read() as c:
@@ -440,10 +465,11 @@ class Artifacts:
         ctx.require(Scope.write)
         where = (_l.collection_id == collection.id, _l.artifact_id == artifact_id, _l.alias.in_(list(aliases)))
         with self.db.write() as c:
-            found = self._artifact(c, ctx, artifact_id)
+            self._artifact(c, ctx, artifact_id)
             c.execute(t.member_aliases.delete().where(*where))
-            if collection.repo_id is not None:
-                mine = (_r.repo_id == collection.repo_id, _r.number == found.number, _r.alias.in_(list(aliases)))
+            number = c.scalar(sa.select(_m.number).where(_m.collection_id == collection.id, _m.artifact_id == artifact_id))
+            if collection.repo_id is not None and number is not None:
+                mine = (_r.repo_id == collection.repo_id, _r.number == number, _r.alias.in_(list(aliases)))
                 c.execute(base.aliases.delete().where(*mine))
 
     def used(self, ctx: Context, artifact_id: str, run_id: str) -> ArtifactVersion:
@@ -475,7 +501,7 @@ class Artifacts:
                 if int(alias[1:]) + 1 == number:
                     continue
                 raise Invalid(f"{alias!r} cannot be an alias: 'v' and a number always mean a version.", param="alias")
-            if held.repo_id is None or alias == LATEST:
+            if held.repo_id is None or not _is_registrys(alias):
                 row = {"collection_id": held.id, "alias": alias, "artifact_id": artifact_id}
                 upsert(c, t.member_aliases, [row], key=["collection_id", "alias"], update=["artifact_id"])
                 continue

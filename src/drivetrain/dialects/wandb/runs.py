@@ -266,7 +266,8 @@ def mutations(s: Services, ctx: Context) -> Resolvers:
         s.tracking.delete_run(ctx, run_id)
         if given(args).get("deleteArtifacts"):
             for made in store(s).members(ctx, run=(run_id, "out")):
-                store(s).delete(ctx, made.artifact.id, aliases=True)
+                if made.artifact.run_id == run_id:  # not one that another run had made, and this one logged again
+                    store(s).delete(ctx, made.artifact.id, aliases=True)
         return {"clientMutationId": given(args).get("clientMutationId"), "success": True}
 
     def stop(args: Json) -> Json:
