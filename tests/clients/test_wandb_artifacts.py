@@ -230,3 +230,32 @@ def test_a_model_is_the_registrys(either_server: Server, tmp_path: Path) -> None
     assert told["left"] == ["v0", "v1"] and told["newest"] == "v1" and told["gone"] is False
     assert told["again"] == "v0" and told["names"] == [f"{tmp_path.name}--draft", f"{tmp_path.name}--net"]
     assert told["brief"] is False and told["kept"] is True
+
+
+def test_a_file_of_more_than_two_gib(server: Server, tmp_path: Path) -> None:
+    """The client sends such in parts."""
+    told = script(
+        server,
+        """
+        import hashlib, pathlib, shutil
+        size = 2 * 1024**3 + 12345
+        with open("big.bin", "wb") as file:
+            file.truncate(size)
+            for place, data in ((1 << 30, b"middle"), (size - 3, b"end")):
+                file.seek(place); file.write(data)
+        def digest(path):
+            with open(path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        with wandb.init(id="big") as run:
+            made = wandb.Artifact("big", type="weights")
+            made.add_file("big.bin", policy="immutable")
+            run.log_artifact(made).wait()
+        shutil.rmtree(os.environ["WANDB_CACHE_DIR"], ignore_errors=True)
+        got = pathlib.Path(wandb.Api().artifact(os.environ["WANDB_PROJECT"] + "/big:v0").download(root="got")) / "big.bin"
+        done(same=digest(got) == digest("big.bin"), size=got.stat().st_size)
+        shutil.rmtree("got"); shutil.rmtree(os.environ["WANDB_CACHE_DIR"], ignore_errors=True)
+        """,
+        tmp_path,
+        timeout=500,
+    )
+    assert told == {"same": True, "size": 2 * 1024**3 + 12345}
