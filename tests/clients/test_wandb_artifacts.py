@@ -76,6 +76,15 @@ def test_versions_aliases_and_downloads(either_server: Server, tmp_path: Path) -
     assert native("files", name, "--ref", "1")["files"]["a.txt"]["size"] == 3
     assert native("download", name, str(tmp_path / "native"), "--ref", "x")["files"] == 3
     assert (tmp_path / "native" / "a.txt").read_text() == "two"
+    native("delete", name, "--version", "2", "--yes")
+    assert [one["number"] for one in native("show", name)["versions"]] == [1]
+    left = """
+        api = wandb.Api()
+        done(latest=api.artifact(os.environ["WANDB_PROJECT"] + "/data.set:latest").version)
+    """
+    assert script(either_server, left, tmp_path) == {"latest": "v0"}
+    native("delete", name, "--yes")
+    assert not [one for one in native("list") if one["slug"] == name]
 
 
 def test_references_changes_links_and_deletion(server: Server, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from drivetrain.cli import models
 from drivetrain.cli.connect import artifact_names
-from drivetrain.cli.models import Ref
+from drivetrain.cli.models import Only, Ref, Yes
 from drivetrain.cli.output import JsonFlag
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
@@ -52,3 +52,9 @@ def download(
 ) -> None:
     """Download the files of a version into a folder."""
     models.fetch(name, KIND, target, ref, as_json)
+
+
+@app.command()
+def delete(name: Artifact, version: Only = None, yes: Yes = False, as_json: JsonFlag = False) -> None:
+    """Delete an artifact with all its versions, or one version. It cannot be undone; a version's number is never given again."""
+    models.remove(name, KIND, version, yes, as_json)

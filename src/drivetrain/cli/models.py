@@ -15,6 +15,8 @@ from drivetrain.errors import Invalid
 app = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
 
 Model = Annotated[str, typer.Argument(help="The model.", autocompletion=model_names)]
+Only = Annotated[int | None, typer.Option(help="Only this version.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Ref = Annotated[str, typer.Option(help="Which one: a version number, an alias, a tag, a branch or a commit.")]
 
 
@@ -136,11 +138,15 @@ def alias(
 @app.command()
 def delete(
     name: Model,
-    version: Annotated[int | None, typer.Option(help="Only this version.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    version: Only = None,
+    yes: Yes = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Delete a model with all its versions, or one version. It cannot be undone; a version's number is never given again."""
+    remove(name, "model", version, yes, as_json)
+
+
+def remove(name: str, kind: str, version: int | None, yes: bool, as_json: bool) -> None:
     what = f"version {version} of {name}" if version is not None else f"{name} with all its versions"
     if as_json and not yes:
         raise Invalid("With --json nobody is asked: add --yes.")
@@ -148,11 +154,11 @@ def delete(
         typer.confirm(f"Delete {what}?", abort=True, err=True)
     with connect() as client:
         if version is None:
-            client.models.delete(name)
+            client.models.delete(name, kind=kind)
         else:
-            client.models.delete_version(name, version)
+            client.models.delete_version(name, version, kind=kind)
     if as_json:
-        emit({"model": name, "version": version, "deleted": True})
+        emit({kind: name, "version": version, "deleted": True})
     else:
         console().print(f"Deleted {what}.")
         note("[dim]Files that nothing else uses are removed from the disk within the hour.[/]")

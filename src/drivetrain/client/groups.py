@@ -52,8 +52,8 @@ class Models(Group):
     def version(self, name: str, number: int) -> Json:
         return self._one("GET", f"/repos/{segment(name)}/versions/{number}")
 
-    def delete_version(self, name: str, number: int) -> None:
-        self._one("DELETE", f"/repos/{segment(name)}/versions/{number}")
+    def delete_version(self, name: str, number: int, *, kind: str = "model") -> None:
+        self._one("DELETE", f"/repos/{segment(name)}/versions/{number}", kind=kind)
 
     def files(self, name: str, *, ref: str = "latest", kind: str = "model") -> Json:
         return self._one("GET", f"/repos/{segment(name)}/files", ref=ref, kind=kind)

@@ -244,8 +244,8 @@ def _versions(api: APIRouter, registry: Registry) -> None:
         return registry.update_version(ctx, name, number, description=new.description, stage=new.stage)
 
     @api.delete("/repos/{name}/versions/{number}")
-    def delete(ctx: Asking, name: str, number: int) -> dict[str, Any]:
-        registry.delete_version(ctx, name, number)
+    def delete(ctx: Asking, name: str, number: int, kind: OfKind = "model") -> dict[str, Any]:
+        registry.delete_version(ctx, name, number, kind=kind)
         return {}
 
     @api.put("/repos/{name}/versions/{number}/tags/{key}")
