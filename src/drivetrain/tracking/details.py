@@ -1,4 +1,4 @@
-"""Runs as wandb knows them: a client's own id, nested config that may change, a summary, rows of mixed values, console, heartbeats.
+"""Runs as wandb knows them: a client's own id, nested config that may change, a summary, a history of rows, console, heartbeats.
 
 One run, one truth: numbers of rows are ordinary points, config is shown as params, and what another client logs appears in all of these.
 """
@@ -6,7 +6,7 @@ One run, one truth: numbers of rows are ordinary points, config is shown as para
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,15 +15,15 @@ from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import upsert
-from drivetrain.tracking import checks, points, reading, steps
+from drivetrain.tracking import checks, history, points, reading, steps
 from drivetrain.tracking import tables as t
 from drivetrain.tracking import tables_details as d
 from drivetrain.tracking.logged import LoggedModels
 from drivetrain.tracking.model import Line, Metric, Run, RunDetails
 from drivetrain.tracking.reading import RUN_NAME
-from drivetrain.tracking.rows import chunked, tuples, unpacked
+from drivetrain.tracking.rows import chunked, tuples
 from drivetrain.tracking.runnames import random_name
-from drivetrain.tracking.values import Json, flat, is_number, params, parse_object, plain, split_row, unparam
+from drivetrain.tracking.values import Json, flat, params, parse_object, plain, split_row, unparam
 
 STATES = {
     "pending": "SCHEDULED",
@@ -40,8 +40,6 @@ OF_STATUS = {"RUNNING": "running", "SCHEDULED": "pending", "FINISHED": "finished
 OPEN = frozenset({"pending", "running", "preempting"})
 SUMMARY_STEP = -1
 """The step of a point that was set in the summary and never in a row: any row outranks it."""
-SYSTEM = "system/"
-MAX_TEXT = 16 << 20
 MAX_ROWS = 10_000
 
 _d = d.run_details.c
@@ -232,13 +230,13 @@ class Details(LoggedModels):
                 return NotFound(f"The run {run_id} is gone.", param="run")
             details = self._details(c, row)
             if parsed:
-                _write_rows(c, row, parsed)
+                history.write_rows(c, row, parsed)
             if measured:
-                _write_events(c, row, measured, events_from)
+                history.write_events(c, row, measured, events_from)
             if summed is not None:
                 _set_summary(c, row, summed)
             if lines:
-                _write_lines(c, run_id, lines)
+                history.write_lines(c, run_id, lines)
             values: dict[str, Any] = {"heartbeat_ms": now_ms()}
             if measured:
                 values["events"] = max(details.events, events_from + len(measured))
@@ -301,13 +299,13 @@ class Details(LoggedModels):
         limit = min(max(limit, 1), MAX_ROWS)
         with self.db.read() as c:
             row = self._run(c, ctx, run_id)
-            series = _series(c, run_id, system=system)
-            some, common = _sources(run_id, series, keys, system=system)
+            series = history.series(c, run_id, system=system)
+            some, common = history.sources(run_id, series, keys, system=system)
             if sample:
                 at = steps.sample(c, some, min_step, max_step, limit, common=common)
             else:
                 at = steps.everything(c, some, min_step, max_step, common=common)
-            found = _merged(c, row, series, at if sample or keys is not None else at[:limit], keys, system=system)
+            found = history.merged(c, row, series, at if sample or keys is not None else at[:limit], keys, system=system)
         if keys is not None:
             found = [{key: one[key] for key in keys} for one in found if all(key in one for key in keys)][:limit]
         return found
@@ -317,7 +315,7 @@ class Details(LoggedModels):
         ctx.require(Scope.read)
         with self.db.read() as c:
             self._run(c, ctx, run_id)
-            return _counted(c, run_id)
+            return history.counted(c, run_id)
 
     def console(self, ctx: Context, run_id: str, *, after: int = -1, limit: int = 1000, last: bool = False) -> list[Line]:
         """Console lines with a greater number than `after`; `last`: the last ones."""
@@ -333,7 +331,7 @@ class Details(LoggedModels):
         ctx.require(Scope.read)
         with self.db.read() as c:
             self._run(c, ctx, run_id)
-            return _lines(c, run_id)
+            return history.line_count(c, run_id)
 
     # --- within a transaction
 
@@ -414,120 +412,6 @@ def _differs(value: float, nan: int, old: float) -> bool:
     return not nan if value != value else bool(nan) or value != old
 
 
-def _write_rows(c: sa.Connection, row: sa.Row[Any], parsed: Iterable[Json]) -> None:
-    numbers: list[Metric] = []
-    rests: dict[int, Json] = {}
-    last = _last_step(c, row.id)
-    for one in parsed:
-        step = one.pop("_step", None)
-        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < checks.INT64:
-            step = last + 1
-        last = max(last, step)
-        stamp = one.get("_timestamp")
-        time = int(stamp * 1000) if is_number(stamp) and 0 < stamp < 1e12 else now_ms()
-        values, rest = split_row(one)
-        numbers += [Metric(key, value, time, step) for key, value in values.items()]
-        rests[step] = rests.get(step, {}) | rest
-    old: dict[int, Json] = {}
-    b = d.run_rows.c
-    for some in chunked(rests):
-        query = sa.select(b.step, b.body).where(b.run_id == row.id, b.step.in_(some))
-        old.update((step, json.loads(body)) for step, body in tuples(c, query))
-    bodies = [{"run_id": row.id, "step": step, "body": json.dumps(old.get(step, {}) | rest)} for step, rest in sorted(rests.items())]
-    upsert(c, d.run_rows, bodies, key=["run_id", "step"], update=["body"])
-    if numbers:
-        points.write(c, row.id, row.experiment_uid, points.grouped(numbers))
-
-
-def _write_events(c: sa.Connection, row: sa.Row[Any], events: Sequence[Json], start: int) -> None:
-    found: list[Metric] = []
-    for number, one in enumerate(events, start):
-        stamp = one.get("_timestamp")
-        time = int(stamp * 1000) if is_number(stamp) and 0 < stamp < 1e12 else row.start_ms
-        for key, value in flat(one):
-            if is_number(value) and not key.startswith("_"):
-                name = SYSTEM + key.removeprefix("system.")
-                if len(name) <= checks.MAX_KEY:
-                    found.append(Metric(name, float(value), time, number))
-    if found:
-        points.write(c, row.id, row.experiment_uid, points.grouped(found))
-
-
-def _write_lines(c: sa.Connection, run_id: str, lines: Sequence[Line]) -> None:
-    rows = [
-        {"run_id": run_id, "number": n.number, "level": n.level[:16], "time": n.time[:40], "text": n.text.replace("\x00", "")[:MAX_TEXT]}
-        for n in {n.number: n for n in lines}.values()
-    ]
-    upsert(c, d.run_lines, rows, key=["run_id", "number"], update=["level", "time", "text"])
-
-
-def _lines(c: sa.Connection, run_id: str) -> int:
-    n = d.run_lines.c
-    last: int | None = c.scalar(sa.select(sa.func.max(n.number)).where(n.run_id == run_id))
-    return 0 if last is None else last + 1
-
-
-def _counted(c: sa.Connection, run_id: str) -> tuple[int, int]:
-    """(rows, last step). What others logged has no rows of its own: there a row a step is assumed."""
-    b = d.run_rows.c
-    rows, last = c.scalar(sa.select(sa.func.count()).where(b.run_id == run_id)) or 0, _last_step(c, run_id)
-    return rows or last + 1, last
-
-
-def _last_step(c: sa.Connection, run_id: str) -> int:
-    """Of all rows and points; -1 for none."""
-    b, m = d.run_rows.c, t.latest_metrics.c
-    row = c.scalar(sa.select(sa.func.max(b.step)).where(b.run_id == run_id))
-    point = c.scalar(sa.select(sa.func.max(m.step)).where(m.run_id == run_id, ~m.key.startswith(SYSTEM, autoescape=True)))
-    return max(-1 if row is None else row, -1 if point is None else point)
-
-
-def _series(c: sa.Connection, run_id: str, *, system: bool) -> dict[int, str]:
-    """Series id → its key as a row shows it."""
-    m = t.latest_metrics.c
-    found: dict[int, str] = {}
-    for n, key in tuples(c, sa.select(m.id, m.key).where(m.run_id == run_id)):
-        if key.startswith(SYSTEM) == system:
-            found[n] = "system." + key.removeprefix(SYSTEM) if system else key
-    return found
-
-
-def _sources(run_id: str, series: Mapping[int, str], keys: Sequence[str] | None, *, system: bool) -> tuple[list[steps.Source], bool]:
-    """Where the steps of rows are found, and whether they are those that all of it has in common: with `keys` the points asked for."""
-    wanted = [] if keys is None else [n for n, key in series.items() if key in keys]
-    return steps.sources(run_id, wanted or list(series), rows=not (wanted or system)), bool(wanted)
-
-
-def _merged(
-    c: sa.Connection, run: sa.Row[Any], series: Mapping[int, str], steps: Sequence[int], keys: Sequence[str] | None, *, system: bool
-) -> list[Json]:
-    rows: dict[int, Json] = {step: {"_step": step} for step in steps}
-    if not rows:
-        return []
-    m, b = t.metrics.c, d.run_rows.c
-    times: dict[int, int] = {}
-    ids = [n for n, key in series.items() if keys is None or key in keys]
-    dense = len(steps) > 1 and steps[-1] - steps[0] < 2 * len(steps)
-    for part in range(0, len(steps), 500):
-        some = steps[part : part + 500]
-        here = m.step.between(some[0], some[-1]) if dense else m.step.in_(some)
-        for start in range(0, len(ids), 400):
-            mine = sa.select(m.series_id, m.step, m.timestamp_ms, m.nan, m.value).where(m.series_id.in_(ids[start : start + 400]), here)
-            for n, step, time, nan, value in tuples(c, mine.order_by(m.step, m.timestamp_ms, m.nan.desc(), m.value)):
-                if step in rows:  # several points of a step: the latest counts
-                    rows[step][series[n]] = plain(unpacked(nan, value))
-                    times[step] = max(times.get(step, 0), time)
-        if not system:
-            there = b.step.between(some[0], some[-1]) if dense else b.step.in_(some)
-            for step, body in tuples(c, sa.select(b.step, b.body).where(b.run_id == run.id, there)):
-                if step in rows:
-                    rows[step] |= json.loads(body)
-    for step, time in times.items():
-        rows[step].setdefault("_timestamp", time / 1000)
-        rows[step].setdefault("_runtime", max(0.0, (time - run.start_ms) / 1000))
-    return [rows[step] for step in steps]
-
-
 def _read_details(c: sa.Connection, rows: Sequence[sa.Row[Any]]) -> dict[str, RunDetails]:
     """What every client sees of the runs: what was said here, and what others logged."""
     ids = [row.id for row in rows]
@@ -543,7 +427,7 @@ def _read_details(c: sa.Connection, rows: Sequence[sa.Row[Any]]) -> dict[str, Ru
         summary: Json = json.loads(one.summary) if one else {}
         said = {key for key, _ in flat(summary)}
         for key, point in run.metrics.items():
-            if key not in said and not key.startswith(SYSTEM):
+            if key not in said and not key.startswith(history.SYSTEM):
                 summary[key] = plain(point.value)
         state = one.state if one and STATES[one.state] == row.status else OF_STATUS.get(row.status, "running")
         found[row.id] = RunDetails(

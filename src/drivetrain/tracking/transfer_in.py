@@ -18,7 +18,8 @@ from drivetrain.store.sql import upsert
 from drivetrain.tracking import checks, points
 from drivetrain.tracking import tables as t
 from drivetrain.tracking import tables_details as d
-from drivetrain.tracking.details import MAX_TEXT, STATES
+from drivetrain.tracking.details import STATES
+from drivetrain.tracking.history import MAX_TEXT
 from drivetrain.tracking.model import MODEL_STATUSES, RUN_STATUSES, Dataset, Line
 from drivetrain.tracking.pages import Packed
 from drivetrain.tracking.reading import RUN_NAME

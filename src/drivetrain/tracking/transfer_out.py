@@ -13,8 +13,8 @@ from drivetrain.identity.model import Context, Scope
 from drivetrain.tracking import points
 from drivetrain.tracking import tables as t
 from drivetrain.tracking import tables_details as d
-from drivetrain.tracking.details import SYSTEM
 from drivetrain.tracking.experiments import check_limit
+from drivetrain.tracking.history import SYSTEM
 from drivetrain.tracking.model import LoggedModel, Owner, Page
 from drivetrain.tracking.records import (
     ClientRecord,
