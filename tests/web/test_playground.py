@@ -41,6 +41,8 @@ def test_a_chat_streams_and_is_traced(server: Server, browser: Browser, gguf_mod
     expect(answer.locator(".after")).to_contain_text("tokens/s", timeout=120_000)
     expect(answer.locator(".after")).to_contain_text("first token")
     said = answer.locator(".said").text_content() or ""
+    # Held back, so that no short answer ends before it can be stopped.
+    page.route("**/chat/completions", lambda _: None)
     page.get_by_label("Message").fill("And on.")
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_role("button", name="Stop")).to_be_visible()
