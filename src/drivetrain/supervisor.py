@@ -120,7 +120,9 @@ class Supervisor:
         self._jobs = JobsLoop(platform.jobs, JOB_HANDLERS, platform.identity, home, local, leases, settings, url=front.inner_url)
         self._alerts = AlertsLoop(platform.channels, leases, home.logs, lambda: front.url)
         self._pokes: dict[str, Callable[[], None]] = {"jobs": self._jobs.poke, "alerts": self._alerts.poke}
-        steps = Steps(platform.db, platform.serving, platform.feedback)
+        counting = Counting()
+        trained = platform.monitors.references
+        steps = Steps(platform.db, platform.serving, platform.feedback, counting, answers=platform.events, trained=trained)
         self._rollouts = RolloutsLoop(steps, platform.alerts, leases, moved=self._deployments.poke)
         self._retraining = RetrainingLoop(
             Watch(platform.db, platform.retrainings, platform.serving, platform.feedback, platform.rollouts, platform.jobs),
@@ -137,7 +139,7 @@ class Supervisor:
             self._alerts,
             self._retraining,
             MonitorsLoop(platform.monitors, platform.serving, platform.events, platform.lineages, platform.alerts, leases),
-            EventsLoop(EventFolder(platform.db, platform.blobs, home, settings, folds=[Counting()]), leases, settings),
+            EventsLoop(EventFolder(platform.db, platform.blobs, home, settings, folds=[counting]), leases, settings),
             RetentionLoop(
                 platform.blobs,
                 platform.live_blobs,

@@ -14,8 +14,9 @@ import pytest
 import sqlalchemy as sa
 
 from drivetrain.client import Client
+from drivetrain.rollout import journal
 from drivetrain.rollout import tables as t
-from drivetrain.rollout.measures import parse
+from drivetrain.rollout.measures import Fixed, parse
 from drivetrain.store.event import Event, Exposure
 from drivetrain.store.fold import spool_offsets
 from drivetrain.store.spoolfiles import complete_end, spool_files
@@ -61,20 +62,19 @@ def deployed(new_server: Callable[..., Server], models: Path) -> Iterator[Callab
 
 @dataclass
 class Tally:
-    """Counts of a rollout as `rollout_counts` has them: (guard, phase, arm) → number."""
+    """Counts of a rollout, all strata together: (guard, phase, arm) → number."""
 
     units: Counter[tuple[int, int, str]] = field(default_factory=Counter)
     bad: Counter[tuple[int, int, str]] = field(default_factory=Counter)
-    came: Counter[tuple[int, int, str]] = field(default_factory=Counter)
+    requests: Counter[tuple[int, int, str]] = field(default_factory=Counter)
     _seen: set[tuple[object, ...]] = field(default_factory=set)
 
     def see(self, guard: int, phase: int, arm: str, unit: str, bad: bool) -> None:
-        """Each unit once for each kind of count; one without a name is new every time."""
+        """Each unit once in each phase for each kind of count; one without a name is new every time."""
         key = (guard, phase, arm)
-        first = self._first("seen", guard, unit)
-        self.units[key] += first
-        self.bad[key] += bad and self._first("bad", guard, unit)
-        self.came[key] += self._first("came", guard, unit) if arm == "canary" else first
+        self.units[key] += self._first("seen", guard, phase, unit)
+        self.bad[key] += bad and self._first("bad", guard, phase, unit)
+        self.requests[key] += 1
 
     def _first(self, *key: object) -> bool:
         new = not key[-1] or key not in self._seen
@@ -90,23 +90,24 @@ def recount(server: Server, rollout: str) -> Tally:
         row = c.execute(sa.select(t.rollouts).where(t.rollouts.c.id == rollout)).one()
         guards = {one.number: one for one in c.execute(sa.select(t.guards).where(t.guards.c.rollout_id == rollout))}
         said = c.execute(sa.select(feedback).where(feedback.c.kind == "label").order_by(feedback.c.id)).all()
+        compared = set(c.scalars(sa.select(t.phases.c.number).where(t.phases.c.rollout_id == rollout, t.phases.c.share < 10_000)))
     measures = [parse(one["measure"]) for one in row.plan["guardrails"]]
     arms = {row.stable: "stable", row.canary: "canary"}
     for line in spooled(server):
         if b'"exposure":' in line:
             exposure = msgspec.json.decode(line, type=Exposure)
-            if exposure.rollout == rollout:
+            if exposure.rollout == rollout and exposure.phase in compared:
                 tally.see(-1, exposure.phase, arms[exposure.variant], exposure.unit, False)
             continue
         event = msgspec.json.decode(line, type=Event)
-        if event.rollout != rollout:
+        if event.rollout != rollout or event.phase not in compared:
             continue
         about[event.id] = event
         for number, measure in enumerate(measures):
             guard = guards.get(number)
             if measure.observe_event is None or guard is None or guard.from_phase is None or event.phase < guard.from_phase:
                 continue
-            if (seen := measure.observe_event(event, guard.line)) is not None:
+            if (seen := measure.observe_event(event, Fixed(guard.line))) is not None:
                 tally.see(number, event.phase, arms[event.assigned or event.variant], event.unit, seen.bad)
     for one in said:
         if (event := about.get(one.request_id)) is None:  # type: ignore[assignment]
@@ -122,9 +123,12 @@ def counted(server: Server, rollout: str) -> Tally:
     """What the server has counted."""
     tally = Tally()
     with database(server).read() as c:
-        for row in c.execute(sa.select(t.counts).where(t.counts.c.rollout_id == rollout)):
-            key = (row.guard, row.phase, row.arm)
-            tally.units[key], tally.bad[key], tally.came[key] = row.units, row.bad, row.came
+        for guard, counts in journal.told(c, rollout).counts.items():
+            for one in counts:
+                key = (guard, one.phase, one.arm)
+                tally.units[key] += one.units
+                tally.bad[key] += one.bad
+                tally.requests[key] += one.requests
     return tally
 
 
@@ -179,7 +183,7 @@ def test_counts_are_exactly_once_whatever_is_killed(
     found, right = counted(server, rollout), recount(server, rollout)
     assert +found.units == +right.units
     assert +found.bad == +right.bad
-    assert +found.came == +right.came
+    assert +found.requests == +right.requests
     assert found.units[-1, 1, "stable"] > 0
     taken_once(client.rollouts.get(rollout))
 

@@ -55,7 +55,8 @@ class World:
         self.serving = Serving(db, self.registry, Settings(), self.nudges.append)
         self.feedback = Feedback(db)
         self.rollouts = Rollouts(db, self.serving, self.feedback, self.nudges.append)
-        self.steps = Steps(db, self.serving, self.feedback)
+        self.counting = Counting()
+        self.steps = Steps(db, self.serving, self.feedback, self.counting)
         self.registry.ensure_repo(ME, "digits")
         for data in (b"1", b"2", b"3"):
             files = {"MLmodel": b"flavors: {python_function: {}}\n", "model.pkl": data}
@@ -143,4 +144,4 @@ class World:
         told = [(msgspec.json.decode(line, type=Counted), line) for line in lines]
         with self.db.write() as c:
             counters.add(c, counters.count([counted for counted, _ in told]))
-            Counting().add(c, told)
+            self.counting.add(c, told)

@@ -32,7 +32,7 @@ def test_the_evidence_of_open_rollouts(world: World) -> None:
     of = 'workspace="default",deployment="live"'
     assert value(lines, f"drivetrain_rollout_share{{{of}}}") == 0.1
     assert value(lines, f'drivetrain_rollout_evidence_log{{{of},measure="errors"}}') > 0
-    assert math.isclose(value(lines, f'drivetrain_rollout_threshold_log{{{of},measure="errors"}}'), math.log(2 / 0.05), rel_tol=1e-4)
+    assert math.isclose(value(lines, f'drivetrain_rollout_threshold_log{{{of},measure="errors"}}'), math.log(2 * 2 / 0.05), rel_tol=1e-4)
     assert value(lines, f'drivetrain_rollout_threshold_log{{{of},measure="assignment"}}') > 6
     assert not [line for line in lines if "cost_mean" in line], "a mean has no e-value"
 

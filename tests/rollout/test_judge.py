@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from drivetrain.rollout.judge import Action, Judgement, exposed, judge
+from drivetrain.rollout.case import exposed
+from drivetrain.rollout.judge import Action, Judgement, judge
 from drivetrain.rollout.ledger import Book, GuardState
-from drivetrain.rollout.model import Count, Guardrail, Phase, Plan, Role, Rollout, State, Step, Verdict
+from drivetrain.rollout.model import Count, Guardrail, Phase, Plan, Role, Rollout, State, Step, Tallied, Verdict
 
 SAFE = (Step(share=1_000, min_units=50, min_seconds=10), Step(share=5_000, min_units=50, min_seconds=10), Step(share=10_000))
 
@@ -26,10 +27,12 @@ def rollout(*guardrails: Guardrail, **changes: Any) -> Rollout:
 
 def arms(phase: int, canary: tuple[int, int], stable: tuple[int, int]) -> list[Count]:
     """(units, bad) of each arm."""
-    return [
-        Count(phase=phase, arm="canary", units=canary[0], came=canary[0], bad=canary[1]),
-        Count(phase=phase, arm="stable", units=stable[0], came=stable[0], bad=stable[1]),
-    ]
+    return [once(phase, arm, *counts) for arm, counts in (("canary", canary), ("stable", stable))]
+
+
+def once(phase: int, arm: str, units: int, bad: int = 0, **more: Any) -> Count:
+    """Units that asked once each."""
+    return Count(phase=phase, arm=arm, units=units, bad=bad, requests=units, bad_requests=bad, weight=units, weights=units, **more)
 
 
 def book(
@@ -45,8 +48,7 @@ def book(
         rollout=of,
         phases=tuple(phases or [Phase(number=1, step=0, share=first.share, shadow=first.shadow, started_ms=0)]),
         guards=tuple(guards or [GuardState(number=i, from_phase=1) for i in range(len(of.plan.guardrails))]),
-        exposures=tuple(exposures if exposures is not None else counts[0] if counts else []),
-        counts={i: tuple(some) for i, some in enumerate(counts)},
+        tallied=Tallied(counts={-1: exposures if exposures is not None else counts[0] if counts else [], **dict(enumerate(counts))}),
     )
 
 
@@ -76,7 +78,7 @@ def test_harm_is_seen_before_anything_else() -> None:
     assert of(judgement, "errors") is Verdict.harm
     assert "v2 12 of 12 units (100 %), v1 0 of 100 units (0 %)" in judgement.why
     (evidence, _) = judgement.evidence
-    assert evidence.threshold == pytest.approx(20)
+    assert evidence.threshold == pytest.approx(40)  # α = 0.05, in halves
     assert evidence.value is not None
     assert evidence.value > 20
     assert (evidence.canary_bad, evidence.stable_bad) == (12, 0)
@@ -126,7 +128,7 @@ def test_signals_only_pause_and_can_be_overruled() -> None:
 def test_alpha_is_shared_among_guardrails_not_with_signals() -> None:
     guardrails = Guardrail(measure="errors"), Guardrail(measure="timeouts"), Guardrail(measure="label_error", role=Role.signal)
     shared = judge(book(rollout(*guardrails), [], [], []))
-    assert [one.threshold for one in shared.evidence[:3]] == [pytest.approx(40), pytest.approx(40), pytest.approx(20)]
+    assert [one.threshold for one in shared.evidence[:3]] == [pytest.approx(80), pytest.approx(80), pytest.approx(40)]
 
 
 def test_a_guardrail_without_data_holds_and_says_so() -> None:
@@ -200,7 +202,7 @@ def means(canary: float, stable: float, units: int = 400) -> list[Count]:
     found = []
     for arm, mean, count in (("canary", canary, units // 10), ("stable", stable, units)):
         squares = count * (mean * mean + 0.01)
-        found.append(Count(phase=1, arm=arm, units=count, came=count, bad=0, total=mean * count, squares=squares))
+        found.append(once(1, arm, count, total=mean * count * 1e9, squares=squares * 1e18))
     return found
 
 

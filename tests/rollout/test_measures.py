@@ -7,18 +7,21 @@ from typing import Any
 import pytest
 
 from drivetrain.errors import Invalid
-from drivetrain.rollout.measures import known, nearest, parse
+from drivetrain.rollout.measures import Fixed, known, nearest, parse
+from drivetrain.rollout.outputs import Known
 from drivetrain.store.event import Event
 from drivetrain.tracking.feedback import Opinion, Scalar
 
 GOOD: dict[str, Any] = {"id": "e", "t": 0, "latency_ms": 100.0, "ttft_ms": 10.0, "tokens_out": 50, "cost": 0.5, "output": "fine"}
+
+KNOWN = Known(low=0.0, high=10.0, forms=("FP64[]",), edges=(2.0, 5.0))
 
 
 def seen(measure: str, line: float | None = None, **more: Any) -> bool | None:
     """Whether the event is bad; None if it says nothing."""
     observe = parse(measure).observe_event
     assert observe is not None
-    found = observe(Event(**(GOOD | more)), line)
+    found = observe(Event(**(GOOD | more)), Fixed(line, KNOWN))
     return None if found is None else found.bad
 
 
@@ -56,8 +59,17 @@ def heard(measure: str, name: str, value: Scalar, *, kind: str = "feedback", cor
         ("cost>0.4", {}, True),
         ("cost>0.4", {"cost": 0.0}, None),
         ("tokens_out_p95", {"tokens_out": 121}, True),
-        ("invalid_output", {"output": " \n"}, True),
+        ("invalid_output", {"form": "FP64[]", "said": 3.0}, False),
+        ("invalid_output", {"form": "FP64[]", "wrong": "nan"}, True),
+        ("invalid_output", {"form": "INT64[]", "said": 3.0}, True),
+        ("invalid_output", {"form": "FP64[]", "said": 11.0}, True),
+        ("invalid_output", {"form": "FP64[]", "said": 3.0, "error": "upstream"}, None),
+        ("invalid_output", {}, None),
+        ("invalid_output:nonempty", {"output": " \n"}, True),
         ("invalid_output:nonempty", {}, False),
+        ("memory>100", {"memory_mb": 101.0}, True),
+        ("memory>100", {"memory_mb": 99.0, "error": "upstream"}, False),
+        ("memory>100", {}, None),
         ("invalid_output:json", {}, True),
         ("invalid_output:json", {"output": '{"a": [1]}'}, False),
         ("invalid_output:json", {"output": "sha256:00"}, None),
@@ -79,9 +91,9 @@ def test_a_measure_without_its_line_says_nothing() -> None:
 def test_means(measure: str, value: float) -> None:
     found = parse(measure)
     assert found.kind == "mean" and found.observe_event is not None
-    observed = found.observe_event(Event(**GOOD), None)
+    observed = found.observe_event(Event(**GOOD), Fixed())
     assert observed is not None and (observed.value, observed.bad) == (value, False)
-    assert found.observe_event(Event(**(GOOD | {"error": "upstream"})), None) is None
+    assert found.observe_event(Event(**(GOOD | {"error": "upstream"})), Fixed()) is None
 
 
 @pytest.mark.parametrize(

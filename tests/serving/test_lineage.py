@@ -169,10 +169,10 @@ def test_what_is_said_before_its_event_can_be_seen_is_joined_later(parts: Parts)
     assert said.about is None and said.correct is None
     feedback = parts.lineages.feedback
     assert parts.lineages.join(since_ms=0) == 0
-    assert not feedback.waiting("r1")
+    assert not feedback.said("d1", "label")
     parts.answer(id=request, deployment="d1", variant="v1", rollout="r1", phase=1, output='{"outputs":[{"data":[3]}]}')
     assert parts.lineages.join(since_ms=0) == 1
     (stored,) = feedback.of(ADA, request)
     assert stored.about is not None and (stored.about.rollout, stored.correct) == ("r1", True)
-    assert feedback.waiting("r1")
+    assert feedback.said("d1", "label")
     assert parts.lineages.join(since_ms=0) == 0

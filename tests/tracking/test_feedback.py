@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -91,26 +92,34 @@ def about(rollout: str = "r1", **more: Any) -> About:
     return About(**values)
 
 
+def later(database: Database, ms: int = 0) -> Feedback:
+    """So long after the first moment."""
+    return Feedback(database, clock=lambda: 1 + ms)
+
+
 def test_a_rollout_takes_each_opinion_once(database: Database) -> None:
-    feedback = Feedback(database)
+    feedback = later(database)
     mine = [feedback.add(ADA, uuid7(), "thumbs", True, about=about()).id for _ in range(5)]
     feedback.add(ADA, uuid7(), "thumbs", True, about=about("r2"))
     feedback.add(ADA, uuid7(), "thumbs", True, about=about(""))
     feedback.add(ADA, uuid7(), "thumbs", True)
-    assert feedback.waiting("r1") and not feedback.waiting("r3")
+    assert not feedback.ripe("r1")  # of one version alone it waits for the other's
+    feedback = later(database, 120_000)
+    assert feedback.ripe("r1") and not feedback.ripe("r3")
     taken: list[str] = []
-    while feedback.waiting("r1"):
+    while feedback.ripe("r1"):
         with database.write() as c:
-            taken += [one.id for one in feedback.take(c, "r1", limit=2)]
+            taken += [one.opinion.id for one in feedback.take(c, "r1", limit=2)]
     assert taken == sorted(mine)
     with database.write() as c:
         assert feedback.take(c, "r1") == []
-    assert feedback.waiting("r2")
+    assert feedback.ripe("r2")
 
 
 def test_what_was_taken_in_a_transaction_that_failed_is_taken_again(database: Database) -> None:
-    feedback = Feedback(database)
+    feedback = later(database)
     feedback.add(ADA, uuid7(), "thumbs", True, about=about())
+    feedback = later(database, 120_000)
     with pytest.raises(RuntimeError, match="killed"), database.write() as c:
         assert len(feedback.take(c, "r1")) == 1
         raise RuntimeError("killed")
@@ -118,18 +127,45 @@ def test_what_was_taken_in_a_transaction_that_failed_is_taken_again(database: Da
         assert len(feedback.take(c, "r1")) == 1
 
 
+def test_what_is_said_anew_is_taken_again_with_what_it_was(database: Database) -> None:
+    feedback = later(database)
+    request = uuid7()
+    for value in (3, 4, 4):
+        feedback.add(ADA, request, "digit", value, kind="label", about=about(output='{"outputs":[{"data":[3]}]}'))
+        with database.write() as c:
+            (one,) = later(database, 120_000).take(c, "r1")
+        before = None if one.before is None else (one.before.value, one.before.correct)
+        assert ((one.opinion.value, one.opinion.correct), before) in [((3, True), None), ((4, False), (3, True)), ((4, False), (4, False))]
+    assert before == (4, False)
+
+
+@pytest.mark.parametrize(("canary_takes", "ripe"), [(100, 50), (30_000, 21)])
+def test_opinions_wait_for_those_of_the_slower_version(database: Database, canary_takes: int, ripe: int) -> None:
+    """Of 50 answers of each, one a second; stable's labels take 0.1 s. What is ripe is of answers of the same age."""
+    for variant, takes in (("v1", 100), ("v2", canary_takes)):
+        for second in range(50):
+            said = Feedback(database, clock=lambda at=second * 1000 + takes: at)  # type: ignore[misc]
+            if second * 1000 + takes <= 50_100:
+                said.add(ADA, uuid7(), "thumbs", True, about=about(event_ms=second * 1000, variant=variant))
+    with database.write() as c:
+        taken = Feedback(database, clock=lambda: 50_100).take(c, "r1")
+    by = Counter(one.opinion.about.variant for one in taken if one.opinion.about is not None)
+    assert by == {"v1": ripe, "v2": ripe}
+
+
 def test_two_who_take_at_once_share(migrated_postgres: Callable[[], str]) -> None:
     """On PostgreSQL, where two servers may."""
     database = Database(migrated_postgres())
-    feedback = Feedback(database)
+    feedback = later(database)
     for _ in range(200):
         feedback.add(ADA, uuid7(), "thumbs", True, about=about())
+    feedback = later(database, 120_000)
 
     def take() -> list[str]:
         found: list[str] = []
-        while feedback.waiting("r1"):
+        while feedback.ripe("r1"):
             with database.write() as c:
-                found += [one.id for one in feedback.take(c, "r1", limit=7)]
+                found += [one.opinion.id for one in feedback.take(c, "r1", limit=7)]
         return found
 
     with ThreadPoolExecutor(4) as pool:

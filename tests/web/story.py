@@ -22,7 +22,8 @@ from drivetrain.rollout import ledger
 from drivetrain.rollout import tables as t
 from drivetrain.rollout.curves import Curves
 from drivetrain.rollout.judge import Action, judge
-from drivetrain.rollout.model import Guardrail, Plan, Role, Rollout, State, Step
+from drivetrain.rollout.measures import Fixed, parse
+from drivetrain.rollout.model import Count, Guardrail, Plan, Role, Rollout, State, Step, Tallied
 from drivetrain.rollout.retraining import tables as retraining_tables
 from drivetrain.rollout.retraining.model import Stage, Trigger
 from drivetrain.rollout.retraining.service import Retrainings
@@ -77,7 +78,7 @@ class Play:
             why=f"{rollout.canary_name} is ready.",
             state=State.running,
             step=0,
-            measuring={n: self.lines.get(n) for n in range(len(rollout.plan.guardrails))},
+            measuring={n: Fixed(self.lines.get(n)) for n in range(len(rollout.plan.guardrails))},
         )
         tallies: dict[tuple[int, int, str], list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
         now = 0
@@ -119,22 +120,17 @@ class Play:
                     tally[1] += self.dice.random() < (second if arm == "canary" else first)
 
     def _keep(self, rollout: Rollout, tallies: Mapping[tuple[int, int, str], Sequence[float]], tick: int) -> Rollout:
-        rows = [
-            {
-                "rollout_id": rollout.id,
-                "guard": guard,
-                "phase": phase,
-                "arm": arm,
-                "units": int(tally[0]),
-                "came": int(tally[0]),
-                "bad": int(tally[1]),
-                "total": tally[2],
-                "squares": tally[3],
-            }
-            for (guard, phase, arm), tally in tallies.items()
-        ]
+        counts: defaultdict[int, list[Count]] = defaultdict(list)
+        for (guard, phase, arm), (units, bad, total, squares) in tallies.items():
+            scale = parse(rollout.plan.guardrails[guard].measure).scale if guard >= 0 else 1
+            n, failed = int(units), int(bad)
+            sums = {"total": total * scale, "squares": squares * scale * scale}
+            one: dict[str, Any] = {"units": n, "bad": failed, "requests": n, "bad_requests": failed, "weight": n, "weights": n}
+            counts[guard].append(Count(phase=phase, arm=arm, **one, **sums))
+        told = msgspec.json.encode(Tallied(counts=dict(counts), people=int(sum(one.units for one in counts[-1])))).decode()
         with self.db.write() as c:
-            upsert(c, t.counts, rows, key=["rollout_id", "guard", "phase", "arm"], update=["units", "came", "bad", "total", "squares"])
+            row = {"rollout_id": rollout.id, "number": 1, "token": "", "told": told}
+            upsert(c, t.tallies, [row], key=["rollout_id"], update=["told"])
             mine = t.rollouts.c.id == rollout.id
             c.execute(sa.update(t.rollouts).where(mine).values(elapsed_ms=t.rollouts.c.elapsed_ms + tick * 1000))
         return msgspec.structs.replace(rollout, elapsed_ms=rollout.elapsed_ms + tick * 1000)

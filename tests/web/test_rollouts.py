@@ -27,7 +27,7 @@ def test_guardrails_are_said_in_words_beside_both_arms(site: Site) -> None:
     text = site.get(f"/rollouts/{site.made['rolled_back']}").text
     assert "Wrong by the label" in text and "Harm" in text
     assert "Latency over p95" in text and "line 7.6 ms" in text
-    assert re.search(r"odds [\d.]+\u202f:\u202f1, harm at 60\u202f:\u202f1", text), (
+    assert re.search(r"odds [\d.]+\u202f:\u202f1, harm at 120\u202f:\u202f1", text), (
         "the evidence as odds, and the threshold of three guardrails that share 5 %"
     )
     assert re.search(r'class="tag"[^>]*>signal<', text)
@@ -60,7 +60,7 @@ def test_curves_begin_at_even_odds_and_are_in_decades(site: Site) -> None:
     data = site.get(f"/data/rollouts/{site.made['rolled_back']}").json()
     errors, latency, labels, cost = data["guards"]
     assert errors["points"][0][1] == 0.0
-    assert labels["threshold"] == pytest.approx(1.778, abs=0.001)
+    assert labels["threshold"] == pytest.approx(2.079, abs=0.001)
     assert max(point[1] for point in labels["points"]) >= labels["threshold"]
     assert all(point[1] < latency["threshold"] for point in latency["points"])
     assert cost["mean"] and cost["threshold"] == 1.2

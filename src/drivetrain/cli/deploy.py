@@ -24,6 +24,11 @@ class Capture(StrEnum):
     nothing = "nothing"
 
 
+class Unit(StrEnum):
+    person = "person"
+    request = "request"
+
+
 def deploy(
     name: Annotated[str, typer.Argument(help="What clients will call it: model=NAME.", autocompletion=deployment_names)],
     source: Annotated[
@@ -36,6 +41,10 @@ def deploy(
     ] = None,
     max_replicas: Annotated[int | None, typer.Option(min=1, help="Most replicas.")] = None,
     capture: Annotated[Capture, typer.Option(help="What events keep of inputs and outputs.")] = Capture.all,
+    unit: Annotated[
+        Unit | None,
+        typer.Option(help="Whom rollouts assign to a version: a person, who stays with it, or each request.", show_default=False),
+    ] = None,
     rollout: Annotated[
         str | None, typer.Option(help="Move traffic by steps instead of at once: safe, fast, shadow, or 1,10,50,100.", show_default=False)
     ] = None,
@@ -61,11 +70,12 @@ def deploy(
         "min_replicas": replicas,
         "max_replicas": max_replicas,
         "capture": capture.value,
+        "unit": unit.value if unit is not None else None,
         "prices": _prices(price or []),
     }
     with connect() as client:
         if rollout is not None:
-            del body["capture"]  # it is the deployment's, and stays
+            del body["capture"], body["unit"]  # these are the deployment's, and stay
             body["options"] = body["options"] or None  # as at the version before
             begun = client.rollouts.start(name, source, plan=plan_of(rollout), **body)
             told(begun, as_json=as_json, watch=wait)

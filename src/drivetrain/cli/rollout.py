@@ -28,7 +28,7 @@ Guards = Annotated[
     typer.Option("--guardrail", "-g", help="One more, as MEASURE[@TOLERANCE][!signal][~RATIO]: label_error, latency_p95@1.5, cost!signal."),
 ]
 _COLOURS = {
-    "harm": "red", "mismatch": "red", "no_measure": "yellow", "not_enough_data": "dim", "safe": "green", "certified": "bold green"
+    "harm": "red", "mismatch": "red", "no_measure": "yellow", "blind": "yellow", "waiting": "dim", "not_enough_data": "dim", "safe": "green", "certified": "bold green"
 }  # fmt: skip
 _STATES = {"running": "cyan", "starting": "cyan", "promoted": "green", "closed": "green", "rolled_back": "red", "aborted": "yellow"}
 
@@ -237,7 +237,7 @@ def shown(found: dict[str, Any]) -> RenderableType:
             Text(_value(one)),
             Text(_arm(one, "canary")),
             Text(_arm(one, "stable")),
-            Text(one["words"] if one["verdict"] in ("mismatch", "no_measure") else "", style="dim"),
+            Text(one["words"] if one["verdict"] in ("mismatch", "no_measure", "blind", "waiting") else "", style="dim"),
         )
     decisions = output.table("when", "who", "what", ">share", "why")
     for one in found["decisions"]:

@@ -361,7 +361,7 @@ class DeploymentsLoop:
                     commit=variant.commit,
                     engine=variant.engine,
                     tasks=variant.tasks,
-                    replicas=tuple(ReplicaRoute(id=one.id, socket=str(one.socket), slots=variant.slots) for one in ready),
+                    replicas=tuple(_replica_route(one) for one in ready),
                     problem="" if ready or trouble is None else trouble.message,
                     starting=bool(self._of(variant.id, "preparing", "starting")),
                     final=not ready and trouble is not None and trouble.final,
@@ -378,6 +378,7 @@ class DeploymentsLoop:
             on_demand=wanted.on_demand,
             capture=row.capture,
             capture_rate=row.capture_rate,
+            unit=row.unit,
             variants=tuple(variants),
             rollout=self._rollout(wanted),
         )
@@ -470,3 +471,8 @@ def _stand_ins(c: sa.Connection, deployments: list[str]) -> dict[str, Variant]:
     served = of.retired_ms.is_not(None), of.ready_ms.is_not(None), ~of.withdrawn
     query = sa.select(t.variants).where(of.deployment_id.in_(deployments), *served)
     return {row.deployment_id: variant_of(row) for row in c.execute(query.order_by(of.retired_ms, of.created_ms))}
+
+
+def _replica_route(one: Running) -> ReplicaRoute:
+    pid = one.child.pid if one.child is not None else 0
+    return ReplicaRoute(id=one.id, socket=str(one.socket), slots=one.variant.slots, pid=pid)

@@ -38,6 +38,12 @@ class References:
             return logged
         return msgspec.json.decode(row.profile, type=Profile) if row is not None else None
 
+    def known(self, ctx: Context, variant: Variant) -> Profile | None:
+        """The profile of what a variant was trained on; None where that was not logged."""
+        found = self.of(ctx, variant)
+        told = self.source(variant.id)
+        return found if told is not None and not told[1] else None
+
     def source(self, variant_id: str) -> tuple[str, bool] | None:
         """Where a variant's reference comes from, and whether it was learned from live traffic."""
         with self._db.read() as c:

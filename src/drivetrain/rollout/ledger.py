@@ -10,8 +10,11 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from drivetrain.errors import Conflict, NotFound
+from drivetrain.rollout import journal
 from drivetrain.rollout import tables as t
-from drivetrain.rollout.model import OPEN, Count, Decision, Evidence, Phase, Plan, Rollout, State
+from drivetrain.rollout.measures import Fixed
+from drivetrain.rollout.model import OPEN, Count, Decision, Evidence, Phase, Plan, Rollout, State, Tallied
+from drivetrain.rollout.outputs import Known
 from drivetrain.serving.service import WHOLE, Serving
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import upsert
@@ -27,19 +30,25 @@ class GuardState(Struct, frozen=True, kw_only=True):
 
     number: int
     line: float | None = None
+    known: Known | None = None
     from_phase: int | None = None
     overruled: bool = False
 
 
 class Book(Struct, frozen=True, kw_only=True):
-    """All that is written down of one rollout, as of one moment."""
+    """All that is written down of one rollout, as of one moment. `unheard`: of guardrails on what people say, how many opinions of the
+    canary's answers and of stable's are not counted yet. `source`: the canary, as commands take it."""
 
     rollout: Rollout
     phases: tuple[Phase, ...]
     guards: tuple[GuardState, ...]
-    exposures: tuple[Count, ...]
-    counts: dict[int, tuple[Count, ...]]  # by the number of the guardrail
-    named: bool = True  # whether requests say whose they are
+    tallied: Tallied
+    unheard: dict[int, tuple[int, int]] = {}
+    source: str = "SOURCE"
+
+    def counts(self, guard: int) -> Sequence[Count]:
+        """What a guardrail saw (-1: exposures)."""
+        return self.tallied.counts.get(guard, ())
 
 
 def find(c: sa.Connection, rollout_id: str, *, workspace_id: str | None = None, hold: bool = False) -> Rollout:
@@ -56,23 +65,13 @@ def find(c: sa.Connection, rollout_id: str, *, workspace_id: str | None = None, 
 def read(c: sa.Connection, rollout_id: str) -> Book:
     """Everything of one rollout."""
     rollout = find(c, rollout_id)
-    by_guard: dict[int, list[Count]] = {}
-    for row in c.execute(sa.select(t.counts).where(t.counts.c.rollout_id == rollout_id)):
-        by_guard.setdefault(row.guard, []).append(count_of(row))
     fixed = {row.number: guard_of(row) for row in c.execute(sa.select(t.guards).where(t.guards.c.rollout_id == rollout_id))}
     return Book(
         rollout=rollout,
         phases=tuple(phases(c, rollout_id)),
         guards=tuple(fixed.get(i, GuardState(number=i)) for i in range(len(rollout.plan.guardrails))),
-        exposures=tuple(by_guard.pop(-1, ())),
-        counts={guard: tuple(some) for guard, some in by_guard.items()},
+        tallied=journal.told(c, rollout_id),
     )
-
-
-def named(c: sa.Connection, rollout_id: str) -> bool:
-    """Whether any request has said whose it is (header X-Drivetrain-Unit, user or session)."""
-    exposed = t.units.c.rollout_id == rollout_id, t.units.c.seen.bitwise_and(1) == 1
-    return c.execute(sa.select(t.units.c.unit).where(*exposed).limit(1)).first() is not None
 
 
 def phases(c: sa.Connection, rollout_id: str) -> list[Phase]:
@@ -97,12 +96,12 @@ def change(
     evidence: Sequence[Evidence] = (),
     state: State | None = None,
     step: int | None = None,
-    measuring: Mapping[int, float | None] | None = None,
+    measuring: Mapping[int, Fixed] | None = None,
     overruled: Iterable[int] = (),
 ) -> Rollout:
     """Change a rollout, move traffic as that wants it, and write the decision down. All of it, or nothing.
 
-    A change of weights begins a phase; so does `measuring`: guardrails, by number, that count from then on, with their lines.
+    A change of weights begins a phase; so does `measuring`: guardrails, by number, that count from then on, with what is fixed of them.
     Raises `Conflict` if somebody else changed the rollout since `before` was read.
     """
     after = msgspec.structs.replace(
@@ -129,13 +128,16 @@ def change(
         share, shadow = traffic
         place = {"rollout_id": after.id, "number": after.phase, "step": after.step, "started_ms": now_ms()}
         c.execute(sa.insert(t.phases).values(**place, share=share, shadow=shadow))
-    for number, line in (measuring or {}).items():
-        row = {"rollout_id": after.id, "number": number, "line": line, "from_phase": after.phase, "overruled": False}
-        upsert(c, t.guards, [row], key=["rollout_id", "number"], update=["line", "from_phase"])
+    for number, fixed in (measuring or {}).items():
+        known = msgspec.to_builtins(fixed.known) if fixed.known is not None else None
+        row = {"rollout_id": after.id, "number": number, "line": fixed.line, "known": known, "from_phase": after.phase, "overruled": False}
+        upsert(c, t.guards, [row], key=["rollout_id", "number"], update=["line", "known", "from_phase"])
     for number in overruled:
-        row = {"rollout_id": after.id, "number": number, "line": None, "from_phase": None, "overruled": True}
+        row = {"rollout_id": after.id, "number": number, "line": None, "known": None, "from_phase": None, "overruled": True}
         upsert(c, t.guards, [row], key=["rollout_id", "number"], update=["overruled"])
     _move(c, serving, before, after)
+    if after.state not in OPEN:
+        c.execute(sa.delete(t.batches).where(t.batches.c.rollout_id == after.id))  # nobody counts any more
     note(c, after, action=action, actor=actor, why=why, undo=undo, evidence=evidence)
     return after
 
@@ -209,12 +211,9 @@ def phase_of(row: sa.Row[Any]) -> Phase:
     return Phase(**{name: getattr(row, name) for name in Phase.__struct_fields__})
 
 
-def count_of(row: sa.Row[Any]) -> Count:
-    return Count(**{name: getattr(row, name) for name in Count.__struct_fields__})
-
-
 def guard_of(row: sa.Row[Any]) -> GuardState:
-    return GuardState(**{name: getattr(row, name) for name in GuardState.__struct_fields__})
+    known = msgspec.convert(row.known, Known) if row.known is not None else None
+    return GuardState(number=row.number, line=row.line, known=known, from_phase=row.from_phase, overruled=row.overruled)
 
 
 def decision_of(row: sa.Row[Any]) -> Decision:

@@ -4,9 +4,12 @@
 |---|---|---|
 | errors, timeouts | its request failed (timeouts: by a deadline); cancelled requests say nothing | events |
 | latency_p50, _p95, _p99; ttft_…; | a success is over stable's quantile (cost: p95), or over the line of `latency>250`; | events |
-| tokens_out_p95; cost | or a client gave up after more than that | |
-| latency_mean, tokens_out_mean, cost_mean | compared as means | events |
+| tokens_out_p95; cost; memory>4000 | or a client gave up after more than that; memory is the replica's, in MB | |
+| latency_mean, tokens_out_mean, cost_mean, memory_mean | compared as means | events |
+| invalid_output | the answer is null, NaN, infinite or empty, of another shape or type than stable's, | events |
+| | or outside of what was trained on | |
 | invalid_output:json, :nonempty, :matches=REGEX | the answer's text breaks the rule | events that keep outputs |
+| predictions | a kind of prediction is more common than `tolerance` times stable's, or as much rarer | events |
 | thumbs_down | somebody said so: thumbs_down true, or thumbs, thumbs_up, rating false, negative or down | feedback |
 | label_error | the label says another thing than the answer | labels |
 | any other word, `word<0.5`, `word>3` | feedback of that name is false, 0, negative, bad …; or beyond the line | feedback |
@@ -18,11 +21,13 @@ import difflib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
 from drivetrain.errors import Invalid
+from drivetrain.rollout.outputs import Known
+from drivetrain.rollout.tally import WAYS
 from drivetrain.store.counters import Counted
 from drivetrain.tracking.feedback import Opinion, Scalar
 
@@ -38,10 +43,18 @@ _LOOPS = re.compile(r"[*+}|][^()]*\)[*+{]")
 
 
 class Observation(msgspec.Struct, frozen=True, gc=False):
-    """What one event or opinion says for a measure; of means, `value`."""
+    """What one event or opinion says for a measure; of means, `value`; of predictions, which `way`."""
 
     bad: bool
     value: float = 0.0
+    way: int = 0
+
+
+class Fixed(NamedTuple):
+    """What is fixed of a guardrail before it counts: its line, and what is known of outputs."""
+
+    line: float | None = None
+    known: Known | None = None
 
 
 GOOD, BAD = Observation(False), Observation(True)
@@ -62,6 +75,14 @@ class Answered(Protocol):
     def tokens_out(self) -> int: ...
     @property
     def cost(self) -> float: ...
+    @property
+    def memory_mb(self) -> float: ...
+    @property
+    def wrong(self) -> str: ...
+    @property
+    def form(self) -> str: ...
+    @property
+    def said(self) -> float | str | None: ...
 
 
 class Told(Counted, gc=False):
@@ -72,15 +93,17 @@ class Told(Counted, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """`quantile`: of stable's own values, where the line is if the plan names none; `histogram`: the counter that knows it."""
+    """`quantile`: of stable's own values, where the line is if the plan names none. `scale`: parts of its unit in which a mean's values are
+    counted, as whole numbers. `kind`: a mix is of several ways that answers go."""
 
     name: str
     source: Literal["event", "feedback"]
-    kind: Literal["count", "mean"]
-    observe_event: Callable[[Answered, float | None], Observation | None] | None = None
+    kind: Literal["count", "mean", "mix"]
+    observe_event: Callable[[Answered, Fixed], Observation | None] | None = None
     observe_opinion: Callable[[Opinion, float | None], Observation | None] | None = None
     quantile: float | None = None
     value: Callable[[Answered], float | None] | None = None
+    scale: int = 1
     line: float | None = None
     warm: bool = False
     """Whether a cold canary's first seconds would be held against it."""
@@ -93,7 +116,16 @@ class Measure:
 
     @property
     def needs_output(self) -> bool:
-        return self.name.startswith("invalid_output")
+        return self.name.startswith("invalid_output:")
+
+    @property
+    def needs_answers(self) -> bool:
+        """Whether it counts only once it is known what stable's answers are like."""
+        return self.kind == "mix"
+
+    @property
+    def looks_at_outputs(self) -> bool:
+        return self.kind == "mix" or self.name == "invalid_output"
 
 
 def parse(name: str) -> Measure:
@@ -109,10 +141,14 @@ def parse(name: str) -> Measure:
         return Measure(plain, "feedback", "count", observe_opinion=_wrong)
     if plain == "thumbs_down":
         return Measure(plain, "feedback", "count", observe_opinion=_thumbs)
-    if plain.startswith("invalid_output"):
+    if plain == "predictions":
+        return Measure(plain, "event", "mix", _predicted)
+    if plain == "invalid_output":
+        return Measure(plain, "event", "count", _invalid)
+    if plain.startswith("invalid_output:"):
         return _validity(plain)
     stem, _, tail = plain.rpartition("_")
-    if stem in _VALUES and tail in _QUANTILES:
+    if stem in _VALUES and tail in _QUANTILES and stem != "memory":
         return _over(plain, _VALUES[stem], _QUANTILES[tail])
     if stem in _VALUES and tail == "mean":
         return _mean(plain, _VALUES[stem])
@@ -130,8 +166,9 @@ def parse(name: str) -> Measure:
 
 def known() -> list[str]:
     """The measures that need nobody's feedback of a name of its own."""
-    quantiles = [f"{stem}_{tail}" for stem in _VALUES if stem != "cost" for tail in _QUANTILES]
-    return ["errors", "timeouts", "cost", *quantiles, *(f"{stem}_mean" for stem in _VALUES), "label_error", "thumbs_down"]
+    quantiles = [f"{stem}_{tail}" for stem in _VALUES if stem not in ("cost", "memory") for tail in _QUANTILES]
+    outputs = ["invalid_output", "predictions"]
+    return ["errors", "timeouts", "cost", *quantiles, *(f"{stem}_mean" for stem in _VALUES), *outputs, "label_error", "thumbs_down"]
 
 
 def nearest(name: str, said: Iterable[str] = ()) -> str | None:
@@ -149,7 +186,7 @@ def _seen(event: Answered, bad: bool) -> Observation | None:
     return None if event.error == "cancelled" else BAD if bad else GOOD
 
 
-def _failed(event: Answered, _line: float | None) -> Observation | None:
+def _failed(event: Answered, _: Fixed) -> Observation | None:
     """A request that another variant answered, since the one that it belongs to had no replica, is that one's failure."""
     return _seen(event, bool(event.error or event.assigned))
 
@@ -157,8 +194,8 @@ def _failed(event: Answered, _line: float | None) -> Observation | None:
 def _over(name: str, value: Callable[[Answered], float | None], quantile: float | None, line: float | None = None) -> Measure:
     warm = name.startswith(("latency", "ttft"))
 
-    def observe(event: Answered, fixed: float | None) -> Observation | None:
-        at = line if line is not None else fixed
+    def observe(event: Answered, fixed: Fixed) -> Observation | None:
+        at = line if line is not None else fixed.line
         if at is None:
             return None
         if warm and event.error == "cancelled" and not event.assigned:
@@ -172,11 +209,12 @@ def _over(name: str, value: Callable[[Answered], float | None], quantile: float 
 
 
 def _mean(name: str, value: Callable[[Answered], float | None]) -> Measure:
-    def observe(event: Answered, _line: float | None) -> Observation | None:
+    def observe(event: Answered, _: Fixed) -> Observation | None:
         found = value(event)
         return None if found is None else Observation(False, found)
 
-    return Measure(name, "event", "mean", observe, value=value, warm=name.startswith(("latency", "ttft")))
+    scale = _SCALES[name.removesuffix("_mean")]
+    return Measure(name, "event", "mean", observe, value=value, scale=scale, warm=name.startswith(("latency", "ttft")))
 
 
 def _latency(event: Answered) -> float | None:
@@ -195,11 +233,38 @@ def _cost(event: Answered) -> float | None:
     return event.cost if not event.error and not event.assigned and event.cost else None
 
 
-_VALUES: dict[str, Callable[[Answered], float | None]] = {"latency": _latency, "ttft": _ttft, "tokens_out": _tokens, "cost": _cost}
+def _memory(event: Answered) -> float | None:
+    return event.memory_mb if event.memory_mb and not event.assigned else None
+
+
+_VALUES: dict[str, Callable[[Answered], float | None]] = {
+    "latency": _latency,
+    "ttft": _ttft,
+    "tokens_out": _tokens,
+    "cost": _cost,
+    "memory": _memory,
+}
+_SCALES = {"latency": 1_000, "ttft": 1_000, "tokens_out": 1, "cost": 10**9, "memory": 1_000}
+
+
+def _invalid(event: Answered, fixed: Fixed) -> Observation | None:
+    """Whatever the deployment keeps of outputs: they were looked at when they were given."""
+    if event.error or event.assigned or not event.form:
+        return None
+    return BAD if event.wrong or (fixed.known is not None and fixed.known.strange(event.form, event.said)) else GOOD
+
+
+def _predicted(event: Answered, fixed: Fixed) -> Observation | None:
+    if event.error or event.assigned or event.said is None or fixed.known is None:
+        return None
+    return _WAYS[fixed.known.way(event.said)]
+
+
+_WAYS = [Observation(True, way=way) for way in range(WAYS)]
 
 
 def _validity(name: str) -> Measure:
-    rule = name.partition(":")[2] or "nonempty"
+    rule = name.partition(":")[2]
     if rule == "json":
         broken: Callable[[str], bool] = _no_json
     elif rule == "nonempty":
@@ -215,7 +280,7 @@ def _validity(name: str) -> Measure:
     else:
         raise Invalid(f"{name!r}: the rules are json, nonempty and matches=REGEX.", param="guardrails")
 
-    def observe(event: Answered, _line: float | None) -> Observation | None:
+    def observe(event: Answered, _: Fixed) -> Observation | None:
         output: str | None = getattr(event, "output", None)
         if event.error or event.assigned or output is None or output.startswith("sha256:"):
             return None

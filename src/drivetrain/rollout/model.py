@@ -25,9 +25,12 @@ OPEN = (State.starting, State.running, State.paused, State.promoted)
 
 
 class Verdict(StrEnum):
-    """What a guardrail says now. `safe`: no harm at the step's least exposure; `certified`: surely no worse than the tolerance."""
+    """What a guardrail says now. `blind`: with the units that it has, it could not see harm if there were any; `waiting`: labels come later
+    for one version than for the other; `safe`: no harm at the step's least exposure; `certified`: surely no worse than the tolerance."""
 
     not_enough_data = "not_enough_data"
+    blind = "blind"
+    waiting = "waiting"
     no_measure = "no_measure"
     harm = "harm"
     safe = "safe"
@@ -45,7 +48,8 @@ class Role(StrEnum):
 class Step(Struct, frozen=True, kw_only=True):
     """`share`: the canary's traffic in parts of 10,000; `shadow`: the share of stable's requests repeated on it instead.
 
-    The step may be left after `min_units` units were exposed to the canary in it and after `min_seconds` of running.
+    The step may be left after `min_units` units were exposed to the canary in it and after `min_seconds` of running. People who come back
+    count for up to five units, by their requests: see `rollout.looks`.
     """
 
     share: int
@@ -70,7 +74,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """How a rollout goes. `alpha`: the chance that a whole rollout of a version that is no worse is taken back, over all guardrails.
 
     `warm_seconds`: how long the version before is kept ready after the last step. `settle_seconds`: the canary's first seconds of
-    traffic, in which latencies do not count."""
+    traffic, in which latencies do not count. `by`: whom the deployment assigns to a version, a person or each request; it is the
+    deployment's, and taken from there."""
 
     name: str
     steps: tuple[Step, ...]
@@ -79,6 +84,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     settle_seconds: float = 10.0
     warm_seconds: float = 3600.0
     auto_promote: bool = True
+    by: str = "person"
 
 
 class Phase(Struct, frozen=True, kw_only=True):
@@ -91,23 +97,57 @@ class Phase(Struct, frozen=True, kw_only=True):
     started_ms: int
 
 
-class Count(Struct, frozen=True, kw_only=True):
-    """What one guardrail saw of one arm (`canary`, `stable`) in one phase. Units are counted once in a rollout: at their first
-    observation (`units`, `total` and `squares` of its value), and at their first bad event (`bad`). `came`: units that came to this arm;
-    those that have moved from stable to the canary came to both."""
+class Count(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one guardrail saw of one arm (`canary`, `stable`) in one phase, of the units of one stratum: those that were stable's in the
+    phase `since` before (0: that nobody knew; -1: that were the canary's already, whose coming back says nothing of the assignment).
+
+    `units`, and those of them with something `bad`; `requests` and `bad_requests`. `weight` is Σ c and `weights` Σ c² of their requests,
+    of which up to five count of each (c). Of means, `total` and `squares` of each unit's first value, in parts of the measure's own. `way`:
+    of predictions, which kind."""
 
     phase: int
     arm: str
-    units: int
-    bad: int
-    came: int = 0
+    since: int = 0
+    way: int = 0
+    units: int = 0
+    bad: int = 0
+    requests: int = 0
+    bad_requests: int = 0
+    weight: int = 0
+    weights: int = 0
     total: float = 0.0
     squares: float = 0.0
 
 
+class Looked(Struct, frozen=True, kw_only=True):
+    """The looks of one guardrail: how many; the greatest log E, less what looking again and again costs; the last one; and what the next
+    one could reach at most, had the canary failed everybody whom it has."""
+
+    number: int = 0
+    best: float | None = None
+    last: float = 0.0
+    could: float = 0.0
+
+
+class Tallied(Struct, frozen=True, kw_only=True):
+    """What was counted of a rollout. `people`: units that said who they are. `recent`: requests of the last looks, of which `recent_new`
+    were of people whom nobody knew. At `level` n, one in 2^n of the units is kept."""
+
+    counts: dict[int, list[Count]] = {}
+    looked: dict[int, Looked] = {}
+    people: int = 0
+    recent: int = 0
+    recent_new: int = 0
+    level: int = 0
+
+
 class Evidence(Struct, frozen=True, kw_only=True):
-    """A guardrail's case at one moment. `value` is the e-value (log scale is natural for it), `threshold` 1/α; for means both are the
-    difference's lower bound and the tolerance. `words` says it to people."""
+    """A guardrail's case at one moment. `value` is the stronger one of its two e-values (of units as they come, and of units that come
+    back; log scale is natural for it), `threshold` what either must reach: 2/α. For means of units as they come both are the difference's
+    lower bound and the tolerance. `words` says it to people.
+
+    Units are counted once in each phase; `…_requests` and `…_bad_requests` are all that they asked. `people`: how many units of equal
+    weight would tell as much (effective number)."""
 
     measure: str
     role: Role
@@ -120,6 +160,11 @@ class Evidence(Struct, frozen=True, kw_only=True):
     canary_bad: float = 0.0
     stable_units: int = 0
     stable_bad: float = 0.0
+    canary_requests: int = 0
+    canary_bad_requests: int = 0
+    stable_requests: int = 0
+    stable_bad_requests: int = 0
+    people: float = 0.0
     certified_ratio: float | None = None
 
 

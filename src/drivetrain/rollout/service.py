@@ -12,10 +12,11 @@ from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.rollout import ledger
 from drivetrain.rollout import tables as t
+from drivetrain.rollout.case import evidence
 from drivetrain.rollout.curves import Point, curves
-from drivetrain.rollout.judge import evidence
 from drivetrain.rollout.model import OPEN, Decision, Evidence, Phase, Plan, Rollout, State, Verdict
 from drivetrain.rollout.planner import Forecast, plan_rollout
+from drivetrain.rollout.steps import whole
 from drivetrain.serving.model import Deployment, Variant
 from drivetrain.serving.service import WHOLE, Serving
 from drivetrain.store.counters import total
@@ -86,7 +87,7 @@ class Rollouts:
                     canary=canary.id,
                     stable_name=stable.name,
                     canary_name=canary.name,
-                    plan=plan,
+                    plan=msgspec.structs.replace(plan, by=target.unit),
                     state=State.starting,
                     step=0,
                     phase=0,
@@ -288,7 +289,7 @@ class Rollouts:
         return rollout
 
     def _judged(self, c: sa.Connection, rollout: Rollout) -> tuple[Evidence, ...]:
-        book = msgspec.structs.replace(ledger.read(c, rollout.id), named=ledger.named(c, rollout.id))
+        book = whole(c, self._feedback, self._serving, rollout.id)
         return evidence(book, lambda name: self._feedback.said(rollout.deployment_id, name))
 
     def _by_key(self, key: str) -> Rollout | None:

@@ -8,24 +8,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import sqlalchemy as sa
 from msgspec import Struct
 
 from drivetrain.errors import Conflict, Invalid
+from drivetrain.identity.model import Context, Scope
+from drivetrain.profiles.model import Profile
 from drivetrain.rollout import ledger
 from drivetrain.rollout import tables as t
-from drivetrain.rollout.counting import count_feedback
+from drivetrain.rollout.case import settled
+from drivetrain.rollout.counting import Counting, unheard
 from drivetrain.rollout.curves import Curves
-from drivetrain.rollout.judge import Action, Judgement, judge, settled
+from drivetrain.rollout.judge import Action, Judgement, judge
 from drivetrain.rollout.ledger import DRIVETRAIN, Book
 from drivetrain.rollout.lines import line_of
-from drivetrain.rollout.measures import Measure, parse
+from drivetrain.rollout.measures import Fixed, Measure, parse
 from drivetrain.rollout.model import OPEN, Decision, Rollout, State
-from drivetrain.serving.model import Standing
+from drivetrain.rollout.outputs import Known, learned
+from drivetrain.rollout.rules import read as read_rules
+from drivetrain.serving.model import Standing, Variant
+from drivetrain.serving.outputs import Seen
 from drivetrain.serving.service import WHOLE, Serving
+from drivetrain.store.event import Event
 from drivetrain.store.sql import Database
 from drivetrain.tracking.feedback import Feedback
 
@@ -36,6 +43,8 @@ KEEP_MS = 1000
 TRY_MS = 1000
 EVERYWHERE_MS = 60_000
 """How long a version that is ready on one server waits for the others."""
+LOOKED_AT = 500
+"""Newest requests that tell what answers are like."""
 HELD_MS = 5000
 """What ends by itself sooner is no hold to tell anybody of."""
 _STOPPED = "no version of it has traffic by this rollout any more"
@@ -57,13 +66,38 @@ class Ripe:
         self.noted = False
 
 
-class Steps:
-    """The automatic side of rollouts on one database; one process at a time calls `step`."""
+class Trained(Protocol):
+    """Who knows what a variant was trained on: `drivetrain.monitoring.reference.References`."""
 
-    def __init__(self, db: Database, serving: Serving, feedback: Feedback) -> None:
+    def known(self, ctx: Context, variant: Variant) -> Profile | None: ...
+
+
+class Answers(Protocol):
+    """Who knows the newest requests of a deployment: `drivetrain.store.events.Events`."""
+
+    def recent(self, workspace_id: str, *, deployment: str | None = None, limit: int = 100) -> Sequence[Event]: ...
+
+
+class Steps:
+    """The automatic side of rollouts on one database; one process at a time calls `step`. `counting`: the process's own, which the fold of
+    events uses too. `answers` and `trained` tell what outputs are like; without them, guardrails on outputs know no more than they see."""
+
+    def __init__(
+        self,
+        db: Database,
+        serving: Serving,
+        feedback: Feedback,
+        counting: Counting | None = None,
+        *,
+        answers: Answers | None = None,
+        trained: Trained | None = None,
+    ) -> None:
         self._db = db
         self._serving = serving
         self._feedback = feedback
+        self._counting = counting or Counting()
+        self._answers = answers
+        self._trained = trained
         self._passed: dict[str, float] = {}
         self._tried: dict[str, float] = {}
         self._ripe: dict[str, Ripe] = {}
@@ -77,10 +111,10 @@ class Steps:
 
     def step(self, rollout_id: str, passed_ms: float) -> bool:
         """Look at one rollout, `passed_ms` after the last look, and take at most one step. Whether traffic has moved."""
-        if self._feedback.waiting(rollout_id):
-            count_feedback(self._db, self._feedback, rollout_id)
+        if self._feedback.ripe(rollout_id):
+            self._counting.count_feedback(self._db, self._feedback, rollout_id)
         with self._db.read() as c:
-            book = ledger.read(c, rollout_id)
+            book = whole(c, self._feedback, self._serving, rollout_id)
             rollout = book.rollout
             if rollout.state not in OPEN:
                 self._forget(rollout_id)
@@ -146,17 +180,18 @@ class Steps:
         if rollout.state is not State.running or not silent or tried < TRY_MS:
             return False
         self._tried[rollout.id] = 0.0
-        ready = self._ready_guards(rollout, silent, warm=settled(rollout))
+        ready = self._ready_guards(rollout, silent, warm=settled(book))
         if not ready:
             return False
         names = ", ".join(rollout.plan.guardrails[number].measure for number in ready)
-        lines = [f"{rollout.plan.guardrails[n].measure} over {line:.4g}" for n, line in ready.items() if line is not None]
+        lines = [f"{rollout.plan.guardrails[n].measure} over {fixed.line:.4g}" for n, fixed in ready.items() if fixed.line is not None]
         why = f"From here on {names} count{'s' if len(ready) == 1 else ''}" + (f" (bad: {', '.join(lines)})." if lines else ".")
         return self._change(rollout, action="measuring", why=why, measuring=ready, evidence=judgement.evidence)
 
-    def _ready_guards(self, rollout: Rollout, numbers: Sequence[int], *, warm: bool) -> dict[int, float | None]:
-        """Which of these guardrails can count from now on, with their lines."""
-        found: dict[int, float | None] = {}
+    def _ready_guards(self, rollout: Rollout, numbers: Sequence[int], *, warm: bool) -> dict[int, Fixed]:
+        """Which of these guardrails can count from now on, with what is fixed of them."""
+        found: dict[int, Fixed] = {}
+        known: Known | None = None
         for number in numbers:
             guardrail = rollout.plan.guardrails[number]
             measure = _measure(guardrail.measure)
@@ -167,8 +202,25 @@ class Steps:
                 line = line_of(self._db, rollout, measure)
                 if line is None:
                     continue
-            found[number] = line
+            if measure.looks_at_outputs:
+                known = known or self._outputs(rollout)
+                if measure.needs_answers and not (known.edges or known.common):
+                    continue
+            found[number] = Fixed(line, known if measure.looks_at_outputs else None)
         return found
+
+    def _outputs(self, rollout: Rollout) -> Known:
+        """What outputs of the version before are like, and what it was trained on."""
+        answers: Sequence[Event] = ()
+        if self._answers is not None:
+            answers = self._answers.recent(rollout.workspace_id, deployment=rollout.deployment_id, limit=LOOKED_AT)
+        stable = [one for one in answers if one.variant == rollout.stable and not one.error and not one.shadow]
+        profile = None
+        if self._trained is not None:
+            ctx = acting_for(rollout)
+            variant = next((one for one in self._serving.history(ctx, rollout.deployment) if one.id == rollout.stable), None)
+            profile = self._trained.known(ctx, variant) if variant is not None else None
+        return learned((Seen(one.wrong, one.form, one.said) for one in stable), profile)
 
     def _act(self, book: Book, judgement: Judgement, passed_ms: float) -> bool:
         rollout = book.rollout
@@ -271,6 +323,25 @@ class Steps:
     def _source(self, rollout: Rollout) -> str:
         with self._db.read() as c:
             return self._serving.source(c, rollout.canary)
+
+
+def whole(c: sa.Connection, feedback: Feedback, serving: Serving, rollout_id: str) -> Book:
+    """All that is known of a rollout, with what is said and not counted yet."""
+    book = ledger.read(c, rollout_id)
+    opinions = feedback.untaken(c, rollout_id) if book.rollout.state in OPEN else []
+    left = unheard(read_rules(c, rollout_id), opinions) if opinions else {}
+    return msgspec.structs.replace(book, unheard=left, source=serving.source(c, book.rollout.canary))
+
+
+def acting_for(rollout: Rollout) -> Context:
+    """Who looks things up for a rollout: it may read in its workspace."""
+    return Context(
+        user_id="",
+        user_name=DRIVETRAIN,
+        workspace_id=rollout.workspace_id,
+        workspace=rollout.workspace,
+        scopes=frozenset({Scope.read}),
+    )
 
 
 def _measure(name: str) -> Measure | None:

@@ -50,34 +50,31 @@ guards = sa.Table(
     sa.Column("rollout_id", sa.ForeignKey("rollouts.id"), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("line", sa.Float),
+    sa.Column("known", sa.JSON(none_as_null=True)),  # of outputs: what the version before answers, and what was trained on
     sa.Column("from_phase", sa.Integer),  # events of this phase and later count; none while it is NULL
     sa.Column("overruled", sa.Boolean, nullable=False, server_default=sa.false()),  # somebody went on in spite of this signal
 )
 
-counts = sa.Table(
-    # `guard` is a guardrail's number; -1 counts exposures (units, as they were assigned).
-    "rollout_counts",
+tallies = sa.Table(
+    # What was counted of a rollout, for those who read it: a `Tallied` as JSON. `number` is that of the last batch in it.
+    "rollout_tallies",
     metadata,
     sa.Column("rollout_id", sa.ForeignKey("rollouts.id"), primary_key=True),
-    sa.Column("guard", sa.Integer, primary_key=True),
-    sa.Column("phase", sa.Integer, primary_key=True),
-    sa.Column("arm", sa.String(8), primary_key=True),
-    sa.Column("units", sa.BigInteger, nullable=False),
-    sa.Column("came", sa.BigInteger, nullable=False),
-    sa.Column("bad", sa.BigInteger, nullable=False),
-    sa.Column("total", sa.Float, nullable=False),
-    sa.Column("squares", sa.Float, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("token", sa.String(32), nullable=False),
+    sa.Column("told", sa.Text, nullable=False),
 )
 
-units = sa.Table(
-    # Bit 0 stands for exposure, bit n + 1 for guardrail n.
-    "rollout_units",
+batches = sa.Table(
+    # What was counted, batch by batch, and now and then all of it (`whole`), after which the batches before are not needed any more. Units
+    # are 64 bits of their blake2b: no name of a person is kept here. They go with the rollout's end.
+    "rollout_batches",
     metadata,
     sa.Column("rollout_id", sa.ForeignKey("rollouts.id"), primary_key=True),
-    sa.Column("unit", sa.String(32), primary_key=True),  # blake2b-128 of the unit: no name of a person is kept here
-    sa.Column("seen", sa.BigInteger, nullable=False),
-    sa.Column("bad", sa.BigInteger, nullable=False),
-    sa.Column("came", sa.BigInteger, nullable=False),  # to the canary
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    sa.Column("whole", sa.Boolean, primary_key=True),
+    sa.Column("token", sa.String(32), nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
 )
 
 decisions = sa.Table(
@@ -98,7 +95,8 @@ decisions = sa.Table(
 )
 
 evidence = sa.Table(
-    # The evidence over time, thinned, to draw it. `guard` as in `rollout_counts`; `value` is the natural logarithm of an e-value.
+    # The evidence over time, thinned, to draw it. `guard` is a guardrail's number, -1 the assignment; `value` the natural logarithm of an
+    # e-value.
     "rollout_evidence",
     metadata,
     sa.Column("rollout_id", sa.ForeignKey("rollouts.id"), primary_key=True),

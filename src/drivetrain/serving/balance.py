@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Iterable
 
@@ -16,6 +17,7 @@ from drivetrain.errors import Overloaded
 from drivetrain.serving.routes import ReplicaRoute
 from drivetrain.serving.upstream import Upstream
 
+WEIGH_SECONDS = 2.0
 _SHORTEST_REST = 0.05
 _LONGEST_REST = 1.0
 
@@ -27,13 +29,16 @@ class Moved(Exception):  # noqa: N818 - a signal inside the package, not an erro
 class Replica:
     """One replica: its connections and how much of this process's work it has."""
 
-    __slots__ = ("_rest", "id", "outstanding", "resting_until", "slots", "upstream")
+    __slots__ = ("_memory", "_rest", "_weighed", "id", "outstanding", "pid", "resting_until", "slots", "upstream")
 
     def __init__(self, route: ReplicaRoute, upstream: Upstream) -> None:
         self.id = route.id
+        self.pid = route.pid
         self.slots = max(1, route.slots)
         self.upstream = upstream
         self.outstanding = 0
+        self._memory = 0.0
+        self._weighed = -math.inf
         self.resting_until = 0.0
         self._rest = 0.0
 
@@ -45,6 +50,19 @@ class Replica:
 
     def succeeded(self) -> None:
         self._rest = self.resting_until = 0.0
+
+    def memory_mb(self) -> float:
+        """The resident memory of its process, in MB, not older than `WEIGH_SECONDS`; 0 where that is not known."""
+        now = time.monotonic()
+        if self.pid and now - self._weighed > WEIGH_SECONDS:
+            import psutil  # not before a rollout compares memory
+
+            self._weighed = now
+            try:
+                self._memory = round(psutil.Process(self.pid).memory_info().rss / 1e6, 1)
+            except psutil.Error:
+                self._memory = 0.0
+        return self._memory
 
 
 class Pool:

@@ -15,6 +15,7 @@ from drivetrain.identity.model import Context, Scope
 from drivetrain.serving.assignment import stand_in
 from drivetrain.serving.balance import Moved, Pool, Replica
 from drivetrain.serving.capture import kept
+from drivetrain.serving.outputs import look
 from drivetrain.serving.routes import DeploymentRoute, Prices, RolloutRoute, VariantRoute
 from drivetrain.serving.upstream import Answer, Lost
 from drivetrain.store.event import Event, Exposure
@@ -64,6 +65,7 @@ class Exchange:
         self._exposed = ""  # the variant that the unit was exposed to, in a rollout
         self._prices: Prices | None = None
         self._sent: tuple[str, bytes, bool] | None = None
+        self._memory = 0.0
         self._lost = ""  # why the last replica did not take the request
         context = request.context
         self.event = Event(
@@ -109,7 +111,7 @@ class Exchange:
         event.deployment_name = deployment.name
         event.unit = given
         event.input = kept(deployment.capture, deployment.capture_rate, event.id, body)
-        self._unit = given or event.id
+        self._unit = given if given and deployment.unit == "person" else event.id
         self._assign(deployment)
         return deployment
 
@@ -165,9 +167,10 @@ class Exchange:
 
     def _keep(self, output: Callable[[], str] | str | bytes | None) -> None:
         deployment = self._deployment
-        if deployment is not None and deployment.capture != "nothing":
-            text = output() if callable(output) else output
-            self.event.output = kept(deployment.capture, deployment.capture_rate, self.event.id, text)
+        if deployment is not None:
+            text, event = output() if callable(output) else output, self.event
+            event.wrong, event.form, event.said = look(event.task, text)
+            event.output = kept(deployment.capture, deployment.capture_rate, event.id, text)
 
     def _assign(self, deployment: DeploymentRoute) -> VariantRoute:
         variant = self._gateway.choose(deployment, self._unit)
@@ -200,7 +203,7 @@ class Exchange:
                 t=event.t,
                 deployment=deployment.id,
                 variant=variant.id,
-                unit=event.unit,
+                unit=event.unit if deployment.unit == "person" else "",
                 rollout=rollout.id,
                 phase=rollout.phase,
             )
@@ -296,6 +299,8 @@ class Exchange:
         if answer is not None:
             answer.close()
         replica, self._replica = self._replica, None
+        if replica is not None and self.event.rollout:
+            self._memory = replica.memory_mb()
         if replica is not None and self._pool is not None:
             self._pool.release(replica, self.elapsed_ms / 1000 if served else None)
 
@@ -323,6 +328,7 @@ class Exchange:
         self._recorded = True
         event = self.event
         event.latency_ms = self.elapsed_ms
+        event.memory_mb = self._memory
         if self._prices is not None:
             event.cost = self._prices.cost(event.tokens_in, event.tokens_out)
         if error is not None:

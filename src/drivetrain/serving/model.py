@@ -64,7 +64,8 @@ class Replica(Struct, frozen=True, kw_only=True):
 
 
 class Deployment(Struct, frozen=True, kw_only=True):
-    """A named endpoint. `implicit`: made because somebody called a registry name; it stops when idle."""
+    """A named endpoint. `implicit`: made because somebody called a registry name; it stops when idle. `unit`: whom rollouts assign to a
+    version, a `person` (who then stays with it) or each `request`."""
 
     id: str
     workspace_id: str
@@ -76,6 +77,7 @@ class Deployment(Struct, frozen=True, kw_only=True):
     salt: str
     created_ms: int
     created_by: str
+    unit: str = "person"
     rollout: str | None = None
     phase: int = 0
     stable: str | None = None

@@ -14,11 +14,12 @@ from drivetrain.identity.model import Grant
 
 
 class ReplicaRoute(Struct, frozen=True):
-    """One ready replica. `socket` is the path of its Unix socket; `slots` the requests it can work on at once."""
+    """One ready replica. `socket` is the path of its Unix socket; `slots` the requests it can work on at once; `pid` its process."""
 
     id: str
     socket: str
     slots: int
+    pid: int = 0
 
 
 class Prices(Struct, frozen=True, kw_only=True):
@@ -74,6 +75,7 @@ class DeploymentRoute(Struct, frozen=True):
     capture_rate: float
     variants: tuple[VariantRoute, ...]
     rollout: RolloutRoute | None = None
+    unit: str = "person"  # or request: who is assigned to a variant in a rollout
 
 
 class Snapshot(Struct, frozen=True):

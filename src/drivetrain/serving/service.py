@@ -23,6 +23,7 @@ from drivetrain.serving.routes import Prices
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database
 
+UNITS = ("person", "request")
 CAPTURES = ("all", "sampled", "hashed", "nothing")
 MOST_REPLICAS = 64
 WHOLE = 10_000
@@ -53,10 +54,12 @@ class Serving:
         max_replicas: int | None = None,
         capture: str = "all",
         capture_rate: float = 1.0,
+        unit: str | None = None,
         prices: Mapping[str, float] | None = None,
     ) -> Deployment:
         """Serve what `source` names under `name`. A name that is served already gets a new variant; the old one serves until the new
-        one is ready. `prices`: million_in, million_out (of tokens) and request, in whatever currency.
+        one is ready. `unit`: whom rollouts assign to a version, a person or each request; what is not said stays. `prices`: million_in,
+        million_out (of tokens) and request, in whatever currency.
 
         Raises `Invalid` where no engine can run the files, `NotFound` for an unknown source, `Conflict` while a rollout moves traffic."""
         ctx.require(Scope.write)
@@ -66,12 +69,15 @@ class Serving:
             raise Invalid(f"capture is one of {', '.join(CAPTURES)}.", param="capture")
         if not 0.0 <= capture_rate <= 1.0:
             raise Invalid("capture_rate is a share between 0 and 1.", param="capture_rate")
+        if unit is not None and unit not in UNITS:
+            raise Invalid(f"unit is one of {', '.join(UNITS)}: whom a rollout assigns to a version.", param="unit")
         least, most = _replicas(min_replicas, max_replicas)
         resolved = self._registry.resolve(ctx, source)
         chosen = self._plan(resolved, engine, options or {})
         bounds = {"min_replicas": least, "max_replicas": most}
         values = _values(ctx, resolved, chosen, options or {}) | bounds | {"prices": _prices(prices)}
-        deployment = self._write(ctx, name, values, capture, capture_rate, implicit=False)
+        policy = {"capture": capture, "capture_rate": capture_rate, **({"unit": unit} if unit is not None else {})}
+        deployment = self._write(ctx, name, values, policy, implicit=False)
         self._nudge("deployments")
         return self.get(ctx, deployment)
 
@@ -203,7 +209,7 @@ class Serving:
                 )
             with contextlib.suppress(Conflict):  # somebody else called it at the same moment
                 values = _values(ctx, resolved, chosen, {}) | {"min_replicas": 0, "max_replicas": 1, "prices": None}
-                self._write(ctx, canonical, values, "all", 1.0, implicit=True)
+                self._write(ctx, canonical, values, {"capture": "all", "capture_rate": 1.0}, implicit=True)
             self._nudge("deployments")
         return self.get(ctx, canonical)
 
@@ -317,14 +323,14 @@ class Serving:
         files = self._registry.files(resolved.commit_id)
         return plan(files, self._registry.blobs.read_bytes, engine=engine, options=options, settings=self._settings)
 
-    def _write(self, ctx: Context, name: str, values: Mapping[str, Any], capture: str, capture_rate: float, *, implicit: bool) -> str:
+    def _write(self, ctx: Context, name: str, values: Mapping[str, Any], policy: Mapping[str, Any], *, implicit: bool) -> str:
         now = now_ms()
         try:
             with self._db.write() as c:
                 row = c.execute(self._active(ctx).where(t.deployments.c.name == name).with_for_update()).one_or_none()
                 if row is not None and implicit:
                     raise Conflict(f"There is a deployment {name!r} already.")
-                policy = {"capture": capture, "capture_rate": capture_rate, "implicit": implicit}
+                policy = {**policy, "implicit": implicit}
                 if row is None:
                     deployment = uuid7()
                     owner = {"workspace_id": ctx.workspace_id, "workspace": ctx.workspace, "created_by": ctx.user_name}

@@ -15,6 +15,7 @@ import msgspec
 from drivetrain.errors import UpstreamFailed, UpstreamTimeout
 from drivetrain.serving.canonical import Frames, Transcript, chunk, vectors
 from drivetrain.serving.capture import chosen, kept
+from drivetrain.serving.outputs import look
 from drivetrain.serving.routes import DeploymentRoute, VariantRoute
 from drivetrain.serving.upstream import Answer, Lost
 from drivetrain.store.event import Event
@@ -80,6 +81,10 @@ class Shadows:
             tokens_out=0,
             bytes_out=0,
             cost=0.0,
+            wrong="",
+            form="",
+            said=None,
+            memory_mb=replica.memory_mb(),
             output=None,
         )
         began = time.perf_counter()
@@ -92,6 +97,7 @@ class Shadows:
                     event.error = "invalid" if 400 <= answer.status < 500 else "upstream"
                 else:
                     said = await _read(answer, event, began)
+                    event.wrong, event.form, event.said = look(event.task, said)
                     event.output = kept(deployment.capture, deployment.capture_rate, event.id, said)
             finally:
                 answer.close()

@@ -16,6 +16,7 @@ deployments = sa.Table(
     sa.Column("implicit", sa.Boolean, nullable=False),
     sa.Column("capture", sa.String(16), nullable=False),
     sa.Column("capture_rate", sa.Float, nullable=False),
+    sa.Column("unit", sa.String(16), nullable=False, server_default="person"),  # or request: whom rollouts assign to a version
     sa.Column("salt", sa.String(32), nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("created_by", sa.String(64), nullable=False),

@@ -62,6 +62,10 @@ class Counted(Struct, gc=False):
     tokens_out: int = 0
     latency_ms: float = 0.0
     ttft_ms: float | None = None
+    wrong: str = ""
+    form: str = ""
+    said: float | str | None = None
+    memory_mb: float = 0.0
 
 
 class Point(Struct, frozen=True, kw_only=True):

@@ -44,6 +44,10 @@ class Event(Struct, omit_defaults=True, kw_only=True):
     phase: int = 0  # its phase: which weights were in force
     assigned: str = ""  # id of the variant that the unit belongs to, where that had no ready replica and another one answered
     shadow: str = ""  # id of the request that this one repeats, to compare; nobody got its answer
+    wrong: str = ""  # what is wrong with the answer: null, nan, infinite, empty, shape, type
+    form: str = ""  # its types and inner shapes; "" where it was not looked at
+    said: float | str | None = None  # the prediction, in short: see `drivetrain.serving.outputs`
+    memory_mb: float = 0.0  # of the replica, while a rollout compares versions
     input: str | None = None
     output: str | None = None
 

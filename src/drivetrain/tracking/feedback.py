@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
@@ -17,6 +17,12 @@ from drivetrain.tracking.labels import prediction, same
 from drivetrain.tracking.tables_feedback import feedback as table
 
 KINDS = ("feedback", "label")
+OF_EACH = 5
+"""Opinions of each version that tell how long they take to come."""
+PATIENCE_MS = 60_000
+"""How long opinions of one version alone wait for those of the other, and three times as long as they took themselves."""
+NEWEST = 2_000
+_OLD = 0.95
 MAX_TEXT = 20_000
 
 Scalar = str | int | float | bool | None
@@ -53,6 +59,14 @@ class About:
     """To compare with a label; it is not stored here."""
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """An opinion that is to be counted, and what was counted in its place before, if it was."""
+
+    opinion: Opinion
+    before: Opinion | None
+
+
 def request_id(text: str) -> str:
     """The id in the form in which it is stored. Raises `Invalid` for what no answer can have had as its `x-request-id`."""
     plain = text.strip().lower().replace("-", "").removeprefix("tr")
@@ -62,10 +76,11 @@ def request_id(text: str) -> str:
 
 
 class Feedback:
-    """Feedback and labels of one database. Thread-safe."""
+    """Feedback and labels of one database. Thread-safe. `clock`: Unix milliseconds."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, clock: Callable[[], int] = now_ms) -> None:
         self._db = db
+        self._clock = clock
 
     def add(
         self,
@@ -106,13 +121,15 @@ class Feedback:
             "value": value,
             "comment": comment,
             "user_name": ctx.user_name,
-            "created_ms": now_ms(),
+            "created_ms": self._clock(),
+            "counted": False,
             **_joined(kind, value, about),
         }
         key = ["workspace_id", "request_id", "kind", "name", "source"]
+        changed = ["id", "value", "comment", "user_name", "created_ms", "counted", *_joined(kind, value, about)]
 
         def write(c: sa.Connection) -> None:
-            upsert(c, table, [row], key=key, update=["id", "value", "comment", "user_name", "created_ms", *_joined(kind, value, about)])
+            upsert(c, table, [row], key=key, update=changed)
 
         self._db.group_write(write)
         return Opinion(
@@ -124,7 +141,7 @@ class Feedback:
             source=str(row["source"]),
             comment=comment,
             user=ctx.user_name,
-            created_ms=now_ms(),
+            created_ms=self._clock(),
             about=about,
             correct=_correct(kind, value, about),
         )
@@ -161,22 +178,43 @@ class Feedback:
                     found[row.request_id] = row.value
         return found
 
-    def take(self, connection: sa.Connection, rollout: str, *, limit: int = 1000) -> list[Opinion]:
-        """What was said of answers of this rollout and has not been taken yet, within the caller's transaction: each once."""
-        mine = (table.c.rollout == rollout) & ~table.c.counted
-        rows = connection.execute(sa.select(table).where(mine).order_by(table.c.id).limit(limit)).all()
-        taken: list[str] = []
-        for start in range(0, len(rows), 500):
-            ids = [row.id for row in rows[start : start + 500]]
-            update = sa.update(table).where(table.c.id.in_(ids), ~table.c.counted).values(counted=True).returning(table.c.id)
-            taken += connection.execute(update).scalars().all()
-        ours = set(taken)  # another server may have been faster with some
-        return [_opinion(row) for row in rows if row.id in ours]
+    def take(self, connection: sa.Connection, rollout: str, *, limit: int = 1000) -> list[Said]:
+        """What was said of answers of this rollout and has not been taken yet, or has changed since, within the caller's transaction: each
+        once. It is taken when it is `ripe`."""
+        rows = self._ripe(connection, self._untaken(rollout, limit).with_for_update())
+        if rows:
+            taken = [{"of": row.id, "as_": {"value": row.value, "correct": row.correct}} for row in rows]
+            update = sa.update(table).where(table.c.id == sa.bindparam("of"))
+            connection.execute(update.values(counted=True, counted_as=sa.bindparam("as_", type_=sa.JSON)), taken)
+        return [_said(row) for row in rows]
 
-    def waiting(self, rollout: str) -> bool:
-        """Whether `take` would find something."""
+    def ripe(self, rollout: str) -> bool:
+        """Whether `take` would find something.
+
+        Opinions of one name are compared at equal age: of answers that are so old that nearly all opinions of either version's have come
+        by then. So a version whose answers or labels take longer is not judged before they are there, nor the other one without it."""
         with self._db.read() as c:
-            return c.execute(sa.select(table.c.id).where(table.c.rollout == rollout, ~table.c.counted).limit(1)).first() is not None
+            return bool(self._ripe(c, self._untaken(rollout, 1000)))
+
+    def untaken(self, connection: sa.Connection, rollout: str, *, limit: int = 1000) -> list[Opinion]:
+        """What was said of answers of this rollout and is not counted yet."""
+        return [_opinion(row) for row in connection.execute(self._untaken(rollout, limit))]
+
+    def _untaken(self, rollout: str, limit: int) -> sa.Select[tuple[object, ...]]:
+        return sa.select(table).where(table.c.rollout == rollout, ~table.c.counted).order_by(table.c.id).limit(limit)
+
+    def _ripe(self, c: sa.Connection, query: sa.Select[tuple[object, ...]]) -> list[sa.Row[tuple[object, ...]]]:
+        rows = c.execute(query).all()
+        if not rows:
+            return []
+        of = table.c
+        newest = sa.select(of.kind, of.name, of.variant, of.created_ms - of.event_ms).where(of.rollout == rows[0].rollout)
+        delays: dict[tuple[str, str], dict[str, list[int]]] = {}
+        for kind, name, variant, delay in c.execute(newest.order_by(of.id.desc()).limit(NEWEST)):
+            delays.setdefault((kind, name), {}).setdefault(variant, []).append(delay)
+        ages = {group: _age(list(by.values())) for group, by in delays.items()}
+        now = self._clock()
+        return [row for row in rows if row.counted_as is not None or row.event_ms + ages.get((row.kind, row.name), 0) <= now]
 
     def said(self, deployment: str, name: str) -> bool:
         """Whether anything of this name has been said of the deployment's answers."""
@@ -249,6 +287,20 @@ def _opinion(row: sa.Row[tuple[object, ...]]) -> Opinion:
         about=None if row.event_ms is None else About(row.event_ms, row.deployment, row.variant, row.unit, row.rollout or "", row.phase),
         correct=row.correct,
     )
+
+
+def _said(row: sa.Row[tuple[object, ...]]) -> Said:
+    now = _opinion(row)
+    before = None if row.counted_as is None else replace(now, value=row.counted_as["value"], correct=row.counted_as["correct"])
+    return Said(now, before)
+
+
+def _age(delays: list[list[int]]) -> int:
+    """How old an answer must be, in milliseconds, by how long opinions of either version's answers took."""
+    usual = [sorted(some)[int(_OLD * (len(some) - 1))] for some in delays]
+    if len(delays) > 1 and min(map(len, delays)) >= OF_EACH:
+        return max(usual)
+    return max(usual) * 3 + PATIENCE_MS  # of one of them too little is known
 
 
 def _joined(kind: str, value: Scalar, about: About | None) -> dict[str, object]:

@@ -27,7 +27,8 @@ feedback = sa.Table(
     sa.Column("rollout", sa.String(32)),
     sa.Column("phase", sa.Integer),
     sa.Column("correct", sa.Boolean),  # of labels: whether the answer was it; NULL where the answer holds no single prediction
-    sa.Column("counted", sa.Boolean, nullable=False, server_default=sa.false()),  # by its rollout
+    sa.Column("counted", sa.Boolean, nullable=False, server_default=sa.false()),  # by its rollout, as it is now
+    sa.Column("counted_as", sa.JSON(none_as_null=True)),  # what was counted: its value and whether it was right, at that time
     # One opinion of each source: who says it again changes it, so that a retried request counts once.
     sa.UniqueConstraint("workspace_id", "request_id", "kind", "name", "source"),
     sa.Index(None, "workspace_id", "created_ms"),

@@ -133,7 +133,7 @@ def probe_of(services: Services, ctx: Context, topic: str) -> Probe:
 
     def rollout() -> Hashable:
         book = services.rollouts.book(ctx, name)
-        return repr((book.rollout, book.exposures, book.counts))
+        return repr((book.rollout, book.tallied))
 
     def run() -> Hashable:
         one = services.tracking.get_run(ctx, name)

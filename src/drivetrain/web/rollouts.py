@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context
-from drivetrain.rollout.judge import exposed
+from drivetrain.rollout.case import exposed
 from drivetrain.rollout.model import OPEN, Decision, Evidence, Guardrail, Role, Rollout, Verdict
 from drivetrain.rollout.model import State as Stage
 from drivetrain.rollout.plans import parse_plan
@@ -28,6 +28,8 @@ from drivetrain.web.views_rollout import Arm, ArmCount, DecisionRow, Guard, Roll
 Viewer = Annotated[Context, Depends(viewer)]
 _VERDICTS: dict[Verdict, State] = {
     Verdict.not_enough_data: State("Not yet", "idle", "Not enough data for a verdict; harm would still be acted on"),
+    Verdict.blind: State("Blind", "warn", "With the people whom it has, it could not see harm if there were any, so the rollout waits"),
+    Verdict.waiting: State("Waiting", "idle", "What people say comes later for one version, and is compared at equal age"),
     Verdict.no_measure: State("No measure", "warn", "Nothing is measured by this name, so the rollout waits"),
     Verdict.harm: State("Harm", "bad", "The evidence has reached its threshold"),
     Verdict.safe: State("Safe", "good", "Enough was seen for this step, and no harm in it"),

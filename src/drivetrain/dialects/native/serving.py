@@ -32,6 +32,7 @@ class NewDeployment(BaseModel):
     max_replicas: int | None = None
     capture: Literal["all", "sampled", "hashed", "nothing"] = "all"
     capture_rate: float = 1.0
+    unit: Literal["person", "request"] | None = None
     prices: dict[str, float] | None = None
 
 

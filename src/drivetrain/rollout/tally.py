@@ -1,0 +1,518 @@
+"""The counts of one rollout, in memory: what each guardrail saw of each unit in each phase, and what follows from that.
+
+A unit's row is one integer for each phase: counters side by side, of so many bits that they never run over, so that whatever one request
+adds for all guardrails is one addition. Rows and all sums of them are integers: in whichever order and pieces lines are counted, the counts
+are the same. Only the looks depend on when they were taken; each was valid then.
+
+A unit that has been stable's comes to the canary with another chance than one that nobody knows, and one that is the canary's stays there:
+so counts are kept by stratum, `since` being the last phase before in which the unit was stable's (`NEW`: none; `OURS`: it was the
+canary's).
+
+Memory has a bound: beyond `MOST` rows only every second unit is kept, by its hash, which has nothing to do with that of the assignment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from drivetrain.rollout import looks
+from drivetrain.rollout.looks import Cell
+from drivetrain.rollout.model import Count, Looked, Tallied
+
+EXPOSURES = -1
+"""In place of a guardrail's number: units as they were assigned."""
+NEW, OURS = 0, -1
+MOST = 1_000_000
+"""Rows (units × phases) that are kept in memory."""
+LOOK_EVERY = 100
+"""Requests between two looks, at least; later on, a twentieth of the phase's."""
+LOOK_SHARE = 0.05
+WINDOWS = 4
+WAYS = 12
+"""Kinds of predictions that are told apart, at most."""
+ARMS = ("canary", "stable")
+_BITS, _WIDE = 32, 96
+_MASK, _WIDE_MASK = (1 << _BITS) - 1, (1 << _WIDE) - 1
+
+Kind = Literal["count", "mean", "mix"]
+Place = tuple[int, int]
+"""Phase and arm (0: canary, 1: stable)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a guardrail has its counters within a row: how often it saw the unit, then how often that was bad (of a mean, the sum; of a
+    mix, how often each way)."""
+
+    guard: int
+    kind: Kind
+    at: int
+    tolerance: float = 1.0
+    said: bool = False
+    """Of what people say, and not of events."""
+
+    @property
+    def ways(self) -> int:
+        return WAYS if self.kind == "mix" else 1
+
+    @property
+    def width(self) -> int:
+        return _BITS + (_WIDE if self.kind == "mean" else _BITS * self.ways)
+
+    def once(self, amount: int, way: int = 0) -> int:
+        """What one observation adds to a row. `amount`: 0 or 1 for good or bad; of a mean, the value."""
+        return (1 << self.at) + (amount << (self.at + _BITS * (1 + way)))
+
+    def read(self, row: int) -> tuple[int, tuple[int, ...]]:
+        """How often it was seen, and how much was bad, by way."""
+        of = row >> self.at
+        if self.kind == "mean":
+            return of & _MASK, ((of >> _BITS) & _WIDE_MASK,)
+        return of & _MASK, tuple((of >> (_BITS * (1 + way))) & _MASK for way in range(self.ways))
+
+
+def layout(guards: Iterable[tuple[int, Kind, float, bool]]) -> tuple[Slot, ...]:
+    """The slots of these guardrails (number, kind, tolerance, whether it is of what people say), after that of the exposures."""
+    slots, at = [], 0
+    for guard, kind, tolerance, said in ((EXPOSURES, "count", 1.0, False), *guards):
+        slots.append(Slot(guard, kind, at, tolerance, said))
+        at += slots[-1].width
+    return tuple(slots)
+
+
+class Batch(msgspec.Struct, array_like=True):
+    """Some observations, as they are written down. Numbers that are too large for the format are bytes.
+
+    `named`: phase, arm, unit, what is added. `alone`: the same of requests that are units of their own, and how many of them. `firsts`:
+    guard, phase, arm, unit, time, value: for means, which count each unit's first. `said`: by people, perhaps a correction, after which the
+    guards `corrected` are looked at anew. `looked`: a look was taken after it."""
+
+    named: list[tuple[int, int, int, bytes]] = []
+    alone: list[tuple[int, int, bytes, int]] = []
+    firsts: list[tuple[int, int, int, int, int, int]] = []
+    requests: dict[int, int] = {}
+    said: bool = False
+    corrected: list[int] = []
+    looked: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.named or self.alone or self.firsts or self.requests)
+
+
+def packed(number: int) -> bytes:
+    return number.to_bytes(number.bit_length() // 8 + 1, "little", signed=True)
+
+
+def unpacked(data: bytes) -> int:
+    return int.from_bytes(data, "little", signed=True)
+
+
+class _Block:
+    """What was seen since a look."""
+
+    __slots__ = ("alone", "new", "requests", "rows")
+
+    def __init__(self) -> None:
+        self.rows: defaultdict[Place, dict[int, int]] = defaultdict(dict)
+        self.alone: defaultdict[Place, Counter[int]] = defaultdict(Counter)
+        self.requests = 0
+        self.new = 0
+
+
+class Tally:
+    """`shares`: of each phase the canary's share of what is compared (0 to 1); outside of that, nothing is."""
+
+    def __init__(self, slots: Sequence[Slot], shares: Mapping[int, float]) -> None:
+        self.slots = tuple(slots)
+        self.shares = dict(shares)
+        self.level = 0
+        self.people = 0
+        self._kept = 0
+        self._rows: defaultdict[Place, dict[int, int]] = defaultdict(dict)
+        self._firsts: defaultdict[tuple[int, int, int], dict[int, tuple[int, int]]] = defaultdict(dict)
+        self._counts: defaultdict[tuple[int, int, int, int, int], list[int]] = defaultdict(lambda: [0] * 8)
+        self._cells: defaultdict[tuple[int, int, int, int], Counter[Cell]] = defaultdict(Counter)
+        self._requests: Counter[int] = Counter()
+        self._opinions: Counter[int] = Counter()
+        self._opined: Counter[int] = Counter()
+        self._touched: defaultdict[int, set[int]] = defaultdict(set)
+        self._looked: dict[int, Looked] = {}
+        self._block = _Block()
+        self._blocks: list[_Block] = []
+        self._phase = 0
+
+    # Counting.
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch, and take the look that was taken after it."""
+        if batch.said:
+            self._hear(batch)
+            return
+        block = self._block
+        for phase, times in batch.requests.items():
+            self._requests[phase] += times
+            block.requests += times
+        for phase, arm, unit, data in batch.named:
+            if self._keeps(unit):
+                rows = block.rows[phase, arm]
+                rows[unit] = rows.get(unit, 0) + unpacked(data)
+        for phase, arm, data, times in batch.alone:
+            delta = unpacked(data)
+            block.alone[phase, arm][delta] += times
+            self._move(phase, arm, NEW, 0, delta, times, firsts=True)
+            block.new += times * (self.slots[0].read(delta)[0] > 0)
+        for (phase, arm), found in _new(batch.named):
+            rows = {unit: delta for unit, delta in found.items() if self._keeps(unit)}
+            block.new += self._merge(phase, arm, rows)
+        self._count_firsts(batch.firsts)
+        if self._kept > MOST:
+            self._thin()
+        if batch.looked:
+            self.look()
+
+    def _hear(self, batch: Batch) -> None:
+        """What people say goes into the phase of the answer at once; no window is kept of it, for it comes late and in no order."""
+        for (phase, arm), found in _new(batch.named):
+            self._merge(phase, arm, {unit: delta for unit, delta in found.items() if self._keeps(unit)})
+        for slot in self.slots:
+            if not slot.said:
+                continue
+            said = {phase for phase, _, _, data in batch.named if slot.read(unpacked(data))[0] or slot.guard in batch.corrected}
+            if said:
+                self._touched[slot.guard] |= said
+                self._opinions[slot.guard] += len(batch.named)
+            again = slot.guard in batch.corrected
+            if again:
+                before = self._looked.get(slot.guard, Looked())
+                self._looked[slot.guard] = msgspec.structs.replace(before, best=None)
+                self._touched[slot.guard] |= {phase for guard, _, phase, _ in self._cells if guard == slot.guard}
+            fresh = self._opinions[slot.guard] - self._opined[slot.guard]
+            if self._touched[slot.guard] and (again or fresh >= max(LOOK_EVERY // 5, LOOK_SHARE * self._opined[slot.guard])):
+                self._opined[slot.guard] = self._opinions[slot.guard]
+                phases = [phase for phase in sorted(self._touched.pop(slot.guard)) if 0.0 < self.shares.get(phase, 0.0) < 1.0]
+                self._note(slot, [self._whole(slot, phase) for phase in phases], phases[-1] if phases else 0)
+
+    def _keeps(self, unit: int) -> bool:
+        return not unit & ((1 << self.level) - 1)
+
+    def _merge(self, phase: int, arm: int, found: Mapping[int, int]) -> int:
+        """Add to the units' rows; how many of them nobody knew."""
+        rows = self._rows[phase, arm]
+        earlier = [place for place in sorted(self._rows, reverse=True) if place[0] < phase and self._rows[place]]
+        later = [place for place in self._rows if place[0] > phase and self._rows[place]]
+        moves: Counter[tuple[int, int, int]] = Counter()
+        fresh = 0
+        for unit, delta in found.items():
+            old = rows.get(unit)
+            since = self._since(unit, earlier) if earlier else NEW
+            if old is None:
+                old = 0
+                self._kept += 1
+                if since == NEW and not (later and any(unit in self._rows[place] for place in later)):
+                    fresh += 1
+                if later:
+                    self._reordered(unit, phase, arm, later)
+            rows[unit] = old + delta
+            moves[old, delta, since] += 1
+        for (old, delta, since), times in moves.items():
+            self._move(phase, arm, since, old, old + delta, times)
+        self.people += fresh
+        return fresh
+
+    def _since(self, unit: int, earlier: Sequence[Place]) -> int:
+        for place in earlier:
+            if unit in self._rows[place]:
+                return place[0] if place[1] else OURS
+        return NEW
+
+    def _reordered(self, unit: int, phase: int, arm: int, later: Sequence[Place]) -> None:
+        """A line of an earlier phase came after one of a later phase: there, the unit belongs to another stratum than was thought."""
+        for place in later:
+            row = self._rows[place].get(unit)
+            if row is None:
+                continue
+            between = [other for other in sorted(self._rows, reverse=True) if other[0] < place[0]]
+            before = self._since(unit, between)
+            self._rows[phase, arm][unit] = 0
+            after = self._since(unit, between)
+            del self._rows[phase, arm][unit]
+            if before != after:
+                self._move(*place, before, row, 0, 1)
+                self._move(*place, after, 0, row, 1)
+                self._move_firsts(place, unit, before, after)
+
+    def _move(self, phase: int, arm: int, since: int, old: int, new: int, times: int, *, firsts: bool = False) -> None:
+        """`times` units of a stratum had the row `old`, and have the row `new`. `firsts`: their values are the first ones."""
+        for slot in self.slots:
+            n0, was = slot.read(old)
+            n1, now = slot.read(new)
+            if n0 == n1 and was == now:
+                continue
+            c0, c1 = min(n0, looks.CAP), min(n1, looks.CAP)
+            for way in range(len(now)):
+                count = self._counts[slot.guard, way, phase, since, arm]
+                if not way:
+                    count[0] += times * ((n1 > 0) - (n0 > 0))
+                    count[2] += times * (n1 - n0)
+                    count[4] += times * (c1 - c0)
+                    count[5] += times * (c1 * c1 - c0 * c0)
+                if slot.kind == "mean":
+                    if firsts:
+                        count[6] += times * now[0]
+                        count[7] += times * now[0] * now[0]
+                else:
+                    count[1] += times * ((now[way] > 0) - (was[way] > 0))
+                    count[3] += times * (now[way] - was[way])
+                if slot.guard == EXPOSURES:
+                    continue
+                cells = self._cells[slot.guard, way, phase, arm]
+                if n0:
+                    cell = _cell(slot, n0, was[way])
+                    cells[cell] -= times
+                    if not cells[cell]:
+                        del cells[cell]
+                if n1:
+                    cells[_cell(slot, n1, now[way])] += times
+
+    def _count_firsts(self, firsts: Iterable[tuple[int, int, int, int, int, int]]) -> None:
+        """Of each unit the value of its first request (by its time) counts, whichever was read first."""
+        for guard, phase, arm, unit, moment, value in firsts:
+            if not self._keeps(unit):
+                continue
+            known = self._firsts[guard, phase, arm]
+            before = known.get(unit)
+            if before is None or (moment, value) < before:
+                known[unit] = (moment, value)
+                earlier = [place for place in sorted(self._rows, reverse=True) if place[0] < phase]
+                count = self._counts[guard, 0, phase, self._since(unit, earlier), arm]
+                count[6] += value - (before[1] if before else 0)
+                count[7] += value * value - (before[1] ** 2 if before else 0)
+
+    def _move_firsts(self, place: Place, unit: int, before: int, after: int) -> None:
+        for guard in [slot.guard for slot in self.slots if slot.kind == "mean"]:
+            first = self._firsts[guard, *place].get(unit)
+            if first is not None:
+                for since, sign in ((before, -1), (after, 1)):
+                    count = self._counts[guard, 0, place[0], since, place[1]]
+                    count[6] += sign * first[1]
+                    count[7] += sign * first[1] ** 2
+
+    def _thin(self) -> None:
+        """Keep every second unit."""
+        while self._kept > MOST:
+            self.level += 1
+            places = sorted(self._rows, reverse=True)
+            gone: list[tuple[Place, int, int]] = []
+            for i, place in enumerate(places):
+                earlier = [other for other in places[i + 1 :] if other[0] < place[0]]
+                gone += [(place, unit, self._since(unit, earlier)) for unit in self._rows[place] if not self._keeps(unit)]
+            moves: Counter[tuple[Place, int, int]] = Counter()
+            for place, unit, since in gone:
+                moves[place, since, self._rows[place].pop(unit)] += 1
+                for guard in [slot.guard for slot in self.slots if slot.kind == "mean"]:
+                    first = self._firsts[guard, *place].pop(unit, None)
+                    if first is not None:
+                        count = self._counts[guard, 0, place[0], since, place[1]]
+                        count[6] -= first[1]
+                        count[7] -= first[1] ** 2
+            for (place, since, row), times in moves.items():
+                self._move(*place, since, row, 0, times)
+            self._kept -= len(gone)
+            self.people = len({unit for rows in self._rows.values() for unit in rows})
+            for block in (self._block, *self._blocks):
+                for place, rows in block.rows.items():
+                    block.rows[place] = {unit: row for unit, row in rows.items() if self._keeps(unit)}
+
+    # Looking.
+
+    @property
+    def due(self) -> bool:
+        """Whether there is enough that is new for another look. Only people who come back give a look something to see."""
+        phase = max(self._block.rows, default=(0, 0))[0]
+        if not 0.0 < self.shares.get(phase, 0.0) < 1.0:
+            return False
+        return self._block.requests >= max(LOOK_EVERY, LOOK_SHARE * self._requests[phase])
+
+    def look(self) -> None:
+        """Look at the newest phase: at what came since the last look, since the fourth last one, and at all of it."""
+        phase = max(self._block.rows, default=(self._phase, 0))[0]
+        if not 0.0 < self.shares.get(phase, 0.0) < 1.0:
+            return
+        if phase != self._phase:
+            self._blocks, self._phase = [], phase
+        self._blocks = [*self._blocks, self._block][-WINDOWS:]
+        self._block = _Block()
+        windows = [_window(self._blocks[-1:], phase), _window(self._blocks, phase)]
+        for slot in self.slots:
+            if slot.said or slot.guard == EXPOSURES:
+                continue
+            seen = [self._evidence(slot, phase, [_window_cells(slot, way, window) for way in range(slot.ways)]) for window in windows]
+            self._note(slot, [*seen, self._whole(slot, phase)], phase)
+
+    def _whole(self, slot: Slot, phase: int) -> float:
+        return self._evidence(slot, phase, [self._arms(slot, way, phase) for way in range(slot.ways)])
+
+    def _arms(self, slot: Slot, way: int, phase: int) -> tuple[Counter[Cell], Counter[Cell]]:
+        return self._cells[slot.guard, way, phase, 0], self._cells[slot.guard, way, phase, 1]
+
+    def _evidence(self, slot: Slot, phase: int, by_way: Sequence[tuple[Mapping[Cell, int], Mapping[Cell, int]]]) -> float:
+        share = self.shares[phase]
+        if slot.kind == "mix":  # a way may have become more common, or less
+            both = [(looks.shares(canary, stable), looks.shares(stable, canary)) for canary, stable in by_way if canary or stable]
+            logs = [looks.log_e(up, share, tolerance=slot.tolerance) for up, _ in both]
+            logs += [looks.log_e(down, 1.0 - share, tolerance=slot.tolerance) for _, down in both]
+            return looks.together(logs)
+        canary, stable = by_way[0]
+        units = looks.means(canary, stable) if slot.kind == "mean" else looks.shares(canary, stable)
+        return looks.log_e(units, share, tolerance=slot.tolerance)
+
+    def _note(self, slot: Slot, found: Sequence[float], phase: int) -> None:
+        if not found:
+            return
+        before = self._looked.get(slot.guard, Looked())
+        number = before.number + 1
+        last = looks.together(found)
+        kept = last - looks.spent(number)
+        best = kept if before.best is None else max(before.best, kept)
+        self._looked[slot.guard] = Looked(number=number, best=best, last=last, could=self._could(slot, phase) - looks.spent(number + 1))
+
+    def _could(self, slot: Slot, phase: int) -> float:
+        """log E, had the canary failed all that it was asked: what can be seen at most with these units."""
+        if slot.kind == "mix":
+            # All its answers going one way, of which stable has some: the commonest serves for all.
+            most = max(range(slot.ways), key=lambda way: sum(cell[1] * count for cell, count in self._arms(slot, way, phase)[1].items()))
+            canary, stable = self._arms(slot, most, phase)
+            nobody = Counter({(cell[0], 0): 0 for cell in canary})
+            for cell, count in canary.items():
+                nobody[cell[0], 0] += count
+            down = looks.log_e(looks.shares(stable, nobody), 1.0 - self.shares[phase], tolerance=slot.tolerance)
+            return down - math.log(2 * slot.ways)
+        canary, stable = self._arms(slot, 0, phase)
+        units = looks.means(canary, stable) if slot.kind == "mean" else looks.shares(canary, stable)
+        return looks.log_e(looks.failing(units), self.shares[phase], tolerance=slot.tolerance) - math.log(1 if slot.said else 3)
+
+    # What others read, and what is kept.
+
+    def told(self) -> Tallied:
+        """What the judge needs."""
+        counts: defaultdict[int, list[Count]] = defaultdict(list)
+        for (guard, way, phase, since, arm), values in sorted(self._counts.items()):
+            if any(values):
+                names = ("units", "bad", "requests", "bad_requests", "weight", "weights", "total", "squares")
+                counts[guard].append(Count(phase=phase, arm=ARMS[arm], since=since, way=way, **dict(zip(names, values, strict=True))))
+        blocks = [*self._blocks, self._block]
+        return Tallied(
+            counts=dict(counts),
+            looked=dict(self._looked),
+            people=self.people << self.level,
+            recent=sum(block.requests for block in blocks),
+            recent_new=sum(block.new for block in blocks) << self.level,
+            level=self.level,
+        )
+
+    def pack(self) -> bytes:
+        """All of it, to go on from."""
+        state = {
+            "level": self.level,
+            "people": self.people,
+            "rows": _packed_rows(self._rows),
+            "firsts": [(list(key), list(known.items())) for key, known in self._firsts.items()],
+            "counts": [(list(key), [packed(value) for value in values]) for key, values in self._counts.items()],
+            "cells": [(list(key), list(cells.items())) for key, cells in self._cells.items()],
+            "requests": dict(self._requests),
+            "opinions": dict(self._opinions),
+            "opined": dict(self._opined),
+            "touched": {guard: sorted(phases) for guard, phases in self._touched.items()},
+            "looked": self._looked,
+            "blocks": [_packed_block(block) for block in (*self._blocks, self._block)],
+            "phase": self._phase,
+        }
+        return msgspec.msgpack.encode(state)
+
+    def unpack(self, data: bytes) -> None:
+        """Go on from what was packed."""
+        state: dict[str, Any] = msgspec.msgpack.decode(data, strict=False)
+        self.level, self.people, self._phase = state["level"], state["people"], state["phase"]
+        self._rows.update(_unpacked_rows(state["rows"]))
+        self._kept = sum(len(rows) for rows in self._rows.values())
+        for key, known in state["firsts"]:
+            self._firsts[tuple(key)].update({unit: (moment, value) for unit, (moment, value) in known})
+        for key, values in state["counts"]:
+            self._counts[tuple(key)][:] = [unpacked(value) for value in values]
+        for key, cells in state["cells"]:
+            self._cells[tuple(key)].update({(weight, bucket): count for (weight, bucket), count in cells})
+        for name in ("requests", "opinions", "opined"):
+            getattr(self, f"_{name}").update(state[name])
+        for guard, phases in state["touched"].items():
+            self._touched[guard] = set(phases)
+        self._looked = msgspec.convert(state["looked"], dict[int, Looked])
+        *self._blocks, self._block = [_unpacked_block(block) for block in state["blocks"]]
+
+
+def _new(named: Iterable[tuple[int, int, int, bytes]]) -> Iterable[tuple[Place, dict[int, int]]]:
+    """What is added to each unit, by place, in the order of the phases."""
+    found: defaultdict[Place, dict[int, int]] = defaultdict(dict)
+    for phase, arm, unit, data in named:
+        rows = found[phase, arm]
+        rows[unit] = rows.get(unit, 0) + unpacked(data)
+    return sorted(found.items())
+
+
+def _cell(slot: Slot, requests: int, amount: int) -> Cell:
+    return looks.mean_cell(requests, amount) if slot.kind == "mean" else looks.share_cell(requests, amount)
+
+
+def _window(blocks: Sequence[_Block], phase: int) -> tuple[tuple[dict[int, int], Counter[int]], ...]:
+    """Of each arm, what was seen of its units in these blocks together."""
+    arms = []
+    for arm in range(len(ARMS)):
+        rows: dict[int, int] = {}
+        alone: Counter[int] = Counter()
+        for block in blocks:
+            for unit, row in block.rows.get((phase, arm), {}).items():
+                rows[unit] = rows.get(unit, 0) + row
+            alone.update(block.alone.get((phase, arm), {}))
+        arms.append((rows, alone))
+    return tuple(arms)
+
+
+def _window_cells(slot: Slot, way: int, window: Sequence[tuple[dict[int, int], Counter[int]]]) -> tuple[Counter[Cell], Counter[Cell]]:
+    found = []
+    for rows, alone in window:
+        alike = Counter(rows.values())
+        alike.update(alone)
+        cells: Counter[Cell] = Counter()
+        for row, count in alike.items():
+            n, amounts = slot.read(row)
+            if n:
+                cells[_cell(slot, n, amounts[way])] += count
+        found.append(cells)
+    return found[0], found[1]
+
+
+def _packed_rows(by_place: Mapping[Place, Mapping[int, int]]) -> list[Any]:
+    return [(list(place), list(rows), [packed(row) for row in rows.values()]) for place, rows in by_place.items()]
+
+
+def _unpacked_rows(packed_rows: Iterable[Any]) -> dict[Place, dict[int, int]]:
+    return {(place[0], place[1]): dict(zip(units, map(unpacked, rows), strict=True)) for place, units, rows in packed_rows}
+
+
+def _packed_block(block: _Block) -> Any:
+    alone = [(list(place), [(packed(delta), times) for delta, times in some.items()]) for place, some in block.alone.items()]
+    return [_packed_rows(block.rows), alone, block.requests, block.new]
+
+
+def _unpacked_block(data: Any) -> _Block:
+    block = _Block()
+    rows, alone, block.requests, block.new = data
+    block.rows.update(_unpacked_rows(rows))
+    for place, some in alone:
+        block.alone[place[0], place[1]].update({unpacked(delta): times for delta, times in some})
+    return block

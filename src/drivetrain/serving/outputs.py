@@ -1,0 +1,110 @@
+"""What an answer looked like, in three words that its event keeps whatever the deployment's policy of capture: what is wrong with it if
+something is, its form, and what it said. Rollouts compare them; nothing of the answer's text is in them but a class or a number.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import msgspec
+
+MOST = 1 << 20
+"""Bytes of tensors that are looked at; larger answers are passed on unread."""
+MOST_NAME = 64
+_SPELT = {"nan": "nan", "inf": "infinite", "+inf": "infinite", "-inf": "infinite", "infinity": "infinite", "-infinity": "infinite"}
+
+
+class Seen(NamedTuple):
+    """`wrong`: null, nan, infinite, empty, shape or type; "" if nothing is. `form`: of tensors types and inner shapes, of text `text`; ""
+    if it was not looked at. `said`: the prediction (of several rows the first; of a row of numbers which is the greatest), of text its
+    length in characters."""
+
+    wrong: str = ""
+    form: str = ""
+    said: float | str | None = None
+
+
+class _Tensor(msgspec.Struct):
+    name: str = ""
+    datatype: str = ""
+    shape: list[int] = []
+    data: Any = None
+
+
+class _Answer(msgspec.Struct):
+    outputs: list[_Tensor] = []
+
+
+_answers = msgspec.json.Decoder(_Answer)
+
+
+def look(task: str, output: str | bytes | None) -> Seen:
+    """Look at an answer to a request of this task, as the event would keep it."""
+    if output is None or task == "embeddings":
+        return Seen()
+    if task == "infer":
+        return _tensors(output)
+    text = output if isinstance(output, str) else output.decode("utf-8", "replace")
+    return Seen("" if text.strip() else "empty", "text", float(len(text)))
+
+
+def _tensors(output: str | bytes) -> Seen:
+    if len(output) > MOST:
+        return Seen()
+    try:
+        outputs = _answers.decode(output).outputs
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return Seen("shape", "unreadable")
+    if not outputs:
+        return Seen("empty", "nothing")
+    form = " ".join(f"{one.datatype}{one.shape[1:]}" for one in outputs)[: 2 * MOST_NAME]
+    wrong, said = "", None
+    for number, one in enumerate(outputs):
+        flat = _flat(one.data)
+        wrong = wrong or _wrong(one, flat)
+        if number == 0 and flat and not wrong:
+            said = _said(one, flat)
+    return Seen(wrong, form, said)
+
+
+def _flat(data: Any) -> list[Any] | None:
+    if not isinstance(data, list):
+        return None
+    flat: list[Any] = data
+    while flat and isinstance(flat[0], list):
+        flat = [value for part in flat for value in (part if isinstance(part, list) else (part,))]
+    return flat
+
+
+def _wrong(tensor: _Tensor, flat: list[Any] | None) -> str:
+    if flat is None:
+        return "null"
+    if not flat:
+        return "empty"
+    if math.prod(tensor.shape) != len(flat):
+        return "shape"
+    numeric = tensor.datatype.startswith(("FP", "BF", "INT", "UINT"))
+    for value in flat:
+        if value is None:
+            return "null"
+        if isinstance(value, str):
+            if numeric:
+                return _SPELT.get(value.casefold(), "type")
+            if not value.strip():
+                return "empty"
+        elif isinstance(value, float) and not math.isfinite(value):
+            return "nan" if value != value else "infinite"
+    return ""
+
+
+def _said(tensor: _Tensor, flat: list[Any]) -> float | str | None:
+    width = math.prod(tensor.shape[1:]) if tensor.shape else 1
+    row = flat[: max(1, width)]
+    if len(row) > 1:
+        numbers = all(isinstance(value, (int, float)) for value in row)
+        return f"greatest: {row.index(max(row))}" if numbers else None
+    value = row[0]
+    if isinstance(value, (int, float)):
+        return float(value) if abs(value) < 1e300 else None
+    return str(value)[:MOST_NAME]
