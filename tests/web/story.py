@@ -124,7 +124,7 @@ class Play:
         for (guard, phase, arm), (units, bad, total, squares) in tallies.items():
             scale = parse(rollout.plan.guardrails[guard].measure).scale if guard >= 0 else 1
             n, failed = int(units), int(bad)
-            sums = {"total": total * scale, "squares": squares * scale * scale}
+            sums: dict[str, Any] = {"total": total * scale, "squares": squares * scale * scale}
             one: dict[str, Any] = {"units": n, "bad": failed, "requests": n, "bad_requests": failed, "weight": n, "weights": n}
             counts[guard].append(Count(phase=phase, arm=arm, **one, **sums))
         told = msgspec.json.encode(Tallied(counts=dict(counts), people=int(sum(one.units for one in counts[-1])))).decode()

@@ -28,7 +28,8 @@ Guards = Annotated[
     typer.Option("--guardrail", "-g", help="One more, as MEASURE[@TOLERANCE][!signal][~RATIO]: label_error, latency_p95@1.5, cost!signal."),
 ]
 _COLOURS = {
-    "harm": "red", "mismatch": "red", "no_measure": "yellow", "blind": "yellow", "waiting": "dim", "not_enough_data": "dim", "safe": "green", "certified": "bold green"
+    "harm": "red", "mismatch": "red", "no_measure": "yellow", "blind": "yellow", "waiting": "dim", "not_enough_data": "dim",
+    "safe": "green", "certified": "bold green",
 }  # fmt: skip
 _STATES = {"running": "cyan", "starting": "cyan", "promoted": "green", "closed": "green", "rolled_back": "red", "aborted": "yellow"}
 

@@ -17,8 +17,14 @@ WHOLE = 10_000
 MOST_STEPS, MOST_GUARDRAILS = 50, 60
 MOST = 10**9
 """Of units and of seconds."""
-DEFAULT = (Guardrail(measure="errors"), Guardrail(measure="latency_p95", tolerance=1.5))
-"""What every preset watches. Slower by less than half as many more slow answers is not worth a rollback at night."""
+DEFAULT = (
+    Guardrail(measure="errors"),
+    Guardrail(measure="latency_p95", tolerance=1.5),
+    Guardrail(measure="invalid_output"),
+    Guardrail(measure="predictions", tolerance=3.0),
+)
+"""What every preset watches. Slower by less than half as many more slow answers is not worth a rollback at night; and a better version may
+well say something three times as often as the one before, but not ten times, nor nothing else."""
 
 PRESETS: dict[str, Plan] = {
     "safe": Plan(

@@ -14,10 +14,12 @@ from drivetrain.rollout import ledger
 from drivetrain.rollout import tables as t
 from drivetrain.rollout.case import evidence
 from drivetrain.rollout.curves import Point, curves
+from drivetrain.rollout.measures import parse
 from drivetrain.rollout.model import OPEN, Decision, Evidence, Phase, Plan, Rollout, State, Verdict
 from drivetrain.rollout.planner import Forecast, plan_rollout
 from drivetrain.rollout.steps import whole
 from drivetrain.serving.model import Deployment, Variant
+from drivetrain.serving.outputs import LOOKED_AT
 from drivetrain.serving.service import WHOLE, Serving
 from drivetrain.store.counters import total
 from drivetrain.store.ids import now_ms, uuid7
@@ -87,7 +89,7 @@ class Rollouts:
                     canary=canary.id,
                     stable_name=stable.name,
                     canary_name=canary.name,
-                    plan=msgspec.structs.replace(plan, by=target.unit),
+                    plan=_fitting(plan, target, stable),
                     state=State.starting,
                     step=0,
                     phase=0,
@@ -328,6 +330,16 @@ def _comparable(deployment: Deployment) -> Variant:
             f"version at once: drivetrain deploy {deployment.name} SOURCE"
         )
     return stable
+
+
+def _fitting(plan: Plan, target: Deployment, stable: Variant) -> Plan:
+    """The plan for this deployment: by its units; and without guardrails on outputs where there are only vectors, which nobody looks at."""
+    guardrails = plan.guardrails
+    if not set(stable.tasks) & LOOKED_AT:
+        guardrails = tuple(one for one in guardrails if not parse(one.measure).looks_at_outputs)
+    if not guardrails:
+        raise Invalid(f"{target.name!r} answers with vectors, and these guardrails look at text and predictions.", param="guardrails")
+    return msgspec.structs.replace(plan, by=target.unit, guardrails=guardrails)
 
 
 def _step(rollout: Rollout, number: int | None) -> int:

@@ -10,15 +10,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 MOST = 1 << 20
-"""Bytes of tensors that are looked at; larger answers are passed on unread."""
+"""Bytes of tensors that are looked at; of larger answers it is their size that is seen."""
 MOST_NAME = 64
+LOOKED_AT = frozenset({"infer", "chat", "completion"})
+"""Tasks whose answers are looked at."""
 _SPELT = {"nan": "nan", "inf": "infinite", "+inf": "infinite", "-inf": "infinite", "infinity": "infinite", "-infinity": "infinite"}
 
 
 class Seen(NamedTuple):
     """`wrong`: null, nan, infinite, empty, shape or type; "" if nothing is. `form`: of tensors types and inner shapes, of text `text`; ""
-    if it was not looked at. `said`: the prediction (of several rows the first; of a row of numbers which is the greatest), of text its
-    length in characters."""
+    if it was not looked at. `said`: the prediction (of several rows the first; of a row of numbers which is the greatest, of another
+    row its first value), of text its length in characters."""
 
     wrong: str = ""
     form: str = ""
@@ -41,7 +43,7 @@ _answers = msgspec.json.Decoder(_Answer)
 
 def look(task: str, output: str | bytes | None) -> Seen:
     """Look at an answer to a request of this task, as the event would keep it."""
-    if output is None or task == "embeddings":
+    if output is None or task not in LOOKED_AT:
         return Seen()
     if task == "infer":
         return _tensors(output)
@@ -51,7 +53,7 @@ def look(task: str, output: str | bytes | None) -> Seen:
 
 def _tensors(output: str | bytes) -> Seen:
     if len(output) > MOST:
-        return Seen()
+        return Seen("", "large", float(len(output)))
     try:
         outputs = _answers.decode(output).outputs
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -101,9 +103,8 @@ def _wrong(tensor: _Tensor, flat: list[Any] | None) -> str:
 def _said(tensor: _Tensor, flat: list[Any]) -> float | str | None:
     width = math.prod(tensor.shape[1:]) if tensor.shape else 1
     row = flat[: max(1, width)]
-    if len(row) > 1:
-        numbers = all(isinstance(value, (int, float)) for value in row)
-        return f"greatest: {row.index(max(row))}" if numbers else None
+    if len(row) > 1 and all(isinstance(value, (int, float)) for value in row):
+        return f"greatest: {row.index(max(row))}"
     value = row[0]
     if isinstance(value, (int, float)):
         return float(value) if abs(value) < 1e300 else None
