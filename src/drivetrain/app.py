@@ -113,7 +113,7 @@ def build(settings: Settings, home: Home, *, nudge: Callable[[str], None], migra
     feedback = Feedback(db)
     events = Events(db, blobs, home)
     jobs = Jobs(db, frozenset(JOB_HANDLERS), nudge)
-    rollouts = Rollouts(db, serving, feedback, nudge)
+    rollouts = Rollouts(db, serving, feedback, nudge, events)
     retrainings = Retrainings(db, registry, tracking, serving, feedback, rollouts, jobs, events, nudge)
     alerts, channels = Alerts(db, nudge), Channels(db, identity.secrets, nudge)
     monitors = Monitors(db, serving, References(db, registry, tracking))

@@ -72,7 +72,7 @@ def test_by_hand(clean: Here) -> None:
     assert (begun["state"], begun["canary_name"], begun["plan"]["name"]) == ("starting", "v2", "custom")
     running = clean.reaches("digits", "running")
     assert (running["share"], running["decisions"][0]["why"]) == (1000, "a try")
-    assert {one["measure"] for one in running["evidence"]} == {"errors", "latency_p95", "assignment"}
+    assert {one["measure"] for one in running["evidence"]} == {"errors", "latency_p95", "invalid_output", "predictions", "assignment"}
     shown = clean("rollout", "status", begun["id"]).ok().out
     for part in ("digits", "v1 → v2", "running", "10 %", "errors", "drivetrain"):
         assert part in shown, shown

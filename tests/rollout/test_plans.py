@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivetrain.errors import Invalid
+from drivetrain.rollout.measures import parse
 from drivetrain.rollout.model import Guardrail, Plan, Role
 from drivetrain.rollout.plans import PRESETS, checked, guardrail, parse_plan, preset, with_guardrails
 
@@ -24,7 +25,7 @@ def test_the_presets() -> None:
     assert [(step.share, step.shadow) for step in PRESETS["shadow"].steps] == [(0, 10_000), (500, 0), (5_000, 0), (10_000, 0)]
     for name, plan in PRESETS.items():
         assert (plan.name, parse_plan(name), checked(plan)) == (name, plan, plan)
-        assert [one.measure for one in plan.guardrails] == ["errors", "latency_p95"]
+        assert [one.measure for one in plan.guardrails] == ["errors", "latency_p95", "invalid_output", "predictions"]
         assert all(step.min_units and step.min_seconds for step in plan.steps[:-1])
 
 
@@ -62,7 +63,8 @@ def test_guardrails_as_people_write_them(text: str, meant: Guardrail) -> None:
 
 def test_another_guardrail_of_the_same_measure_takes_the_place() -> None:
     plan = with_guardrails(PRESETS["safe"], [guardrail("errors@2"), guardrail("label_error")])
-    assert [(one.measure, one.tolerance) for one in plan.guardrails] == [("errors", 2.0), ("latency_p95", 1.5), ("label_error", 1.0)]
+    found = [(one.measure, one.tolerance) for one in plan.guardrails if not parse(one.measure).looks_at_outputs]
+    assert found == [("errors", 2.0), ("latency_p95", 1.5), ("label_error", 1.0)]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from drivetrain.rollout.statistics import (
     CERTIFIABLE,
     LEAST_PER_ARM,
     RATIOS,
+    WEIGHTS,
     ArmSums,
     BettingSequence,
     MeanPhase,
@@ -45,15 +46,16 @@ def test_it_is_the_mixture_of_the_paper() -> None:
     """Equation by equation, without logarithms, for counts that floats can hold."""
     some = [PhaseCounts(0.1, 7, 20), PhaseCounts(0.25, 3, 6)]
     naive = 0.0
-    for ratio in RATIOS:
+    for ratio, weight in zip(RATIOS, WEIGHTS, strict=True):
         one = 1.0
         for phase in some:
             share = phase.share * ratio / (phase.share * ratio + 1 - phase.share)
             one *= (share / phase.share) ** phase.canary * ((1 - share) / (1 - phase.share)) ** phase.stable
-        naive += one / len(RATIOS)
+        naive += one * weight
     assert math.exp(log_e(some)) == pytest.approx(naive, rel=1e-12)
-    assert len(RATIOS) == 40
-    assert (RATIOS[0], RATIOS[-1]) == pytest.approx((1.1, 20.0))
+    assert (RATIOS[0], RATIOS[-1]) == pytest.approx((1.15, 150.0))
+    assert list(RATIOS) == sorted(RATIOS)
+    assert sum(WEIGHTS) == pytest.approx(1.0)
 
 
 @settings(deadline=None)

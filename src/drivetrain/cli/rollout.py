@@ -104,8 +104,10 @@ def plan(
     plan: PlanOption = "safe",
     guardrail: Guards = None,
     ratio: Annotated[float, typer.Option(min=1.01, help="How many times worse the version that is to be caught is.")] = 2.0,
-    rate: Annotated[float | None, typer.Option(min=0, help="Units (users) a second; by default as the deployment has them.")] = None,
-    base: Annotated[float | None, typer.Option(min=0, max=1, help="Share of units that are bad now; by default the deployment's.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0, help="New people (units) a second; by default as the deployment has them.")] = None,
+    base: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of answers that are bad now; by default the deployment's.")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Say what a plan will do: how long each step takes, and how soon a worse version is seen.
@@ -258,7 +260,9 @@ def forecast(found: dict[str, Any]) -> RenderableType:
         share = _percent(one["share"]) if one["share"] else f"shadow {_percent(one['shadow'])}"
         whole = one["share"] == 10_000
         steps.add_row(str(number), share, "" if whole else _duration(one["seconds"]), "" if whole else f"{one['units']:,.0f}")
-    pace = f"With {found['units_per_second']:.3g} units a second, of which {100 * found['base_rate']:.3g} % are bad now:"
+    people = found["people"]
+    known = f" and {people['known']:,.0f} who come back" if people["known"] else ""
+    pace = f"With {people['fresh']:.3g} new people a second{known}; {100 * found['base_rate']:.3g} % of the answers are bad now:"
     return Group(Text(pace), Text(), steps, Text(), Text(found["words"]))
 
 

@@ -37,12 +37,12 @@ Cell = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Alike:
-    """Units that are alike: their weight c, their value r, and how many of them each arm has."""
+    """Units that are alike: their weight c, their value r, and how many of them each arm has (or is to be expected to have)."""
 
     weight: int
     value: float
-    canary: int
-    stable: int
+    canary: float
+    stable: float
 
 
 def share_cell(requests: int, bad: int) -> Cell:
@@ -103,7 +103,7 @@ def log_e(units: Sequence[Alike], share: float, *, tolerance: float = 1.0) -> fl
         return 0.0
     scaled = [(one / widest, count, canary) for one, count, canary in away]
     sum_canary = math.fsum(e * count for e, count, canary in scaled if canary)
-    merged: dict[float, int] = {}
+    merged: dict[float, float] = {}
     for e, count, _ in scaled:
         merged[e] = merged.get(e, 0) + count
     logs = [by * sum_canary - math.fsum(count * math.log1p(share * math.expm1(by * e)) for e, count in merged.items()) for by in LAMBDAS]

@@ -16,8 +16,8 @@ from drivetrain.rollout.case import evidence
 from drivetrain.rollout.curves import Point, curves
 from drivetrain.rollout.measures import parse
 from drivetrain.rollout.model import OPEN, Decision, Evidence, Phase, Plan, Rollout, State, Verdict
-from drivetrain.rollout.planner import Forecast, plan_rollout
-from drivetrain.rollout.steps import whole
+from drivetrain.rollout.planner import Forecast, People, people_of, plan_rollout
+from drivetrain.rollout.steps import Answers, whole
 from drivetrain.serving.model import Deployment, Variant
 from drivetrain.serving.outputs import LOOKED_AT
 from drivetrain.serving.service import WHOLE, Serving
@@ -30,13 +30,18 @@ MOST_LISTED = 500
 HOUR_MS = 3_600_000
 ENOUGH = 100
 """Requests that tell how many come."""
+TELLING = 5_000
+"""Newest requests that tell who asks."""
 ASSUMED_RATE, ASSUMED_BASE = 10.0, 0.01
 
 
 class Rollouts:
-    """Rollouts of one database. `nudge` tells the supervisor that traffic is to move."""
+    """Rollouts of one database. `nudge` tells the supervisor that traffic is to move; `answers` tells forecasts who asks."""
 
-    def __init__(self, db: Database, serving: Serving, feedback: Feedback, nudge: Callable[[str], None]) -> None:
+    def __init__(
+        self, db: Database, serving: Serving, feedback: Feedback, nudge: Callable[[str], None], answers: Answers | None = None
+    ) -> None:
+        self._answers = answers
         self._db = db
         self._serving = serving
         self._feedback = feedback
@@ -185,17 +190,23 @@ class Rollouts:
         ctx.require(Scope.read)
         if ratio <= 1.0 or (base_rate is not None and not 0.0 <= base_rate <= 1.0) or (units_per_second or 0.0) < 0.0:
             raise Invalid("A ratio is above 1, a base rate between 0 and 1, and units a second are not negative.", param="ratio")
-        seen = self._pace(ctx, deployment) if deployment is not None else (ASSUMED_RATE, ASSUMED_BASE)
-        rate, base = (given if given is not None else own for given, own in zip((units_per_second, base_rate), seen, strict=True))
-        return plan_rollout(plan, units_per_second=rate, base_rate=base, ratio=ratio)
+        people, own = self._pace(ctx, deployment) if deployment is not None else (People(fresh=ASSUMED_RATE), ASSUMED_BASE)
+        if units_per_second is not None:
+            people = People(fresh=units_per_second)
+        base = base_rate if base_rate is not None else own
+        of = {"known": people.known, "requests_per_second": people.requests}
+        return plan_rollout(plan, units_per_second=people.fresh, base_rate=base, ratio=ratio, **of)
 
-    def _pace(self, ctx: Context, deployment: str) -> tuple[float, float]:
-        """Requests a second, and the share of errors (where there was none: one in a hundred is assumed)."""
-        identity = self._serving.get(ctx, deployment).id
+    def _pace(self, ctx: Context, deployment: str) -> tuple[People, float]:
+        """Who asks, and the share of errors (where there was none: one in a hundred is assumed)."""
+        target = self._serving.get(ctx, deployment)
         for length in (HOUR_MS, 24 * HOUR_MS):
-            seen = total(self._db, [identity], since_ms=now_ms() - length, until_ms=now_ms() + HOUR_MS)
+            seen = total(self._db, [target.id], since_ms=now_ms() - length, until_ms=now_ms() + HOUR_MS)
             if seen.requests >= ENOUGH:
-                return seen.requests / (length / 1000), seen.errors / seen.requests or ASSUMED_BASE
+                newest = self._answers.recent(ctx.workspace_id, deployment=target.id, limit=TELLING) if self._answers is not None else ()
+                units = [one.unit for one in newest if not one.shadow] or [""]
+                people = people_of(units, seen.requests / (length / 1000), by_request=target.unit == "request")
+                return people, seen.errors / seen.requests or ASSUMED_BASE
         raise Invalid(
             f"{deployment!r} has had too little traffic to plan with. Say what is to come: units_per_second and base_rate "
             f"(drivetrain rollout plan {deployment} --rate 10 --base 0.01).",

@@ -14,8 +14,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-RATIOS = tuple(math.exp(math.log(1.1) + i * (math.log(20.0) - math.log(1.1)) / 39) for i in range(40))
-"""The alternatives: how many times worse the canary may be. 40 ratios, evenly spaced in logarithm from 1.1 to 20."""
+_SPREAD = ((1.15, 1.4, 3, 0.05), (1.5, 7.0, 16, 0.75), (10.0, 150.0, 10, 0.2))
+RATIOS = tuple(low * (high / low) ** (i / (count - 1)) for low, high, count, _ in _SPREAD for i in range(count))
+"""The alternatives: how many times worse the canary may be, in three parts evenly spaced in logarithm."""
+WEIGHTS = tuple(mass / count for _, _, count, mass in _SPREAD for _ in range(count))
+"""What is bet on each. Most of it is on 1.5 to 7 times: so half of α sees what is twice or four times as bad about as soon as all of it
+does on 40 ratios of equal weight from 1.1 to 20."""
 
 CERTIFIABLE = tuple(1.0 + 0.05 * i for i in range(1, 81))
 """The ratios of which `certified_ratio` finds the smallest."""
@@ -66,15 +70,15 @@ def odds_share(share: float, ratio: float) -> float:
 def log_e(phases: Sequence[PhaseCounts], *, tolerance: float = 1.0) -> float:
     """Evidence that the canary's rate of bad units is more than `tolerance` times stable's.
 
-    log of E = mean over r of Π over phases of (θ_r / θ_0)^k_c · ((1 − θ_r) / (1 − θ_0))^k_s, with θ_0 = θ_tolerance and r relative to the
-    tolerance. Harm when E ≥ 1/α. Phases in which one arm had all the traffic say nothing.
+    log of E = Σ over r of its weight times Π over phases of (θ_r / θ_0)^k_c · ((1 − θ_r) / (1 − θ_0))^k_s, with θ_0 = θ_tolerance and r
+    relative to the tolerance. Harm when E ≥ 1/α. Phases in which one arm had all the traffic say nothing.
     """
-    return _mixture(phases, tolerance, [tolerance * ratio for ratio in RATIOS])
+    return _mixture(phases, tolerance, [tolerance * ratio for ratio in RATIOS], WEIGHTS)
 
 
 def log_e_certify(phases: Sequence[PhaseCounts], *, ratio: float) -> float:
     """Evidence that the canary's rate of bad units is less than `ratio` times stable's: the mirror image of `log_e`."""
-    return _mixture(phases, ratio, [ratio / other for other in RATIOS])
+    return _mixture(phases, ratio, [ratio / other for other in RATIOS], WEIGHTS)
 
 
 def certified_ratio(phases: Sequence[PhaseCounts], alpha: float) -> float | None:
@@ -100,19 +104,19 @@ def log_e_mismatch(phases: Sequence[PhaseCounts]) -> float:
     return _mixture(phases, 1.0, ratios)
 
 
-def _mixture(phases: Sequence[PhaseCounts], null: float, ratios: Sequence[float]) -> float:
+def _mixture(phases: Sequence[PhaseCounts], null: float, ratios: Sequence[float], weights: Sequence[float] = ()) -> float:
     told = [phase for phase in phases if 0.0 < phase.share < 1.0 and (phase.canary or phase.stable)]
     if not told:
         return 0.0
     logs = []
-    for ratio in ratios:
-        total = 0.0
+    for ratio, weight in zip(ratios, weights or [1.0 / len(ratios)] * len(ratios), strict=True):
+        total = math.log(weight)
         for phase in told:
             null_share, share = odds_share(phase.share, null), odds_share(phase.share, ratio)
             total += phase.canary * math.log(share / null_share) + phase.stable * math.log((1.0 - share) / (1.0 - null_share))
         logs.append(total)
     top = max(logs)
-    return top + math.log(math.fsum(math.exp(one - top) for one in logs) / len(logs))
+    return top + math.log(math.fsum(math.exp(one - top) for one in logs))
 
 
 def difference(phases: Sequence[MeanPhase], *, alpha: float, tolerance: float = 1.0) -> Interval | None:

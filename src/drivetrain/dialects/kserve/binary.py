@@ -54,7 +54,7 @@ def unpack(raw: memoryview, datatype: str, count: int, name: str) -> list[Any]:
 def pack(values: Iterable[Any], datatype: str) -> bytes:
     """The bytes of elements."""
     if datatype == "BYTES":
-        parts = [str(value).encode() if not isinstance(value, bytes) else value for value in values]
+        parts = [value if isinstance(value, bytes) else b"" if value is None else str(value).encode() for value in values]
         return b"".join([struct.pack("<I", len(part)) + part for part in parts])
     if datatype == "BOOL":
         return bytes([1 if value else 0 for value in values])

@@ -309,7 +309,9 @@ def _output(name: str, array: np.ndarray[Any, Any]) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": shape, "data": array.ravel().tolist()}
 
 
-def _said(value: Any) -> str:
+def _said(value: Any) -> str | None:
+    if value is None or value != value:  # a missing text is a null, not the word for it
+        return None
     return value if isinstance(value, str) else msgspec.json.encode(value).decode() if isinstance(value, (dict, list)) else str(value)
 
 
