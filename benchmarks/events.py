@@ -2,7 +2,7 @@
 
 *Recording* is what a request waits for: its exposure (in a rollout), its event and the counts for Prometheus, in one process.
 *Folding* is what another process does for it later: the CPU of counting one event, beside the CPU that the gateway spends on one request,
-both in the same run. In a rollout each unit has a row of its own: the most that can be asked for is that every request is a new one's.
+both in the same run. In a rollout the most that can be asked for is that every request is a new unit's; looks are taken of people who come back.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from benchmarks.gateway import CONNECTIONS, Target
 from drivetrain.config import Settings
 from drivetrain.rollout import tables as t
 from drivetrain.rollout.counting import Counting
+from drivetrain.rollout.outputs import Known
 from drivetrain.rollout.plans import preset
 from drivetrain.serving.meters import Meters
 from drivetrain.serving.routes import DeploymentRoute
@@ -157,7 +158,8 @@ def begin(db: Database) -> None:
         "state": "running",
     }
     row |= {"step": 0, "phase": 1, "elapsed_ms": 0, "revision": 1, "why": "", "created_ms": 0, "created_by": "ann"}
-    guards = [{"rollout_id": ROLLOUT, "number": n, "line": 5.0, "from_phase": 1} for n in range(len(plan.guardrails))]
+    known = msgspec.to_builtins(Known(forms=("text",), edges=(10.0, 20.0, 40.0)))
+    guards = [{"rollout_id": ROLLOUT, "number": n, "line": 5.0, "known": known, "from_phase": 1} for n in range(len(plan.guardrails))]
     with db.write() as c:
         c.execute(sa.insert(t.rollouts).values(**row))
         c.execute(sa.insert(t.phases).values(rollout_id=ROLLOUT, number=1, step=0, share=500, shadow=0, started_ms=0))

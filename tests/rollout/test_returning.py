@@ -18,8 +18,9 @@ import pytest
 from drivetrain.rollout.case import evidence
 from drivetrain.rollout.ledger import Book, GuardState
 from drivetrain.rollout.model import Guardrail, Phase, Step, Verdict
-from drivetrain.rollout.tally import Batch, Tally, layout, packed
+from drivetrain.rollout.tally import Batch, Tally, layout
 from tests.rollout.test_judge import rollout
+from tests.rollout.test_tally import named
 
 Floats = npt.NDArray[np.float64]
 ALPHA = 0.05
@@ -82,11 +83,11 @@ class Simulated:
         return None
 
     def _count(self, phase: int, who: npt.NDArray[np.int64], canary: npt.NDArray[np.bool_], bad: npt.NDArray[np.bool_]) -> None:
-        named = []
+        rows = []
         for i, unit in enumerate(who.tolist()):
             delta = self.slots[0].once(0) + sum(self.slots[1 + guard].once(int(bad[guard, i])) for guard in range(self.guards))
-            named.append((phase, int(not canary[i]), unit + 1, packed(delta)))
-        self.tally.add(Batch(named=named, requests={phase: EVERY}))
+            rows.append((phase, int(not canary[i]), unit + 1, delta))
+        self.tally.add(Batch(named(rows), requests={phase: EVERY}))
         if self.tally.due:
             self.tally.look()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from drivetrain.rollout import tally as tallies
 from drivetrain.rollout.model import Tallied
-from drivetrain.rollout.tally import ARMS, NEW, OURS, Batch, Tally, layout, packed
+from drivetrain.rollout.tally import ARMS, NEW, OURS, Batch, Tally, layout
 
 SLOTS = layout([(0, "count", 1.0, False), (1, "mean", 1.0, False), (2, "mix", 2.0, False), (3, "count", 1.0, True)])
 SHARES = {1: 0.1, 2: 0.3, 3: 0.6, 4: 1.0}
@@ -42,14 +42,25 @@ class Line(NamedTuple):
 
 
 def batch(lines: Sequence[Line]) -> Batch:
-    named = [(one.phase, one.arm, one.unit, packed(one.delta)) for one in lines if one.unit]
-    alone = Counter((one.phase, one.arm, one.delta) for one in lines if not one.unit)
-    return Batch(
-        named=named,
-        alone=[(phase, arm, packed(delta), times) for (phase, arm, delta), times in alone.items()],
-        firsts=[(1, one.phase, one.arm, one.unit, one.at, one.value) for one in lines if one.unit],
-        requests=dict(Counter(one.phase for one in lines)),
+    alone: defaultdict[tuple[int, int], Counter[int]] = defaultdict(Counter)
+    for one in lines:
+        if not one.unit:
+            alone[one.phase, one.arm][one.delta] += 1
+    made = Batch(
+        named([(one.phase, one.arm, one.unit, one.delta) for one in lines if one.unit]),
+        dict(alone),
+        [(1, one.phase, one.arm, one.unit, one.at, one.value) for one in lines if one.unit],
+        dict(Counter(one.phase for one in lines)),
     )
+    return Batch.unpack(made.pack())  # as it is read again
+
+
+def named(rows: Iterable[tuple[int, int, int, int]]) -> dict[tuple[int, int], dict[int, int]]:
+    """Phase, arm, unit and what is added, as a batch has it."""
+    found: defaultdict[tuple[int, int], dict[int, int]] = defaultdict(dict)
+    for phase, arm, unit, delta in rows:
+        found[phase, arm][unit] = found[phase, arm].get(unit, 0) + delta
+    return dict(found)
 
 
 def naive(lines: Sequence[Line]) -> Counter[tuple[object, ...]]:
@@ -161,13 +172,13 @@ def test_looks_see_people_who_come_back_and_fail() -> None:
     canary = {unit for unit in units if drawn.random() < 0.5}
 
     def ask(bad_canary: float) -> None:
-        named = []
+        rows = []
         for _ in range(100):
             unit = drawn.choice(units)
             arm = int(unit not in canary)
             bad = drawn.random() < (0.1 if arm else bad_canary)
-            named.append((1, arm, unit, packed(SLOTS[0].once(0) + SLOTS[1].once(bad))))
-        tally.add(Batch(named=named, requests={1: 100}))
+            rows.append((1, arm, unit, SLOTS[0].once(0) + SLOTS[1].once(bad)))
+        tally.add(Batch(named(rows), requests={1: 100}))
         if tally.due:
             tally.look()
 
@@ -187,8 +198,7 @@ def test_looks_see_people_who_come_back_and_fail() -> None:
 def test_few_people_can_show_nothing() -> None:
     tally = Tally(SLOTS, {1: 0.5})
     for _ in range(10):
-        tally.add(
-            Batch(named=[(1, unit % 2, unit, packed(SLOTS[0].once(0) + SLOTS[1].once(0))) for unit in range(1, 5)] * 30, requests={1: 120})
-        )
+        rows = [(1, unit % 2, unit, SLOTS[0].once(0) + SLOTS[1].once(0)) for unit in range(1, 5)] * 30
+        tally.add(Batch(named(rows), requests={1: 120}))
         tally.look()
     assert tally.told().looked[0].could < 0

@@ -17,13 +17,15 @@ import sqlalchemy as sa
 from drivetrain.rollout.journal import Tallies
 from drivetrain.rollout.measures import Observation, Told
 from drivetrain.rollout.rules import Guard, RuleBook, Rules
-from drivetrain.rollout.tally import Batch, packed
+from drivetrain.rollout.tally import Batch, Firsts, Place
 from drivetrain.serving.capture import chosen
 from drivetrain.store.counters import Counted
 from drivetrain.store.sql import Database
 from drivetrain.tracking.feedback import Feedback, Opinion, Said
 
 CANARY, STABLE = 0, 1
+MOST_ALIKE = 10_000
+"""Kinds of answers of which it is remembered what they count for."""
 
 
 class Counting:
@@ -61,33 +63,50 @@ class _Gathered:
     """Observations on the way to a batch."""
 
     def __init__(self) -> None:
-        self.named: defaultdict[tuple[int, int, int], int] = defaultdict(int)
-        self.alone: Counter[tuple[int, int, int]] = Counter()
-        self.firsts: list[tuple[int, int, int, int, int, int]] = []
+        self.named: defaultdict[Place, defaultdict[int, int]] = defaultdict(_numbers)
+        self.alone: defaultdict[Place, Counter[int]] = defaultdict(Counter)
+        self.firsts: Firsts = []
         self.requests: Counter[int] = Counter()
 
     def batch(self, *, said: bool = False, corrected: Iterable[int] = ()) -> Batch:
-        return Batch(
-            named=[(phase, arm, unit, packed(delta)) for (phase, arm, unit), delta in self.named.items() if delta],
-            alone=[(phase, arm, packed(delta), times) for (phase, arm, delta), times in self.alone.items()],
-            firsts=self.firsts,
-            requests=dict(self.requests),
-            said=said,
-            corrected=sorted(corrected),
-        )
+        named = {place: dict(rows) for place, rows in self.named.items() if rows}
+        return Batch(named, dict(self.alone), self.firsts, dict(self.requests), said=said, corrected=sorted(corrected))
 
 
-class _Phase:
-    """What is looked at in one phase, at hand for each of its lines. `spent`: what good and bad add to a row, by guardrail."""
+def _numbers() -> defaultdict[int, int]:
+    return defaultdict(int)
 
-    def __init__(self, rules: Rules, phase: int) -> None:
-        self.compares = rules.compares(phase)
+
+class _Sight:
+    """What is looked at of one variant in one phase, at hand for each of its lines. What a guardrail that looks at words and classes alone
+    makes of them is remembered: nearly all answers are alike."""
+
+    def __init__(self, rules: Rules, variant: str, phase: int, found: _Gathered) -> None:
+        arm = rules.arm(variant)
+        self.counts = arm is not None and rules.compares(phase)
+        self.place = place = (phase, arm or 0)
+        self.named, self.alone = found.named[place], found.alone[place]
         self.repeats = rules.repeats(phase)
-        self.exposure = rules.slots[0].once(0)
-        self.guards = [
+        self.nameless = bool(self.repeats) or rules.by_request
+        guards = rules.observing(phase)
+        self.discrete = [(guard, observe) for guard, observe in guards if guard.measure.discrete]
+        self.others = [
             (guard, observe, guard.fixed, (guard.slot.once(0), guard.slot.once(1)) if guard.slot.kind == "count" else None)
-            for guard, observe in rules.observing(phase)
+            for guard, observe in guards
+            if not guard.measure.discrete
         ]
+        self.known: dict[tuple[object, ...], int] = {}
+
+    def told(self, event: Counted) -> int:
+        """What guardrails on words and classes add for this event."""
+        key = event.error, event.assigned, event.wrong, event.form, event.said
+        delta = self.known.get(key)
+        if delta is None:
+            seen = [(guard, observe(event, guard.fixed)) for guard, observe in self.discrete]
+            delta = sum(_added(guard, one) for guard, one in seen if one is not None)
+            if len(self.known) < MOST_ALIKE:
+                self.known[key] = delta
+        return delta
 
 
 def observed(rules: Rules, lines: Iterable[tuple[Counted, bytes]]) -> Batch:
@@ -95,36 +114,34 @@ def observed(rules: Rules, lines: Iterable[tuple[Counted, bytes]]) -> Batch:
     found = _Gathered()
     decoder = msgspec.json.Decoder(Told)
     outputs = any(guard.measure.needs_output for guard in rules.guards)
-    phases: dict[int, _Phase] = {}
+    exposure = rules.slots[0].once(0)
+    sights: dict[tuple[str, int], _Sight] = {}
     names: dict[str, int] = {}
     for counted, line in lines:
-        arm = rules.arm(counted.assigned or counted.variant)
-        number = counted.phase
-        phase = phases.get(number)
-        if phase is None:
-            phase = phases[number] = _Phase(rules, number)
-        if arm is None or not phase.compares:
+        variant = counted.assigned or counted.variant
+        sight = sights.get((variant, counted.phase))
+        if sight is None:
+            sight = sights[variant, counted.phase] = _Sight(rules, variant, counted.phase, found)
+        if not sight.counts:
             continue
-        repeats = phase.repeats
         # A repeated request is compared with itself, whoever asked: which of the two is worse says the same of each pair.
-        name = "" if repeats or rules.by_request else counted.unit
-        unit = 0
-        if name:
-            unit = names.get(name) or names.setdefault(name, hashed(name))
+        name = "" if sight.nameless else counted.unit
         if counted.exposure:
-            if not repeats:
-                if unit:
-                    found.named[number, arm, unit] += phase.exposure
-                else:
-                    found.alone[number, arm, phase.exposure] += 1
+            if name:
+                unit = names.get(name) or names.setdefault(name, hashed(name))
+                sight.named[unit] += exposure
+            elif not sight.repeats:
+                sight.alone[exposure] += 1
             continue
         # Of stable's requests, those count that were to be repeated on the canary; the rest have nothing to be compared with.
+        repeats = sight.repeats
         if (repeats and not counted.shadow and not chosen(repeats, counted.id)) or (counted.shadow and not repeats):
             continue
-        found.requests[number] += 1
+        found.requests[counted.phase] += 1
         event: Counted = decoder.decode(line) if outputs else counted
-        delta = 0
-        for guard, observe, fixed, either in phase.guards:
+        unit = (names.get(name) or names.setdefault(name, hashed(name))) if name else 0
+        delta = sight.told(event)
+        for guard, observe, fixed, either in sight.others:
             observation = observe(event, fixed)
             if observation is None:
                 continue
@@ -133,13 +150,12 @@ def observed(rules: Rules, lines: Iterable[tuple[Counted, bytes]]) -> Batch:
             else:
                 delta += _added(guard, observation)
                 if unit and guard.slot.kind == "mean":
-                    found.firsts.append((guard.number, number, arm, unit, counted.t, _amount(guard, observation)))
-        if not delta:
-            continue
-        if unit:
-            found.named[number, arm, unit] += delta
-        else:
-            found.alone[number, arm, delta] += 1
+                    found.firsts.append((guard.number, *sight.place, unit, counted.t, _amount(guard, observation)))
+        if delta:
+            if unit:
+                sight.named[unit] += delta
+            else:
+                sight.alone[delta] += 1
     return found.batch()
 
 
@@ -159,9 +175,9 @@ def heard(rules: Rules, said: Iterable[Said]) -> Batch:
             if before is not None and before != now:
                 corrected.add(guard.number)
             if now is not None:
-                found.named[about.phase, arm, unit] += _added(guard, now)
+                found.named[about.phase, arm][unit] += _added(guard, now)
             if before is not None:
-                found.named[about.phase, arm, unit] -= _added(guard, before)
+                found.named[about.phase, arm][unit] -= _added(guard, before)
     return found.batch(said=True, corrected=corrected)
 
 

@@ -105,6 +105,8 @@ class Measure:
     value: Callable[[Answered], float | None] | None = None
     scale: int = 1
     line: float | None = None
+    discrete: bool = False
+    """Whether it looks at nothing of an event but `error`, `assigned`, `wrong`, `form` and `said`."""
     warm: bool = False
     """Whether a cold canary's first seconds would be held against it."""
     custom: str = ""
@@ -132,9 +134,9 @@ def parse(name: str) -> Measure:
     """The measure of this name. Raises `Invalid` for what cannot be one; a word that nobody knows is feedback of that name."""
     plain = name.strip()
     if plain == "errors":
-        return Measure(plain, "event", "count", _failed)
+        return Measure(plain, "event", "count", _failed, discrete=True)
     if plain == "timeouts":
-        return Measure(plain, "event", "count", lambda event, _: _seen(event, event.error == "timeout"))
+        return Measure(plain, "event", "count", lambda event, _: _seen(event, event.error == "timeout"), discrete=True)
     if plain == "cost":
         return _over(plain, _cost, 0.95)
     if plain == "label_error":
@@ -142,9 +144,9 @@ def parse(name: str) -> Measure:
     if plain == "thumbs_down":
         return Measure(plain, "feedback", "count", observe_opinion=_thumbs)
     if plain == "predictions":
-        return Measure(plain, "event", "mix", _predicted)
+        return Measure(plain, "event", "mix", _predicted, discrete=True)
     if plain == "invalid_output":
-        return Measure(plain, "event", "count", _invalid)
+        return Measure(plain, "event", "count", _invalid, discrete=True)
     if plain.startswith("invalid_output:"):
         return _validity(plain)
     stem, _, tail = plain.rpartition("_")

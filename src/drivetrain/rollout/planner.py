@@ -67,9 +67,9 @@ class People(Struct, frozen=True, kw_only=True):
 
 
 class Forecast(Struct, frozen=True, kw_only=True):
-    """`people`: of whom that holds. `seconds`: from the start to all traffic, for a version that is no worse; None: it does not get
-    there by itself. `detected`: None if a version that is `ratio` times worse gets through; then `missing` is how many units of the new version the
-    plan's largest partial step would need in order to see it."""
+    """`people`: of whom that holds. `seconds`: from the start to all traffic, for a version that is no worse; None: it does not get there.
+    `detected`: None if a version that is `ratio` times worse gets through; then `missing` is how many units of the new version the plan's
+    largest partial step would need in order to see it."""
 
     steps: tuple[StepForecast, ...]
     seconds: float | None

@@ -14,6 +14,7 @@ Memory has a bound: beyond `MOST` rows only every second unit is kept, by its ha
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ MOST = 1_000_000
 LOOK_EVERY = 100
 """Requests between two looks, at least; later on, a twentieth of the phase's."""
 LOOK_SHARE = 0.05
+RETURNING = 1.1
+"""Requests a unit from which on people are said to come back."""
 WINDOWS = 4
 WAYS = 12
 """Kinds of predictions that are told apart, at most."""
@@ -86,23 +89,56 @@ def layout(guards: Iterable[tuple[int, Kind, float, bool]]) -> tuple[Slot, ...]:
     return tuple(slots)
 
 
-class Batch(msgspec.Struct, array_like=True):
-    """Some observations, as they are written down. Numbers that are too large for the format are bytes.
+Firsts = list[tuple[int, int, int, int, int, int]]
 
-    `named`: phase, arm, unit, what is added. `alone`: the same of requests that are units of their own, and how many of them. `firsts`:
-    guard, phase, arm, unit, time, value: for means, which count each unit's first. `said`: by people, perhaps a correction, after which the
-    guards `corrected` are looked at anew. `looked`: a look was taken after it."""
 
-    named: list[tuple[int, int, int, bytes]] = []
-    alone: list[tuple[int, int, bytes, int]] = []
-    firsts: list[tuple[int, int, int, int, int, int]] = []
-    requests: dict[int, int] = {}
-    said: bool = False
-    corrected: list[int] = []
-    looked: bool = False
+class Batch:
+    """Some observations. `named`: by place, what is added to each unit's row; `alone`: by place, what was added by requests that are units of
+    their own, and how often. `firsts`: guard, phase, arm, unit, time, value: for means, which count each unit's first. `requests`: by phase.
+    `said`: by people, perhaps a correction, after which the guards `corrected` are looked at anew. `looked`: a look was taken after it."""
+
+    __slots__ = ("alone", "corrected", "firsts", "looked", "named", "requests", "said")
+
+    def __init__(
+        self,
+        named: dict[Place, dict[int, int]] | None = None,
+        alone: dict[Place, Counter[int]] | None = None,
+        firsts: Firsts | None = None,
+        requests: dict[int, int] | None = None,
+        *,
+        said: bool = False,
+        corrected: Sequence[int] = (),
+        looked: bool = False,
+    ) -> None:
+        self.named = named or {}
+        self.alone = alone or {}
+        self.firsts = firsts or []
+        self.requests = requests or {}
+        self.said = said
+        self.corrected = corrected
+        self.looked = looked
 
     def __bool__(self) -> bool:
         return bool(self.named or self.alone or self.firsts or self.requests)
+
+    def pack(self) -> bytes:
+        """As it is written down."""
+        named = [(*place, _packed(rows)) for place, rows in self.named.items()]
+        alone = [(*place, [(packed(delta), times) for delta, times in some.items()]) for place, some in self.alone.items()]
+        return msgspec.msgpack.encode((named, alone, self.firsts, self.requests, self.said, list(self.corrected), self.looked))
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Batch:
+        named, alone, firsts, requests, said, corrected, looked = msgspec.msgpack.decode(data)
+        return cls(
+            {(phase, arm): _unpacked(rows) for phase, arm, rows in named},
+            {(phase, arm): Counter({unpacked(delta): times for delta, times in some}) for phase, arm, some in alone},
+            [tuple(first) for first in firsts],
+            requests,
+            said=said,
+            corrected=corrected,
+            looked=looked,
+        )
 
 
 def packed(number: int) -> bytes:
@@ -111,6 +147,18 @@ def packed(number: int) -> bytes:
 
 def unpacked(data: bytes) -> int:
     return int.from_bytes(data, "little", signed=True)
+
+
+def _packed(rows: Mapping[int, int]) -> tuple[bytes, list[bytes], bytes]:
+    """Units, the different rows that they have, and which of those each has: many are alike."""
+    kinds = {row: number for number, row in enumerate(dict.fromkeys(rows.values()))}
+    return array("Q", rows).tobytes(), [packed(row) for row in kinds], array("I", map(kinds.__getitem__, rows.values())).tobytes()
+
+
+def _unpacked(data: Sequence[Any]) -> dict[int, int]:
+    units, kinds, which = data
+    rows = [unpacked(row) for row in kinds]
+    return dict(zip(array("Q", units), map(rows.__getitem__, array("I", which)), strict=True))
 
 
 class _Block:
@@ -158,18 +206,20 @@ class Tally:
         for phase, times in batch.requests.items():
             self._requests[phase] += times
             block.requests += times
-        for phase, arm, unit, data in batch.named:
-            if self._keeps(unit):
-                rows = block.rows[phase, arm]
-                rows[unit] = rows.get(unit, 0) + unpacked(data)
-        for phase, arm, data, times in batch.alone:
-            delta = unpacked(data)
-            block.alone[phase, arm][delta] += times
-            self._move(phase, arm, NEW, 0, delta, times, firsts=True)
-            block.new += times * (self.slots[0].read(delta)[0] > 0)
-        for (phase, arm), found in _new(batch.named):
-            rows = {unit: delta for unit, delta in found.items() if self._keeps(unit)}
-            block.new += self._merge(phase, arm, rows)
+        for place, some in batch.alone.items():
+            block.alone[place].update(some)
+            for delta, times in some.items():
+                self._move(*place, NEW, 0, delta, times, firsts=True)
+                block.new += times * (self.slots[0].read(delta)[0] > 0)
+        for place in sorted(batch.named):
+            found = self._kept_of(batch.named[place])
+            rows = block.rows[place]
+            if rows:
+                for unit, delta in found.items():
+                    rows[unit] = rows.get(unit, 0) + delta
+            else:
+                rows.update(found)
+            block.new += self._merge(*place, found)
         self._count_firsts(batch.firsts)
         if self._kept > MOST:
             self._thin()
@@ -178,15 +228,14 @@ class Tally:
 
     def _hear(self, batch: Batch) -> None:
         """What people say goes into the phase of the answer at once; no window is kept of it, for it comes late and in no order."""
-        for (phase, arm), found in _new(batch.named):
-            self._merge(phase, arm, {unit: delta for unit, delta in found.items() if self._keeps(unit)})
+        for place in sorted(batch.named):
+            self._merge(*place, self._kept_of(batch.named[place]))
         for slot in self.slots:
             if not slot.said:
                 continue
-            said = {phase for phase, _, _, data in batch.named if slot.read(unpacked(data))[0] or slot.guard in batch.corrected}
-            if said:
-                self._touched[slot.guard] |= said
-                self._opinions[slot.guard] += len(batch.named)
+            said = [(place[0], delta) for place, rows in batch.named.items() for delta in rows.values() if slot.read(delta)[0]]
+            self._touched[slot.guard] |= {phase for phase, _ in said}
+            self._opinions[slot.guard] += len(said)
             again = slot.guard in batch.corrected
             if again:
                 before = self._looked.get(slot.guard, Looked())
@@ -197,6 +246,9 @@ class Tally:
                 self._opined[slot.guard] = self._opinions[slot.guard]
                 phases = [phase for phase in sorted(self._touched.pop(slot.guard)) if 0.0 < self.shares.get(phase, 0.0) < 1.0]
                 self._note(slot, [self._whole(slot, phase) for phase in phases], phases[-1] if phases else 0)
+
+    def _kept_of(self, rows: dict[int, int]) -> dict[int, int]:
+        return {unit: delta for unit, delta in rows.items() if self._keeps(unit)} if self.level else rows
 
     def _keeps(self, unit: int) -> bool:
         return not unit & ((1 << self.level) - 1)
@@ -333,11 +385,14 @@ class Tally:
 
     @property
     def due(self) -> bool:
-        """Whether there is enough that is new for another look. Only people who come back give a look something to see."""
+        """Whether there is enough that is new for another look. Only people who come back give a look something to see: of the others, units
+        as they come tell as much."""
         phase = max(self._block.rows, default=(0, 0))[0]
-        if not 0.0 < self.shares.get(phase, 0.0) < 1.0:
+        requests = self._requests[phase]
+        if not 0.0 < self.shares.get(phase, 0.0) < 1.0 or self._block.requests < max(LOOK_EVERY, LOOK_SHARE * requests):
             return False
-        return self._block.requests >= max(LOOK_EVERY, LOOK_SHARE * self._requests[phase])
+        rows = sum(len(self._rows[phase, arm]) for arm in range(len(ARMS)))
+        return rows > 0 and (requests >= RETURNING * (rows << self.level) or phase > min(self.shares))
 
     def look(self) -> None:
         """Look at the newest phase: at what came since the last look, since the fourth last one, and at all of it."""
@@ -352,7 +407,7 @@ class Tally:
         for slot in self.slots:
             if slot.said or slot.guard == EXPOSURES:
                 continue
-            seen = [self._evidence(slot, phase, [_window_cells(slot, way, window) for way in range(slot.ways)]) for window in windows]
+            seen = [self._evidence(slot, phase, _window_cells(slot, window)) for window in windows]
             self._note(slot, [*seen, self._whole(slot, phase)], phase)
 
     def _whole(self, slot: Slot, phase: int) -> float:
@@ -455,53 +510,43 @@ class Tally:
         *self._blocks, self._block = [_unpacked_block(block) for block in state["blocks"]]
 
 
-def _new(named: Iterable[tuple[int, int, int, bytes]]) -> Iterable[tuple[Place, dict[int, int]]]:
-    """What is added to each unit, by place, in the order of the phases."""
-    found: defaultdict[Place, dict[int, int]] = defaultdict(dict)
-    for phase, arm, unit, data in named:
-        rows = found[phase, arm]
-        rows[unit] = rows.get(unit, 0) + unpacked(data)
-    return sorted(found.items())
-
-
 def _cell(slot: Slot, requests: int, amount: int) -> Cell:
     return looks.mean_cell(requests, amount) if slot.kind == "mean" else looks.share_cell(requests, amount)
 
 
-def _window(blocks: Sequence[_Block], phase: int) -> tuple[tuple[dict[int, int], Counter[int]], ...]:
-    """Of each arm, what was seen of its units in these blocks together."""
+def _window(blocks: Sequence[_Block], phase: int) -> tuple[Counter[int], ...]:
+    """Of each arm, how many of its units have which row in these blocks together."""
     arms = []
     for arm in range(len(ARMS)):
         rows: dict[int, int] = {}
-        alone: Counter[int] = Counter()
+        alike: Counter[int] = Counter()
         for block in blocks:
+            alike.update(block.alone.get((phase, arm), {}))
             for unit, row in block.rows.get((phase, arm), {}).items():
                 rows[unit] = rows.get(unit, 0) + row
-            alone.update(block.alone.get((phase, arm), {}))
-        arms.append((rows, alone))
+        alike.update(rows.values())
+        arms.append(alike)
     return tuple(arms)
 
 
-def _window_cells(slot: Slot, way: int, window: Sequence[tuple[dict[int, int], Counter[int]]]) -> tuple[Counter[Cell], Counter[Cell]]:
-    found = []
-    for rows, alone in window:
-        alike = Counter(rows.values())
-        alike.update(alone)
-        cells: Counter[Cell] = Counter()
+def _window_cells(slot: Slot, window: Sequence[Counter[int]]) -> list[tuple[Counter[Cell], Counter[Cell]]]:
+    """By way, the cells of both arms."""
+    found: list[tuple[Counter[Cell], Counter[Cell]]] = [(Counter(), Counter()) for _ in range(slot.ways)]
+    for arm, alike in enumerate(window):
         for row, count in alike.items():
             n, amounts = slot.read(row)
             if n:
-                cells[_cell(slot, n, amounts[way])] += count
-        found.append(cells)
-    return found[0], found[1]
+                for way, amount in enumerate(amounts):
+                    found[way][arm][_cell(slot, n, amount)] += count
+    return found
 
 
 def _packed_rows(by_place: Mapping[Place, Mapping[int, int]]) -> list[Any]:
-    return [(list(place), list(rows), [packed(row) for row in rows.values()]) for place, rows in by_place.items()]
+    return [(*place, _packed(rows)) for place, rows in by_place.items()]
 
 
 def _unpacked_rows(packed_rows: Iterable[Any]) -> dict[Place, dict[int, int]]:
-    return {(place[0], place[1]): dict(zip(units, map(unpacked, rows), strict=True)) for place, units, rows in packed_rows}
+    return {(phase, arm): _unpacked(rows) for phase, arm, rows in packed_rows}
 
 
 def _packed_block(block: _Block) -> Any:
