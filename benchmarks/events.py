@@ -2,7 +2,8 @@
 
 *Recording* is what a request waits for: its exposure (in a rollout), its event and the counts for Prometheus, in one process.
 *Folding* is what another process does for it later: the CPU of counting one event, beside the CPU that the gateway spends on one request,
-both in the same run. In a rollout the most that can be asked for is that every request is a new unit's; looks are taken of people who come back.
+both in the same run. In a rollout the most that can be asked for is that every
+request is a new unit's; looks are taken of people who come back.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ def folding(*, moving: bool, people: int = 10**9) -> dict[str, float]:
                 before = time.process_time()
                 lines = folder_.fold()
                 counting += time.process_time() - before
-                assert lines == ROUND * (2 if moving else 1), lines
+                assert ROUND <= lines <= ROUND * (2 if moving else 1), lines
             db.close()
     return {
         "gateway, µs CPU a request": gateway / REQUESTS * 1e6,
@@ -170,6 +171,7 @@ def main() -> None:
     rest, moving, back = "a deployment at rest", "in a rollout, all new people", f"in a rollout, {PEOPLE} people who come back"
     route = snapshot("", "").deployments[0]
     gc.freeze()  # as the supervisor does, which folds
+    gc.set_threshold(50_000, 20, 20)
     samples = alternate(
         {
             rest: lambda: recording(route, moving=False) | folding(moving=False),

@@ -103,6 +103,8 @@ def recount(server: Server, rollout: str) -> Tally:
         if event.rollout != rollout or event.phase not in compared:
             continue
         about[event.id] = event
+        if event.exposed:
+            tally.see(-1, event.phase, arms[event.assigned or event.variant], event.unit, False)
         for number, measure in enumerate(measures):
             guard = guards.get(number)
             if measure.observe_event is None or guard is None or guard.from_phase is None or event.phase < guard.from_phase:

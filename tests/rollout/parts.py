@@ -141,7 +141,7 @@ class World:
             exposure = Exposure(exposure=identity, unit=more.get("unit", ""), phase=rollout.phase, **common)
             event = Event(id=identity, workspace="w1", phase=rollout.phase, error="upstream" if i < bad else "", **common, **more)
             lines += [msgspec.json.encode(exposure), msgspec.json.encode(event)]
-        told = [(msgspec.json.decode(line, type=Counted), line) for line in lines]
+        told = [msgspec.json.decode(line, type=Counted) for line in lines]
         with self.db.write() as c:
-            counters.add(c, counters.count([counted for counted, _ in told]))
-            self.counting.add(c, told)
+            counters.add(c, counters.count(told))
+            self.counting.add(c, told, lambda: lines)

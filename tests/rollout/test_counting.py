@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +189,7 @@ def test_nobodys_name_is_kept(book: Book) -> None:
     book.fold(book.event("canary", "ann@example.org"))
     with book.world.db.read() as c:
         (kept,) = c.scalars(sa.select(t.batches.c.data))
-    assert b"ann" not in zlib.decompress(kept)
+    assert b"ann" not in kept
 
 
 def test_a_failure_is_the_variants_that_should_have_answered(book: Book) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from typing import Any, TypeVar
 
 import msgspec
@@ -128,8 +129,13 @@ class Plane:
         return [msgspec.json.decode(line, type=Event) for line in self._lines() if line.startswith(b'{"id"')]
 
     def exposures(self) -> list[Exposure]:
-        """All exposures in the spool."""
-        return [msgspec.json.decode(line, type=Exposure) for line in self._lines() if line.startswith(b'{"exposure"')]
+        """All exposures in the spool: the lines of their own, and those that events tell of."""
+        found = [msgspec.json.decode(line, type=Exposure) for line in self._lines() if line.startswith(b'{"exposure"')]
+        for event in self.events():
+            if event.exposed:
+                of: dict[str, Any] = {name: getattr(event, name) for name in ("t", "deployment", "unit", "rollout", "phase")}
+                found.append(Exposure(exposure=event.id, variant=event.assigned or event.variant, **of))
+        return sorted(found, key=lambda one: one.exposure)
 
     def _lines(self) -> list[bytes]:
         return [line for file in sorted(self.spool.folder.glob("*.jsonl")) for line in file.read_bytes().split(b"\n") if line]

@@ -8,7 +8,7 @@ counts again gets the same numbers.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -35,18 +35,12 @@ class Counting:
         self._rules = RuleBook()
         self._tallies = Tallies()
 
-    def wants(self, event: Counted) -> bool:
-        return bool(event.rollout)
-
-    def add(self, connection: sa.Connection, lines: Sequence[tuple[Counted, bytes]]) -> None:
-        by_rollout: defaultdict[str, list[tuple[Counted, bytes]]] = defaultdict(list)
-        for line in lines:
-            by_rollout[line[0].rollout].append(line)
-        for rollout in sorted(by_rollout):
+    def add(self, connection: sa.Connection, events: Sequence[Counted], lines: Callable[[], Sequence[bytes]]) -> None:
+        for rollout in sorted({event.rollout for event in events} - {""}):
             rules = self._rules.of(connection, rollout)
             if rules is None:
                 self._tallies.forget(rollout)
-            elif batch := observed(rules, by_rollout[rollout]):
+            elif batch := observed(rules, events, lines):
                 self._tallies.add(connection, rules, batch)
 
     def count_feedback(self, db: Database, feedback: Feedback, rollout: str) -> int:
@@ -70,7 +64,14 @@ class _Gathered:
 
     def batch(self, *, said: bool = False, corrected: Iterable[int] = ()) -> Batch:
         named = {place: dict(rows) for place, rows in self.named.items() if rows}
-        return Batch(named, dict(self.alone), self.firsts, dict(self.requests), said=said, corrected=sorted(corrected))
+        return Batch(
+            named,
+            dict(self.alone),
+            self.firsts,
+            {phase: count for phase, count in self.requests.items() if count},
+            said=said,
+            corrected=sorted(corrected),
+        )
 
 
 def _numbers() -> defaultdict[int, int]:
@@ -86,38 +87,39 @@ class _Sight:
         self.counts = arm is not None and rules.compares(phase)
         self.place = place = (phase, arm or 0)
         self.named, self.alone = found.named[place], found.alone[place]
+        self.requests = 0
         self.repeats = rules.repeats(phase)
         self.nameless = bool(self.repeats) or rules.by_request
         guards = rules.observing(phase)
         self.discrete = [(guard, observe) for guard, observe in guards if guard.measure.discrete]
-        self.others = [
-            (guard, observe, guard.fixed, (guard.slot.once(0), guard.slot.once(1)) if guard.slot.kind == "count" else None)
-            for guard, observe in guards
-            if not guard.measure.discrete
-        ]
+        others = [one for one in guards if not one[0].measure.discrete]
+        self.lines = [(guard.slot.once(0), guard.slot.once(1), line) for guard, _ in others if (line := _latency_line(guard)) is not None]
+        self.others = [(guard, observe, guard.fixed) for guard, observe in others]
+        self.rest = [one for one in self.others if _latency_line(one[0]) is None]
         self.known: dict[tuple[object, ...], int] = {}
 
-    def told(self, event: Counted) -> int:
-        """What guardrails on words and classes add for this event."""
-        key = event.error, event.assigned, event.wrong, event.form, event.said
-        delta = self.known.get(key)
-        if delta is None:
-            seen = [(guard, observe(event, guard.fixed)) for guard, observe in self.discrete]
-            delta = sum(_added(guard, one) for guard, one in seen if one is not None)
-            if len(self.known) < MOST_ALIKE:
-                self.known[key] = delta
+    def tell(self, event: Counted, key: tuple[object, ...]) -> int:
+        """What guardrails on words and classes add for such an event."""
+        seen = [(guard, observe(event, guard.fixed)) for guard, observe in self.discrete]
+        delta = sum(_added(guard, one) for guard, one in seen if one is not None)
+        if len(self.known) < MOST_ALIKE:
+            self.known[key] = delta
         return delta
 
 
-def observed(rules: Rules, lines: Iterable[tuple[Counted, bytes]]) -> Batch:
-    """What these lines of the spool say for the rollout. Every line of a rollout passes here, so this does little for each."""
+def observed(rules: Rules, events: Sequence[Counted], lines: Callable[[], Sequence[bytes]]) -> Batch:
+    """What these events say for the rollout. Every one of them passes here, so this does little for each."""
     found = _Gathered()
-    decoder = msgspec.json.Decoder(Told)
-    outputs = any(guard.measure.needs_output for guard in rules.guards)
+    rollout = rules.id
+    if any(guard.measure.needs_output for guard in rules.guards):
+        decoder = msgspec.json.Decoder(Told)
+        events = [decoder.decode(line) for event, line in zip(events, lines(), strict=True) if event.rollout == rollout]
     exposure = rules.slots[0].once(0)
     sights: dict[tuple[str, int], _Sight] = {}
     names: dict[str, int] = {}
-    for counted, line in lines:
+    for counted in events:
+        if counted.rollout != rollout:
+            continue
         variant = counted.assigned or counted.variant
         sight = sights.get((variant, counted.phase))
         if sight is None:
@@ -126,37 +128,61 @@ def observed(rules: Rules, lines: Iterable[tuple[Counted, bytes]]) -> Batch:
             continue
         # A repeated request is compared with itself, whoever asked: which of the two is worse says the same of each pair.
         name = "" if sight.nameless else counted.unit
+        unit = 0
+        if name:
+            unit = names.get(name, 0)
+            if not unit:
+                unit = names[name] = hashed(name)
         if counted.exposure:
-            if name:
-                unit = names.get(name) or names.setdefault(name, hashed(name))
+            if unit:
                 sight.named[unit] += exposure
             elif not sight.repeats:
                 sight.alone[exposure] += 1
             continue
-        # Of stable's requests, those count that were to be repeated on the canary; the rest have nothing to be compared with.
-        repeats = sight.repeats
-        if (repeats and not counted.shadow and not chosen(repeats, counted.id)) or (counted.shadow and not repeats):
+        if (counted.shadow or sight.repeats) and not _compared(counted, sight.repeats):
             continue
-        found.requests[counted.phase] += 1
-        event: Counted = decoder.decode(line) if outputs else counted
-        unit = (names.get(name) or names.setdefault(name, hashed(name))) if name else 0
-        delta = sight.told(event)
-        for guard, observe, fixed, either in sight.others:
-            observation = observe(event, fixed)
+        sight.requests += 1
+        key = counted.error, counted.assigned, counted.wrong, counted.form, counted.said
+        delta = sight.known.get(key, -1)
+        if delta < 0:
+            delta = sight.tell(counted, key)
+        if counted.exposed and not sight.repeats:
+            delta += exposure
+        if counted.error or counted.assigned:
+            others = sight.others
+        else:
+            others, latency = sight.rest, counted.latency_ms
+            for good, bad, at in sight.lines:
+                delta += bad if latency > at else good
+        for guard, observe, fixed in others:
+            observation = observe(counted, fixed)
             if observation is None:
                 continue
-            if either is not None:
-                delta += either[observation.bad]
-            else:
-                delta += _added(guard, observation)
-                if unit and guard.slot.kind == "mean":
-                    found.firsts.append((guard.number, *sight.place, unit, counted.t, _amount(guard, observation)))
+            delta += _added(guard, observation)
+            if unit and guard.slot.kind == "mean":
+                found.firsts.append((guard.number, *sight.place, unit, counted.t, _amount(guard, observation)))
         if delta:
             if unit:
                 sight.named[unit] += delta
             else:
                 sight.alone[delta] += 1
+    for (_, phase), sight in sights.items():
+        found.requests[phase] += sight.requests
     return found.batch()
+
+
+def _latency_line(guard: Guard) -> float | None:
+    """The line of a guardrail on latencies, of which every success is on one side or the other; None of any other guardrail."""
+    measure = guard.measure
+    if measure.kind != "count" or not measure.name.startswith("latency"):
+        return None
+    return measure.line if measure.line is not None else guard.fixed.line
+
+
+def _compared(event: Counted, repeats: float) -> bool:
+    """Whether a request counts where requests are repeated: of stable's, those that were to be; the rest have nothing to be compared with.
+    And repetitions count where there is nothing else."""
+    return repeats > 0 and (bool(event.shadow) or chosen(repeats, event.id))
 
 
 def heard(rules: Rules, said: Iterable[Said]) -> Batch:
@@ -215,4 +241,4 @@ def _amount(guard: Guard, observation: Observation) -> int:
 
 def hashed(unit: str) -> int:
     """The form in which a unit is kept: 64 bits of its blake2b, so that no name of a person is stored here; never 0."""
-    return int.from_bytes(blake2b(unit.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") or 1
+    return int.from_bytes(blake2b(unit.encode("utf-8", "surrogatepass"), digest_size=8).digest()) or 1

@@ -53,7 +53,7 @@ class Tallies:
             if held.tally.due:
                 held.tally.look()
                 batch.looked = True
-            data = zlib.compress(batch.pack(), _FAST)
+            data = batch.pack()
             held.number += 1
             held.token = uuid7()
             held.bytes += len(data)
@@ -114,7 +114,7 @@ class Tallies:
     def _replay(self, c: sa.Connection, rollout: str, held: _Held) -> None:
         later = t.batches.c.rollout_id == rollout, ~t.batches.c.whole, t.batches.c.number > held.number
         for row in c.execute(sa.select(t.batches).where(*later).order_by(t.batches.c.number)):
-            held.tally.add(Batch.unpack(zlib.decompress(row.data)))
+            held.tally.add(Batch.unpack(row.data))
             held.number, held.token = row.number, row.token
             held.bytes += len(row.data)
             held.rows += 1

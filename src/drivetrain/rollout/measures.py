@@ -85,7 +85,7 @@ class Answered(Protocol):
     def said(self) -> float | str | None: ...
 
 
-class Told(Counted, gc=False):
+class Told(Counted, gc=False, kw_only=True):
     """An event with its output."""
 
     output: str | None = None

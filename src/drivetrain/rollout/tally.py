@@ -93,9 +93,10 @@ Firsts = list[tuple[int, int, int, int, int, int]]
 
 
 class Batch:
-    """Some observations. `named`: by place, what is added to each unit's row; `alone`: by place, what was added by requests that are units of
-    their own, and how often. `firsts`: guard, phase, arm, unit, time, value: for means, which count each unit's first. `requests`: by phase.
-    `said`: by people, perhaps a correction, after which the guards `corrected` are looked at anew. `looked`: a look was taken after it."""
+    """Some observations. `named`: by place, what is added to each unit's row; `alone`: by place, what was added by requests that are units
+    of their own, and how often. `firsts`: guard, phase, arm, unit, time, value: for means, which count each unit's first. `requests`: by
+    phase. `said`: by people, perhaps a correction, after which the guards `corrected` are looked at anew. `looked`: a look was taken after
+    it."""
 
     __slots__ = ("alone", "corrected", "firsts", "looked", "named", "requests", "said")
 
@@ -213,12 +214,7 @@ class Tally:
                 block.new += times * (self.slots[0].read(delta)[0] > 0)
         for place in sorted(batch.named):
             found = self._kept_of(batch.named[place])
-            rows = block.rows[place]
-            if rows:
-                for unit, delta in found.items():
-                    rows[unit] = rows.get(unit, 0) + delta
-            else:
-                rows.update(found)
+            _add(block.rows[place], found)
             block.new += self._merge(*place, found)
         self._count_firsts(batch.firsts)
         if self._kept > MOST:
@@ -260,18 +256,25 @@ class Tally:
         later = [place for place in self._rows if place[0] > phase and self._rows[place]]
         moves: Counter[tuple[int, int, int]] = Counter()
         fresh = 0
-        for unit, delta in found.items():
-            old = rows.get(unit)
-            since = self._since(unit, earlier) if earlier else NEW
-            if old is None:
-                old = 0
-                self._kept += 1
-                if since == NEW and not (later and any(unit in self._rows[place] for place in later)):
-                    fresh += 1
+        known = found.keys() & rows.keys()
+        for unit in known:
+            delta, old = found[unit], rows[unit]
+            rows[unit] = old + delta
+            moves[old, delta, self._since(unit, earlier) if earlier else NEW] += 1
+        new = found if not known else {unit: delta for unit, delta in found.items() if unit not in known}
+        if earlier or later:
+            for unit, delta in new.items():
+                since = self._since(unit, earlier)
+                fresh += since == NEW and not any(unit in self._rows[place] for place in later)
                 if later:
                     self._reordered(unit, phase, arm, later)
-            rows[unit] = old + delta
-            moves[old, delta, since] += 1
+                moves[0, delta, since] += 1
+        else:
+            fresh = len(new)
+            for delta, times in Counter(new.values()).items():
+                moves[0, delta, NEW] += times
+        rows.update(new)
+        self._kept += len(new)
         for (old, delta, since), times in moves.items():
             self._move(phase, arm, since, old, old + delta, times)
         self.people += fresh
@@ -385,8 +388,8 @@ class Tally:
 
     @property
     def due(self) -> bool:
-        """Whether there is enough that is new for another look. Only people who come back give a look something to see: of the others, units
-        as they come tell as much."""
+        """Whether there is enough that is new for another look. Only people who come back give a look something to see: of the others,
+        units as they come tell as much."""
         phase = max(self._block.rows, default=(0, 0))[0]
         requests = self._requests[phase]
         if not 0.0 < self.shares.get(phase, 0.0) < 1.0 or self._block.requests < max(LOOK_EVERY, LOOK_SHARE * requests):
@@ -508,6 +511,14 @@ class Tally:
             self._touched[guard] = set(phases)
         self._looked = msgspec.convert(state["looked"], dict[int, Looked])
         *self._blocks, self._block = [_unpacked_block(block) for block in state["blocks"]]
+
+
+def _add(rows: dict[int, int], found: Mapping[int, int]) -> None:
+    """Add to rows; mostly they are of other units."""
+    known = rows.keys() & found.keys()
+    if known:
+        found = {**found, **{unit: rows[unit] + found[unit] for unit in known}}
+    rows.update(found)
 
 
 def _cell(slot: Slot, requests: int, amount: int) -> Cell:

@@ -193,11 +193,11 @@ class Exchange:
         return variant
 
     def _expose(self, deployment: DeploymentRoute, rollout: RolloutRoute, variant: VariantRoute) -> None:
-        """Write down once whose unit this is, at once: counted when it ends, a slow variant's units would seem to be missing."""
+        """Say once whose unit this is."""
         event = self.event
         self._exposed = variant.id
         event.rollout, event.phase = rollout.id, rollout.phase
-        self._gateway.spool.append(
+        self._gateway.exposures.add(
             Exposure(
                 exposure=event.id,
                 t=event.t,

@@ -26,6 +26,7 @@ from drivetrain.identity.model import Context
 from drivetrain.serving.assignment import assign, salt_of
 from drivetrain.serving.balance import Moved, Pool
 from drivetrain.serving.exchange import Exchange, Incoming
+from drivetrain.serving.exposures import Exposures
 from drivetrain.serving.meters import Meters, Now
 from drivetrain.serving.routes import DeploymentRoute, Snapshot, VariantRoute
 from drivetrain.serving.shadow import Shadows
@@ -83,6 +84,7 @@ class Gateway:
         self._follower: asyncio.Task[None] | None = None
         self._inflight: dict[str, int] = {}
         self._used: set[str] = set()
+        self.exposures = Exposures(spool)
         self.shadows = Shadows(self)
         self.meters = Meters()
 
@@ -108,6 +110,7 @@ class Gateway:
 
     def record(self, event: Event, deployment: DeploymentRoute | None) -> None:
         """Write an event down and count it."""
+        self.exposures.settle(event)
         self.spool.append(event)
         if deployment is not None:
             self.meters.count(event, deployment)
@@ -231,6 +234,7 @@ class Gateway:
     async def close(self) -> None:
         """Close what is idle. Call it when no request is in flight any more."""
         await self.shadows.close()
+        self.exposures.flush()
         for pool in self._pools.values():
             pool.close()
         self._pools.clear()

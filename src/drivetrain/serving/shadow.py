@@ -72,6 +72,7 @@ class Shadows:
             commit=variant.commit,
             engine=variant.engine,
             replica=replica.id,
+            exposed=False,
             assigned="",
             attempts=1,
             queue_ms=0.0,

@@ -42,6 +42,7 @@ class Event(Struct, omit_defaults=True, kw_only=True):
     cost: float = 0.0  # by the variant's prices, in their currency
     rollout: str = ""  # id of the rollout that the deployment was in
     phase: int = 0  # its phase: which weights were in force
+    exposed: bool = False  # that its unit was assigned in the rollout is said here, and nowhere else
     assigned: str = ""  # id of the variant that the unit belongs to, where that had no ready replica and another one answered
     shadow: str = ""  # id of the request that this one repeats, to compare; nobody got its answer
     wrong: str = ""  # what is wrong with the answer: null, nan, infinite, empty, shape, type
@@ -53,8 +54,9 @@ class Event(Struct, omit_defaults=True, kw_only=True):
 
 
 class Exposure(Struct, kw_only=True):
-    """A unit was assigned to a variant during a rollout. Written down at once, beside the events, in the same spool: a slow answer, or one
-    that never comes, does not delay or lose the count. Readers of events pass over it (it has no `id`)."""
+    """A unit was assigned to a variant during a rollout. Written down beside the events, in the same spool, before the answer is there
+    (unless that takes no time): a slow answer, or one that never comes, does not delay or lose the count. Readers of events pass over it
+    (it has no `id`)."""
 
     exposure: str  # id of the request
     t: int

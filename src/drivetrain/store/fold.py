@@ -45,6 +45,8 @@ spool_offsets = sa.Table(
 
 _AT_ONCE = 64 << 20  # bytes of spool that one process makes segments of
 _PATIENCE = 6  # segments are made every so many `event_segment_seconds`, or as soon as `event_segment_bytes` are waiting
+_NEAR = 128 << 10
+_TEXTS = b',"input":"'
 _SMALL = 4 << 20
 _MERGE_FROM = 16
 _REPLACED_MS = 3_600_000
@@ -55,12 +57,9 @@ _DAY_MS = 86_400_000
 class Fold(Protocol):
     """What else is counted of events, in the transaction that moves the spool's offset: exactly once, like the counters."""
 
-    def wants(self, event: Counted) -> bool:
-        """Whether this line concerns it. Asked of every line: must be cheap."""
-        ...
-
-    def add(self, connection: sa.Connection, lines: Sequence[tuple[Counted, bytes]]) -> None:
-        """Count these lines within the transaction."""
+    def add(self, connection: sa.Connection, events: Sequence[Counted], lines: Callable[[], Sequence[bytes]]) -> None:
+        """Count these events within the transaction, or those of them that concern it. `lines`: as they were written, for what `Counted`
+        leaves out."""
         ...
 
 
@@ -104,19 +103,13 @@ class EventFolder:
                 return folded
             if not data:
                 return folded
-            events: list[tuple[Counted, bytes]] = []
-            for line in data.split(b"\n"):
-                if line:
-                    try:
-                        events.append((decoder.decode(line), line))
-                    except msgspec.DecodeError as error:
-                        log.warning("a line of %s before byte %d is no event and is left out: %s", file.path, offset + len(data), error)
-            if not self._advance(file.name, offset, offset + len(data), events):
+            events, lines = _decoded(decoder, data, file.path)
+            if not self._advance(file.name, offset, offset + len(data), events, lines):
                 return folded
             offset += len(data)
             folded += len(events)
 
-    def _advance(self, name: str, old: int, new: int, events: list[tuple[Counted, bytes]]) -> bool:
+    def _advance(self, name: str, old: int, new: int, events: Sequence[Counted], lines: Callable[[], Sequence[bytes]]) -> bool:
         row = {"server": self._home.server_id, "name": name, "offset": 0, "compacted": False}
         table = spool_offsets
         mine = (table.c.server == self._home.server_id) & (table.c.name == name) & (table.c.offset == old) & ~table.c.compacted
@@ -125,10 +118,9 @@ class EventFolder:
             # Whoever moves the offset from where it was read counts the events; nobody else does.
             if connection.execute(sa.update(table).where(mine).values(offset=new)).rowcount != 1:
                 return False
-            counters.add(connection, counters.count(event for event, _ in events))
+            counters.add(connection, counters.count(events))
             for fold in self._folds:
-                if wanted := [pair for pair in events if fold.wants(pair[0])]:
-                    fold.add(connection, wanted)
+                fold.add(connection, events, lines)
         return True
 
     def compact(self, *, force: bool = False) -> int:
@@ -272,6 +264,34 @@ class EventFolder:
         with self._db.read() as connection:
             rows = connection.execute(sa.select(table).where(table.c.server == self._home.server_id))
             return {row.name: (row.offset, row.compacted) for row in rows}
+
+
+def _decoded(decoder: msgspec.json.Decoder[Counted], data: bytes, path: Path) -> tuple[list[Counted], Callable[[], Sequence[bytes]]]:
+    """The events of these lines, and a way to the lines themselves. Some lines at a time, which stay near the processor meanwhile."""
+    events: list[Counted] = []
+    start = 0
+    try:
+        while start < len(data):
+            end = data.find(b"\n", min(start + _NEAR, len(data) - 1)) + 1
+            events.extend(map(decoder.decode, data[start : end - 1].split(b"\n")))
+            start = end
+    except msgspec.DecodeError:
+        return _readable(decoder, data, path)
+    return events, lambda: data[:-1].split(b"\n")
+
+
+def _readable(decoder: msgspec.json.Decoder[Counted], data: bytes, path: Path) -> tuple[list[Counted], Callable[[], Sequence[bytes]]]:
+    """Those of the lines that are events."""
+    events, lines = [], []
+    for line in data.split(b"\n"):
+        if not line:
+            continue
+        try:
+            events.append(decoder.decode(line))
+            lines.append(line)
+        except msgspec.DecodeError as error:
+            log.warning("a line of %s is no event and is left out: %s", path, error)
+    return events, lambda: lines
 
 
 def _insert(connection: sa.Connection, segments: Sequence[Segment]) -> None:
