@@ -42,7 +42,7 @@ class Drift(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     persistence: int = 2
     of: int = 3
     least_effect: float = 0.1
-    false_discoveries: float = 0.01
+    false_discoveries: float = 0.001
     numeric: Numeric = "wasserstein"
     categorical: Categorical = "jensen_shannon"
 

@@ -39,14 +39,16 @@ def run(work: Work) -> Done:
     if reference is not None:
         columns = _matched(columns, reference)
     window = profile(_arrays(columns), like=reference, nulls=work.learn, source=work.source, target=OUTPUT if reference is None else None)
+    if events:
+        window.from_ms, window.to_ms = events[0].t // 1_000_000, events[-1].t // 1_000_000
     whole = window
     for earlier in work.before:
         whole = merge(whole, earlier)
     return Done(
         events=len(events),
         last=events[-1].id if events else work.after,
-        first_ms=events[0].t // 1_000_000 if events else 0,
-        last_ms=events[-1].t // 1_000_000 if events else 0,
+        first_ms=window.from_ms,
+        last_ms=window.to_ms,
         window=window,
         report=_report(reference, whole, events, work) if reference is not None else None,
     )
