@@ -131,8 +131,11 @@ class MonitorsLoop:
         if time.monotonic() - last < config.seconds:
             return None
         since = max(uuid7_ms(monitor.cursor) if monitor.cursor else 0, variant.created_ms)
+        # The hash of a rollout splits people: what either arm gets alone is unlike the whole by construction.
+        arms = [one.id for one in live_variants(deployment)]
         # Whole minutes are counted: perhaps a few more than there are, never fewer. Where nothing has come since, there is no need to look.
-        asked = self._events.total([deployment.id], since_ms=since, until_ms=now_ms() + MINUTE_MS, variant=variant.id).requests
+        until = now_ms() + MINUTE_MS
+        asked = sum(self._events.total([deployment.id], since_ms=since, until_ms=until, variant=arm).requests for arm in arms)
         if asked == before:
             return None
         if asked < config.rows:
@@ -143,7 +146,7 @@ class MonitorsLoop:
         with self._events.files(deployment.workspace_id, deployment.id, since_ms=since) as (spools, rows):
             work = Work(
                 deployment=deployment.id,
-                variants=[variant.id],
+                variants=arms,
                 spools=spools,
                 rows=rows,
                 after=monitor.cursor,
@@ -217,10 +220,14 @@ def drift_answer(config: questions.Drift, windows: list[Window], drifted: list[t
     return Answer(state="ok", words=f"None of the last {len(last)} windows has drifted.", evidence=evidence)
 
 
+def live_variants(deployment: Deployment) -> list[Variant]:
+    """The variants that have traffic: one, or both arms of a rollout."""
+    return [variant for variant in deployment.variants if variant.retired_ms is None and variant.weight > 0]
+
+
 def main_variant(deployment: Deployment) -> Variant | None:
     """The variant with the most traffic."""
-    live = [variant for variant in deployment.variants if variant.retired_ms is None and variant.weight > 0]
-    return max(live, key=lambda variant: variant.weight, default=None)
+    return max(live_variants(deployment), key=lambda variant: variant.weight, default=None)
 
 
 def acting_for(deployment: Deployment) -> Context:
