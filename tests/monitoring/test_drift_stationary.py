@@ -97,7 +97,13 @@ def test_the_arms_of_a_rollout_are_compared_together(database: Database, tmp_pat
     told = []
     for variant, large in ((rollout.stable, False), (rollout.canary, True)):
         for amount in amounts(120, large=large):
-            more = {"id": uuid7(), "t": now_ms() * 1_000_000, "deployment": rollout.deployment_id, "variant": variant, "workspace": "w1"}
+            more: dict[str, Any] = {
+                "id": uuid7(),
+                "t": now_ms() * 1_000_000,
+                "deployment": rollout.deployment_id,
+                "variant": variant,
+                "workspace": "w1",
+            }
             told.append(event({"amount": float(amount)}, **more))
     told.sort(key=lambda one: one.id)
     folder = home.spool / "writer"
