@@ -66,7 +66,7 @@ def test_two_thousand_users_are_quiet_for_an_hour(zipf: bool, seed: int, tmp_pat
     for i in range(60 * A_MINUTE):
         rows = [dict(zip(("user", "amount", "rare"), row, strict=True)) for row in zip(*table(config.rows).values(), strict=True)]
         events = [event(row, number=1 + i * config.rows + j) for j, row in enumerate(rows)]
-        done = run(Work(deployment="d1", variants=["v1"], spools=[spool(tmp_path / "spool", events)], reference=reference))
+        (done,) = run(Work(deployment="d1", variants=["v1"], spools=[spool(tmp_path / "spool", events)], reference=reference))
         assert done.report is not None and done.report.rows_live == config.rows
         count = len(done.report.drifted)
         windows.insert(0, Window(id=str(i), variant_id="v1", from_ms=0, to_ms=0, rows=config.rows, features=3, drifted=count))

@@ -151,6 +151,8 @@ class MonitorsLoop:
                 rows=rows,
                 after=monitor.cursor,
                 most=config.most,
+                windows=config.of if reference is not None else 1,
+                events=config.rows,
                 reference=reference,
                 learn=reference is None,
                 source=f"the first {config.rows} live requests or more",
@@ -162,24 +164,27 @@ class MonitorsLoop:
                 ),
             )
             done = msgspec.json.decode(
-                run_child("drivetrain.monitoring.drift.worker", msgspec.json.encode(work), seconds=CHILD_SECONDS), type=Done
+                run_child("drivetrain.monitoring.drift.worker", msgspec.json.encode(work), seconds=CHILD_SECONDS), type=list[Done]
             )
-        if done.events < config.rows:
+        newest = done[-1]
+        if sum(one.events for one in done) < config.rows:
             return None
-        if done.window.rows < config.rows // 2:
-            self._monitors.skip(monitor, done.last)
+        if newest.window.rows < config.rows // 2:
+            self._monitors.skip(monitor, newest.last)
             return Answer(state="waiting", words="Its events keep no inputs that could be compared: see the policy --capture.")
-        if reference is None or done.report is None:
-            self._monitors.references.learned(variant, done.window)
-            self._monitors.skip(monitor, done.last)
-            return Answer(
-                state="waiting",
-                words=f"No profile of the training data was logged (drivetrain.log_profile): {done.window.rows} live rows stand in for it.",
-            )
-        windows = self._monitors.took(
-            monitor, variant, done.report, done.window, cursor=done.last, from_ms=done.first_ms, to_ms=done.last_ms
-        )
-        return drift_answer(config, windows, [(one.name, one.effect, one.words) for one in done.report.drifted])
+        if newest.report is None:
+            self._monitors.references.learned(variant, newest.window)
+            self._monitors.skip(monitor, newest.last)
+            rows_in = f"{newest.window.rows} live rows stand in for it"
+            return Answer(state="waiting", words=f"No profile of the training data was logged (drivetrain.log_profile): {rows_in}.")
+        windows: list[Window] = []
+        for one in done:
+            if one.report is not None:
+                windows = self._monitors.took(
+                    monitor, variant, one.report, one.window, cursor=one.last, from_ms=one.first_ms, to_ms=one.last_ms
+                )
+                monitor = msgspec.structs.replace(monitor, cursor=one.last)
+        return drift_answer(config, windows, [(one.name, one.effect, one.words) for one in newest.report.drifted])
 
     def _tell(self, monitor: Monitor, answer: Answer, variant: Variant | None) -> None:
         key = f"{monitor.kind}:{monitor.deployment_id}"
