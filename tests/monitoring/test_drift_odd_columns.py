@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivetrain.monitoring.drift import chance, proportions
-from drivetrain.monitoring.drift.report import Report, compare
+from drivetrain.monitoring.drift.measures import Categorical, Numeric
+from drivetrain.monitoring.drift.report import Options, Report, compare
 from drivetrain.profiles import sketch as kll
 from drivetrain.profiles.build import MOST_CATEGORIES, merge, profile
 from drivetrain.profiles.distance import ruler, wasserstein
@@ -170,6 +171,24 @@ def test_a_rare_value_that_becomes_common_is_seen(numbers: bool, rows: int, shar
         reference = of(draw(known, 0.01))
         report = seen(reference, draw(rows, share))
         assert [feature.measure for feature in report.drifted] == ["proportion"]
+
+
+@pytest.mark.parametrize("measure", get_args(Numeric))
+def test_a_rare_value_is_seen_by_every_measure(measure: Numeric) -> None:
+    random = np.random.default_rng(4)
+    reference = of((random.random(3_000) < 0.01).astype(float))
+    for share, changed in ((0.01, False), (0.3, True)):
+        live = profile({"x": (random.random(300) < share).astype(float)}, like=reference, nulls=False)
+        assert bool(compare(reference, live, Options(numeric=measure)).drifted) is changed
+
+
+@pytest.mark.parametrize("measure", get_args(Categorical))
+def test_many_categories_are_calm_by_every_measure(measure: Categorical) -> None:
+    random = np.random.default_rng(4)
+    reference = of(KINDS["2000 Zipf"](random, 2_000))
+    for _ in range(20):
+        live = profile({"x": KINDS["2000 Zipf"](random, 300)}, like=reference, nulls=False)
+        assert compare(reference, live, Options(categorical=measure)).drifted == []
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,8 @@ NAMED: dict[str, tuple[str, Any, str]] = {
     "seconds by name": ("created_at", 1_700_000_000 + NUMBERS, "time"),
     "milliseconds by name": ("eventTime", 1_700_000_000_000.0 + NUMBERS, "time"),
     "amounts in their range": ("revenue", 1_700_000_000 + NUMBERS, "numeric"),
+    "seconds, some of which are not known": ("seen_at", np.where(NUMBERS % 30, 1_700_000_000 + NUMBERS, 0), "time"),
+    "short questions": ("x", np.array([f"what is the gear of car {i}" for i in range(500)]), "text"),
     "what is to be predicted": ("label", np.array([f"id-{i}" for i in range(500)]), "categorical"),
 }
 
@@ -120,7 +122,7 @@ NAMED: dict[str, tuple[str, Any, str]] = {
 def test_identifiers_and_times_are_recognised(case: str) -> None:
     name, values, kind = NAMED[case]
     column = profile({name: values}, target="label").columns[0]
-    assert (column.kind, column.present) == (kind, len(values))
+    assert (column.kind, column.present) == (kind, len(values)), case
     again = profile({name: values[:20]}, like=profile({name: values}, target="label")).columns[0]
     assert (again.kind, again.present) == (kind, 20)
 

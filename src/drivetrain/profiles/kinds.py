@@ -21,6 +21,8 @@ LOOKED_AT = 10_000
 LEAST_IDENTIFIERS = 50
 DISTINCT = 0.95
 """From this share of different values on, short texts are identifiers."""
+LEAST_WORDS = 3.0
+"""Short texts of so many words, nearly all different, were written by people."""
 _DENSE = 4
 """Identifiers that count up leave few numbers out: rows that were deleted, or that went into another part of the data."""
 _EXACT = 2.0**53
@@ -49,8 +51,10 @@ def kind_of(name: str, values: Values, *, is_target: bool = False) -> str:
     some = [text_of(value) for value in present]
     if len(set(some)) > FEW and max(map(len, some), default=0) > SHORT:
         return "text"
-    unique = len(some) >= LEAST_IDENTIFIERS and len(set(some)) >= DISTINCT * len(some)
-    return "identifier" if unique and not is_target else "categorical"
+    if is_target or len(some) < LEAST_IDENTIFIERS or len(set(some)) < DISTINCT * len(some):
+        return "categorical"
+    words = sum(len(text.split()) for text in some) / len(some)
+    return "text" if words >= LEAST_WORDS else "identifier"
 
 
 def form_of(value: Any) -> str:
@@ -77,13 +81,16 @@ def _of_numbers(name: str, values: Values) -> str:
     some = some[np.isfinite(some)]
     if len(some) < LEAST_IDENTIFIERS:
         return "numeric"
-    steps = np.diff(some)
-    times = seconds(some)
-    if np.isfinite(times).all() and times.min() < times.max() and (_TIME.search(name) or (steps >= 0).mean() >= LEAST_TIMES):
-        return "time"
+    moments = seconds(some)
+    moments = moments[np.isfinite(moments)]
+    if len(moments) >= LEAST_TIMES * len(some) and moments.min() < moments.max():
+        grow = (np.diff(moments) >= 0).mean() >= LEAST_TIMES
+        if grow or _TIME.search(name):
+            return "time"
     if (some != np.floor(some)).any() or len(np.unique(some)) < DISTINCT * len(some):
         return "numeric"
     whole = values.dtype.kind in "iu"
+    steps = np.diff(some)
     counted_up = whole and bool((steps > 0).all()) and float(steps.mean()) <= _DENSE
     beyond_measure = whole and float(np.median(np.abs(some))) >= _EXACT  # a hash: as a 64-bit number it would not even be exact
     return "identifier" if _IDENTIFIER.search(name) or counted_up or beyond_measure else "numeric"

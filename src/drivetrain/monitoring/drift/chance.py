@@ -30,7 +30,7 @@ MOST_POINTS = 1_000
 """A side of more numbers takes part with so many of its quantiles; distances are brought to its real size, as 1/sqrt(rows)."""
 MOST_DRAWN = 5_000
 LEAST_EXPECTED = 5.0
-_MOST_ROWS = 5_000_000
+MOST_POOL = 2_000_000
 _SEEN = 5
 
 
@@ -57,13 +57,15 @@ def of_categories(before: Counts, now: Counts, beyond: tuple[int, int]) -> tuple
     import numpy as np
 
     ours, theirs = np.append(before, beyond[0]), np.append(now, beyond[1])
-    pool = ours + theirs
-    n, m, whole = int(ours.sum()), int(theirs.sum()), int(pool.sum())
+    n, m = int(ours.sum()), int(theirs.sum())
     drawn = min(n, m, MOST_DRAWN)
+    pool = ours + theirs
+    if n + m > MOST_POOL:  # so many times what is drawn that one cannot tell them from infinitely many
+        pool = pool * MOST_POOL // (n + m)
+    whole = int(pool.sum())
     splits = min(SPLITS, max(LEAST_SPLITS, MOST_COUNTS // len(pool)))
-    count = len(pool) > drawn and whole <= _MOST_ROWS
     random = np.random.default_rng(0)
-    part = random.multivariate_hypergeometric(pool, drawn, size=splits, method="count" if count else "marginals")
+    part = random.multivariate_hypergeometric(pool, drawn, size=splits, method="count" if len(pool) > drawn else "marginals")
     # What is drawn is the live window, unless the reference is the smaller one and can be drawn as a whole.
     first, second = (part, pool - part) if n < m and n == drawn else (pool - part, part)
     chance = apart(first, second, drawn) * math.sqrt((1 / n + 1 / m) / (1 / drawn + 1 / (whole - drawn)))

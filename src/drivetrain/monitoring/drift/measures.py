@@ -42,14 +42,11 @@ class Found(NamedTuple):
 def numeric(measure: Numeric, reference: Column, live: Column) -> Found:
     """`wasserstein`: in robust standard deviations of the reference, see `distance.Ruler`; a column of two values by their shares
     (`proportion`). `ks`: the greatest distance of the distribution functions. `psi`, `jensen_shannon`: over the reference's deciles."""
-    assert reference.sketch is not None and live.sketch is not None
+    two = _proportion(reference, live)
     if measure == "wasserstein":
-        return _proportion(reference, live) or _wasserstein(reference, live)
-    if measure == "ks":
-        effect, p = kolmogorov(reference, live)
-        return Found(measure, effect, _KOLMOGOROV_MEAN / math.sqrt(_size(reference, live)), p)
-    before, now = _binned(reference, live)
-    return _shared(measure, before, now)
+        return two or _wasserstein(reference, live)
+    found = kolmogorov(reference, live) if measure == "ks" else _shared(measure, *_binned(reference, live))
+    return found if two is None else found._replace(p=two.p)
 
 
 def categorical(measure: Categorical, reference: Column, live: Column) -> Found:
@@ -59,22 +56,24 @@ def categorical(measure: Categorical, reference: Column, live: Column) -> Found:
 
     if reference.kind == "words":
         return _words(reference, live)
-    if measure == "jensen_shannon" and (found := _proportion(reference, live)) is not None:
-        return found
+    two = _proportion(reference, live)
+    if measure == "jensen_shannon" and two is not None:
+        return two
     names = [*reference.counts, *(live.counts.keys() - reference.counts.keys())]
     before, now = (np.array([side.counts.get(name, 0) for name in names], dtype=np.int64) for side in (reference, live))
     if measure == "jensen_shannon":
         effect, splits = chance.of_categories(before, now, (reference.other, live.other))
         p = chance.beyond(effect, splits, squared=True)
         return Found(measure, effect, float(splits.mean()), _known(reference, p))
-    return _shared(measure, *(np.append(side, other).astype(np.float64) for side, other in ((before, reference.other), (now, live.other))))
+    found = _shared(measure, np.append(before, reference.other).astype(np.float64), np.append(now, live.other).astype(np.float64))
+    return found if two is None else found._replace(p=two.p)
 
 
 def _proportion(reference: Column, live: Column) -> Found | None:
     pair = proportions.shares(reference, live)
     if pair is None:
         return None
-    n, m = reference.present, live.present
+    n, m = (side.present if side.sketch is None else side.sketch.count for side in (reference, live))
     effect, usual = proportions.effect(pair[0] / n, pair[1] / m), proportions.expected(n, m)
     return Found("proportion", effect, usual, _known(reference, proportions.chance(pair[0], n, pair[1], m)))
 
@@ -86,7 +85,7 @@ def _wasserstein(reference: Column, live: Column) -> Found:
     scale = ruler(reference.sketch)
     effect = wasserstein(reference.sketch, live.sketch, scale)
     splits = chance.of_numbers(reference.sketch, live.sketch, scale)
-    p = 2 * min(chance.beyond(effect, splits), kolmogorov(reference, live)[1])
+    p = 2 * min(chance.beyond(effect, splits), kolmogorov(reference, live).p)
     return Found("wasserstein", effect, float(splits.mean()), _known(reference, min(1.0, p)))
 
 
@@ -113,21 +112,17 @@ def _known(reference: Column, p: float) -> float:
 _KOLMOGOROV_MEAN = math.sqrt(math.pi / 2) * math.log(2)
 
 
-def kolmogorov(reference: Column, live: Column) -> tuple[float, float]:
-    """The two-sample Kolmogorov–Smirnov statistic and its asymptotic p-value, on sketches. With ties that is too great, up to blindness:
-    the p-value of a column of two values is that of their shares."""
+def kolmogorov(reference: Column, live: Column) -> Found:
+    """The two-sample Kolmogorov–Smirnov statistic and its asymptotic p-value, on sketches. With ties that is too great, up to blindness
+    where one value is rare."""
     import numpy as np
     from scipy.special import kolmogorov
 
     assert reference.sketch is not None and live.sketch is not None
     points = np.concatenate([weighted(reference.sketch)[0], weighted(live.sketch)[0]])
     distance = float(np.abs(below(reference.sketch, points) - below(live.sketch, points)).max())
-    two = _proportion(reference, live)
-    return distance, two.p if two is not None else float(kolmogorov(math.sqrt(_size(reference, live)) * distance))
-
-
-def _size(reference: Column, live: Column) -> float:
-    return reference.present * live.present / (reference.present + live.present)
+    size = reference.sketch.count * live.sketch.count / (reference.sketch.count + live.sketch.count)
+    return Found("ks", distance, _KOLMOGOROV_MEAN / math.sqrt(size), float(kolmogorov(math.sqrt(size) * distance)))
 
 
 def _binned(reference: Column, live: Column) -> tuple[Floats, Floats]:
@@ -137,7 +132,7 @@ def _binned(reference: Column, live: Column) -> tuple[Floats, Floats]:
     assert reference.sketch is not None and live.sketch is not None
     edges = np.unique(quantiles(reference.sketch, np.arange(1, BINS) / BINS))
     shares = [np.diff([0.0, *below(one, edges), 1.0]) for one in (reference.sketch, live.sketch)]
-    return np.round(shares[0] * reference.present), np.round(shares[1] * live.present)
+    return np.round(shares[0] * reference.sketch.count), np.round(shares[1] * live.sketch.count)
 
 
 def _shared(measure: str, before: Floats, now: Floats) -> Found:
