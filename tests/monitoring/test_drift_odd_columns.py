@@ -365,10 +365,10 @@ def test_the_distance_of_categories_has_its_laws(counts: list[int], other: int, 
     window = np.random.default_rng(seed).permutation(before[0])[None]
     if not before.sum():
         return
-    some = chance.apart(before, window, int(before.sum()))[0]
+    some = chance.apart(before, window, int(before.sum()))[0][0]
     assert 0 <= some <= np.sqrt(np.log(2)) + 1e-9
     order = np.random.default_rng(seed).permutation(len(counts))
-    again = chance.apart(before[:, [*order, -1]], window[:, [*order, -1]], int(before.sum()))[0]
+    again = chance.apart(before[:, [*order, -1]], window[:, [*order, -1]], int(before.sum()))[0][0]
     assert again == pytest.approx(some, abs=1e-6)
     larger = before * 20
-    assert chance.apart(larger, larger, int(larger.sum()))[0] == pytest.approx(0, abs=1e-6)
+    assert chance.apart(larger, larger, int(larger.sum()))[0][0] == pytest.approx(0, abs=1e-6)

@@ -46,7 +46,9 @@ def shares(reference: Column, live: Column) -> list[Bar]:
     shown = sorted(names[:MOST_BARS], key=lambda name: (len(name), name))
     bars = [Bar(name, reference.counts.get(name, 0) / before, live.counts.get(name, 0) / now) for name in shown]
     if len(names) > MOST_BARS or reference.other or live.other:
-        bars.append(Bar("others", 1 - sum(bar.reference for bar in bars), 1 - sum(bar.live for bar in bars)))
+        many = len(names) if reference.kind != "categorical" else max(len(names), reference.distinct, live.distinct)
+        label = f"{many - len(shown):,} others" if many > len(shown) else "others"
+        bars.append(Bar(label, 1 - sum(bar.reference for bar in bars), 1 - sum(bar.live for bar in bars)))
     return bars
 
 

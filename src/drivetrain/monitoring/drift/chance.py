@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drivetrain.profiles.distance import Ruler, divergence
 from drivetrain.profiles.sketch import Sketch, quantiles, weighted
@@ -49,31 +49,43 @@ def of_numbers(reference: Sketch, live: Sketch, scale: Ruler) -> Floats:
     return distances * math.sqrt(real / (1 / len(ours) + 1 / len(theirs)))
 
 
-def of_categories(before: Counts, now: Counts, beyond: tuple[int, int]) -> tuple[float, Floats]:
-    """The Jensen–Shannon distance of two rows of counts over the same names, and those of random splits of all rows, [splits].
+class Split(NamedTuple):
+    """A distance as it was seen, its mean without drift, and how often chance goes so far."""
 
-    `beyond`: the rows of either whose category is not among the names. What is compared is said at `apart`.
+    effect: float
+    expected: float
+    p: float
+
+
+def of_categories(before: Counts, now: Counts, others: tuple[int, int]) -> Split:
+    """The Jensen–Shannon distance of two rows of counts over the same names, beside those of random splits of all rows.
+
+    `others`: the rows of either whose category is not among the names. What is compared is said at `apart`. The chance is that of the
+    whole distance, or of what the reference does not know alone, whichever is less, twice: a newcomer is not to drown among many others.
     """
     import numpy as np
 
-    ours, theirs = np.append(before, beyond[0]), np.append(now, beyond[1])
+    ours, theirs = np.append(before, others[0]), np.append(now, others[1])
     n, m = int(ours.sum()), int(theirs.sum())
     drawn = min(n, m, MOST_DRAWN)
     pool = ours + theirs
     if n + m > MOST_POOL:  # so many times what is drawn that one cannot tell them from infinitely many
         pool = pool * MOST_POOL // (n + m)
     whole = int(pool.sum())
-    splits = min(SPLITS, max(LEAST_SPLITS, MOST_COUNTS // len(pool)))
+    size = min(SPLITS, max(LEAST_SPLITS, MOST_COUNTS // len(pool)))
     random = np.random.default_rng(0)
-    part = random.multivariate_hypergeometric(pool, drawn, size=splits, method="count" if len(pool) > drawn else "marginals")
+    part = random.multivariate_hypergeometric(pool, drawn, size=size, method="count" if len(pool) > drawn else "marginals")
     # What is drawn is the live window, unless the reference is the smaller one and can be drawn as a whole.
     first, second = (part, pool - part) if n < m and n == drawn else (pool - part, part)
-    chance = apart(first, second, drawn) * math.sqrt((1 / n + 1 / m) / (1 / drawn + 1 / (whole - drawn)))
-    return float(apart(ours[None], theirs[None], drawn)[0]), chance
+    seen, chance = apart(ours[None], theirs[None], drawn), apart(first, second, drawn)
+    scale = math.sqrt((1 / n + 1 / m) / (1 / drawn + 1 / (whole - drawn)))
+    p = min(beyond(float(one[0]), splits * scale, squared=True) for one, splits in zip(seen, chance, strict=True))
+    return Split(float(seen[0][0]), float(chance[0].mean()) * scale, min(1.0, 2 * p))
 
 
-def apart(before: Counts, now: Counts, window: int) -> Floats:
-    """The Jensen–Shannon distance of each pair of rows of counts, [pairs, names + 1], over what a window of so many rows can tell apart.
+def apart(before: Counts, now: Counts, window: int) -> tuple[Floats, Floats]:
+    """The Jensen–Shannon distance of each pair of rows of counts, [pairs, names + 1], over what a window of so many rows can tell apart;
+    and that over two classes only, of what the reference knows and what it does not.
 
     Compared are the head, each category by itself (those of which the reference leads to expect five in a window, and those of which live
     data show ten); all other known ones as one; and all others that the reference does not know as one: the last column and the names
@@ -97,9 +109,11 @@ def apart(before: Counts, now: Counts, window: int) -> Floats:
     found = summed(divergence(known[at, column] / n[at], fresh[at, column] / m[at]))
     in_head = summed(known[at, column]), summed(fresh[at, column])
     unknown = before[:, -1] + once.sum(axis=1), now[:, -1] + np.where(unseen & ~head, fresh, 0).sum(axis=1)
-    for ours, theirs in ((n - in_head[0] - unknown[0], m - in_head[1] - unknown[1]), unknown):
-        found += divergence(ours / n, theirs / m)
-    return np.sqrt(np.maximum(found, 0.0))
+    found += divergence((n - in_head[0] - unknown[0]) / n, (m - in_head[1] - unknown[1]) / m)
+    found += divergence(unknown[0] / n, unknown[1] / m)
+    new = unknown[0] / n, (now[:, -1] + np.where(unseen, fresh, 0).sum(axis=1)) / m
+    two = divergence(*new) + divergence(1 - new[0], 1 - new[1])
+    return np.sqrt(np.maximum(found, 0.0)), np.sqrt(np.maximum(two, 0.0))
 
 
 def beyond(effect: float, chance: Floats, *, squared: bool = False) -> float:

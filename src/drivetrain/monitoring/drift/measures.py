@@ -59,12 +59,11 @@ def categorical(measure: Categorical, reference: Column, live: Column) -> Found:
     two = _proportion(reference, live)
     if measure == "jensen_shannon" and two is not None:
         return two
-    names = [*reference.counts, *(live.counts.keys() - reference.counts.keys())]
+    names = list(reference.counts | live.counts)
     before, now = (np.array([side.counts.get(name, 0) for name in names], dtype=np.int64) for side in (reference, live))
     if measure == "jensen_shannon":
-        effect, splits = chance.of_categories(before, now, (reference.other, live.other))
-        p = chance.beyond(effect, splits, squared=True)
-        return Found(measure, effect, float(splits.mean()), _known(reference, p))
+        split = chance.of_categories(before, now, (reference.other, live.other))
+        return Found(measure, split.effect, split.expected, _known(reference, split.p))
     found = _shared(measure, np.append(before, reference.other).astype(np.float64), np.append(now, live.other).astype(np.float64))
     return found if two is None else found._replace(p=two.p)
 
