@@ -109,7 +109,8 @@ def drift(
 ) -> None:
     """Show whether inputs and outputs are still like the training data: every feature with its effect, the greatest first.
 
-    Effects are in standard deviations of the reference (Wasserstein), or Jensen–Shannon distances of categories.
+    Effects are in robust standard deviations of the reference (Wasserstein), Jensen–Shannon distances of categories, or Cohen's h where
+    there are two values.
     """
     from rich.text import Text
 

@@ -131,8 +131,11 @@ class MonitorsLoop:
         if time.monotonic() - last < config.seconds:
             return None
         since = max(uuid7_ms(monitor.cursor) if monitor.cursor else 0, variant.created_ms)
+        # The hash of a rollout splits people: what either arm gets alone is unlike the whole by construction.
+        arms = [one.id for one in live_variants(deployment)]
         # Whole minutes are counted: perhaps a few more than there are, never fewer. Where nothing has come since, there is no need to look.
-        asked = self._events.total([deployment.id], since_ms=since, until_ms=now_ms() + MINUTE_MS, variant=variant.id).requests
+        until = now_ms() + MINUTE_MS
+        asked = sum(self._events.total([deployment.id], since_ms=since, until_ms=until, variant=arm).requests for arm in arms)
         if asked == before:
             return None
         if asked < config.rows:
@@ -143,11 +146,13 @@ class MonitorsLoop:
         with self._events.files(deployment.workspace_id, deployment.id, since_ms=since) as (spools, rows):
             work = Work(
                 deployment=deployment.id,
-                variants=[variant.id],
+                variants=arms,
                 spools=spools,
                 rows=rows,
                 after=monitor.cursor,
                 most=config.most,
+                windows=config.of if reference is not None else 1,
+                events=config.rows,
                 reference=reference,
                 learn=reference is None,
                 source=f"the first {config.rows} live requests or more",
@@ -159,24 +164,27 @@ class MonitorsLoop:
                 ),
             )
             done = msgspec.json.decode(
-                run_child("drivetrain.monitoring.drift.worker", msgspec.json.encode(work), seconds=CHILD_SECONDS), type=Done
+                run_child("drivetrain.monitoring.drift.worker", msgspec.json.encode(work), seconds=CHILD_SECONDS), type=list[Done]
             )
-        if done.events < config.rows:
+        newest = done[-1]
+        if sum(one.events for one in done) < config.rows:
             return None
-        if done.window.rows < config.rows // 2:
-            self._monitors.skip(monitor, done.last)
+        if newest.window.rows < config.rows // 2:
+            self._monitors.skip(monitor, newest.last)
             return Answer(state="waiting", words="Its events keep no inputs that could be compared: see the policy --capture.")
-        if reference is None or done.report is None:
-            self._monitors.references.learned(variant, done.window)
-            self._monitors.skip(monitor, done.last)
-            return Answer(
-                state="waiting",
-                words=f"No profile of the training data was logged (drivetrain.log_profile): {done.window.rows} live rows stand in for it.",
-            )
-        windows = self._monitors.took(
-            monitor, variant, done.report, done.window, cursor=done.last, from_ms=done.first_ms, to_ms=done.last_ms
-        )
-        return drift_answer(config, windows, [(one.name, one.effect, one.words) for one in done.report.drifted])
+        if newest.report is None:
+            self._monitors.references.learned(variant, newest.window)
+            self._monitors.skip(monitor, newest.last)
+            rows_in = f"{newest.window.rows} live rows stand in for it"
+            return Answer(state="waiting", words=f"No profile of the training data was logged (drivetrain.log_profile): {rows_in}.")
+        windows: list[Window] = []
+        for one in done:
+            if one.report is not None:
+                windows = self._monitors.took(
+                    monitor, variant, one.report, one.window, cursor=one.last, from_ms=one.first_ms, to_ms=one.last_ms
+                )
+                monitor = msgspec.structs.replace(monitor, cursor=one.last)
+        return drift_answer(config, windows, [(one.name, one.effect, one.words) for one in newest.report.drifted])
 
     def _tell(self, monitor: Monitor, answer: Answer, variant: Variant | None) -> None:
         key = f"{monitor.kind}:{monitor.deployment_id}"
@@ -217,10 +225,14 @@ def drift_answer(config: questions.Drift, windows: list[Window], drifted: list[t
     return Answer(state="ok", words=f"None of the last {len(last)} windows has drifted.", evidence=evidence)
 
 
+def live_variants(deployment: Deployment) -> list[Variant]:
+    """The variants that have traffic: one, or both arms of a rollout."""
+    return [variant for variant in deployment.variants if variant.retired_ms is None and variant.weight > 0]
+
+
 def main_variant(deployment: Deployment) -> Variant | None:
     """The variant with the most traffic."""
-    live = [variant for variant in deployment.variants if variant.retired_ms is None and variant.weight > 0]
-    return max(live, key=lambda variant: variant.weight, default=None)
+    return max(live_variants(deployment), key=lambda variant: variant.weight, default=None)
 
 
 def acting_for(deployment: Deployment) -> Context:

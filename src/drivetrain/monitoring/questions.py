@@ -32,9 +32,9 @@ class Latency(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Drift(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Compare every `rows` events (not more often than every `seconds`) with the reference. Alarm when `persistence` of the last `of`
-    windows have drifted. A feature has drifted at an effect of at least `least_effect`, with `false_discoveries` in 1; the effect is
-    measured by `numeric` and `categorical`."""
+    """Compare every `rows` events with the reference, not more often than every `seconds`; what has come since makes up to `of` windows.
+    Alarm when `persistence` of the last `of` windows have drifted. A feature has drifted at an effect of at least `least_effect`, with
+    `false_discoveries` in 1; the effect is measured by `numeric` and `categorical`."""
 
     rows: int = 200
     most: int = 20_000
@@ -42,7 +42,7 @@ class Drift(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     persistence: int = 2
     of: int = 3
     least_effect: float = 0.1
-    false_discoveries: float = 0.01
+    false_discoveries: float = 0.001
     numeric: Numeric = "wasserstein"
     categorical: Categorical = "jensen_shannon"
 

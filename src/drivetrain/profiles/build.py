@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from drivetrain.profiles import sketch as kll
-from drivetrain.profiles.distance import LEAST_STD, jensen_shannon
+from drivetrain.profiles.distance import jensen_shannon
+from drivetrain.profiles.kinds import LOOKED_AT, form_of, kind_of, text_of
 from drivetrain.profiles.model import Column, Null, Profile
 from drivetrain.profiles.text import LEAST_TEXTS, SCALARS, scalars, telling, vocabulary, words_of
+from drivetrain.profiles.times import seconds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,17 +22,14 @@ if TYPE_CHECKING:
 
     Values = npt.NDArray[Any]
 
-MOST_CATEGORIES = 1_000
-FEW = 50
-"""Texts and whole numbers with so few different values may be categories."""
-SHORT = 64
+MOST_CATEGORIES = 10_000
+HEAD = 1_000
+"""So many of a column's categories are kept as its commonest; which of the others are does not depend on how common they are."""
 MOST_COLUMNS = 2_000
 SIZES = (50, 100, 200, 500, 1_000, 2_000, 5_000)
 WINDOWS = 100
 LARGE = 500
 LARGE_WINDOWS = 40
-POINTS = 400
-LOOKED_AT = 10_000
 MOST_DRAWN = 10_000
 MOST_TEXTS = 50_000
 MOST_VALUE = 1e140
@@ -42,7 +42,7 @@ def profile(frame: Any, *, target: str | None = None, like: Profile | None = Non
     """The profile of a table: a polars, pandas or pyarrow frame, a Parquet file, a mapping of columns, or a two-dimensional array.
 
     `like`: take the kinds of columns, and the vocabularies, from another profile, so that the two can be compared. `nulls`: learn what
-    windows of these data look like; not needed of live data. Raises ValueError for what is no table.
+    the wording of windows of these data looks like; not needed of live data. Raises ValueError for what is no table.
     """
     made: list[Column] = []
     rows = 0
@@ -53,7 +53,7 @@ def profile(frame: Any, *, target: str | None = None, like: Profile | None = Non
         known = like.column(name) if like is not None else None
         if like is not None and known is None and like.columns:
             continue  # nothing to be compared with
-        kind = known.kind if known is not None else _kind(values, is_target=name == target)
+        kind = known.kind if known is not None else kind_of(name, values, is_target=name == target)
         made += _column(name, values, kind, like, nulls)
     return Profile(rows=rows, columns=made, target=target, source=source)
 
@@ -66,7 +66,7 @@ def merge(one: Profile, other: Profile) -> Profile:
         if beside is None or beside.kind != column.kind:
             continue
         counts = Counter(column.counts) + Counter(beside.counts)
-        kept = dict(counts.most_common(MOST_CATEGORIES))
+        kept = _kept(counts)
         made.append(
             Column(
                 name=column.name,
@@ -76,11 +76,20 @@ def merge(one: Profile, other: Profile) -> Profile:
                 sketch=kll.merge(column.sketch, beside.sketch) if column.sketch is not None and beside.sketch is not None else None,
                 counts=kept,
                 other=column.other + beside.other + counts.total() - sum(kept.values()),
+                distinct=max(column.distinct, beside.distinct, len(counts)),
                 vocabulary=column.vocabulary,
                 nulls=column.nulls,
             )
         )
-    return Profile(rows=one.rows + other.rows, columns=made, target=one.target, source=one.source, calibration=one.calibration)
+    return Profile(
+        rows=one.rows + other.rows,
+        columns=made,
+        target=one.target,
+        source=one.source,
+        calibration=one.calibration,
+        from_ms=min(one.from_ms, other.from_ms),
+        to_ms=max(one.to_ms, other.to_ms),
+    )
 
 
 def columns_of(frame: Any) -> Iterator[tuple[str, Values]]:
@@ -107,41 +116,17 @@ def columns_of(frame: Any) -> Iterator[tuple[str, Values]]:
         yield from ((f"column_{i}", array[:, i]) for i in range(array.shape[1]))
 
 
-def text_of(value: Any) -> str:
-    """A value as the name of a category: 3, 3.0 and "3" are one."""
-    if isinstance(value, str):
-        return value
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return str(value)
-    return str(int(number)) if math.isfinite(number) and number == int(number) else repr(number)
-
-
-def _kind(values: Values, *, is_target: bool) -> str:
-    import numpy as np
-
-    if values.dtype.kind == "b":
-        return "categorical"
-    if values.dtype.kind in "iuf":
-        few = is_target and values.dtype.kind in "iu" and len(np.unique(values)) <= FEW
-        return "categorical" if few else "numeric"
-    present = [value for value in values[:LOOKED_AT].tolist() if value is not None and value == value]
-    if present and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in present):
-        return "numeric"
-    some = [text_of(value) for value in present]
-    return "categorical" if len(set(some)) <= FEW or max(map(len, some), default=0) <= SHORT else "text"
-
-
 def _column(name: str, values: Values, kind: str, like: Profile | None, nulls: bool) -> list[Column]:
     if kind == "numeric":
-        return [_numeric(name, values, nulls)]
-    if kind == "categorical":
-        return [_categorical(name, values, nulls)]
+        return [_numeric(name, values)]
+    if kind == "time":
+        return [_time(name, values)]
+    if kind in ("categorical", "identifier"):
+        return [_categorical(name, values, kind)]
     return _text(name, values, like, nulls)
 
 
-def _numeric(name: str, values: Values, nulls: bool) -> Column:
+def _numeric(name: str, values: Values) -> Column:
     import numpy as np
 
     numbers = _floats(values)
@@ -149,10 +134,20 @@ def _numeric(name: str, values: Values, nulls: bool) -> Column:
         there = np.abs(numbers) < MOST_VALUE
     finite = np.sort(numbers if there.all() else numbers[there])
     found = kll.sketch(finite, ordered=True)
-    column = Column(name=name, kind="numeric", rows=len(numbers), missing=len(numbers) - len(finite), sketch=found)
-    if nulls:
-        column.nulls = _numeric_nulls(finite)
-    return column
+    return Column(name=name, kind="numeric", rows=len(numbers), missing=len(numbers) - len(finite), sketch=found)
+
+
+def _time(name: str, values: Values) -> Column:
+    import numpy as np
+
+    times = seconds(values)
+    there = np.isfinite(times)
+    found = kll.sketch(times[there])
+    absent = (
+        np.isnat(values) if values.dtype.kind == "M" else np.array([value is None or value != value for value in values.tolist()], bool)
+    )
+    missing = int((absent & ~there).sum())
+    return Column(name=name, kind="time", rows=len(values), missing=missing, sketch=found, other=len(values) - missing - found.count)
 
 
 def _floats(values: Values) -> npt.NDArray[np.float64]:
@@ -171,20 +166,41 @@ def _float(value: Any) -> float:
         return math.nan
 
 
-def _categorical(name: str, values: Values, nulls: bool) -> Column:
+def _categorical(name: str, values: Values, kind: str) -> Column:
+    """The values of categories, or the forms of identifiers."""
     import numpy as np
 
-    if values.dtype.kind in "biu":
+    if kind == "categorical" and values.dtype.kind in "biu":
         found, numbers = np.unique(values, return_counts=True)
         counts = Counter({text_of(value): int(number) for value, number in zip(found.tolist(), numbers.tolist(), strict=True)})
     else:
         counts = _counted(values)
-    kept = dict(counts.most_common(MOST_CATEGORIES))
-    other = counts.total() - sum(kept.values())
-    column = Column(name=name, kind="categorical", rows=len(values), missing=len(values) - counts.total(), counts=kept, other=other)
-    if nulls:
-        column.nulls = _categorical_nulls([*kept.values(), *([other] if other else [])])
-    return column
+    rows, distinct = counts.total(), len(counts)
+    if kind == "identifier":
+        forms: Counter[str] = Counter()
+        for value, number in counts.items():
+            forms[form_of(value)] += number
+        counts = forms
+    kept = _kept(counts)
+    return Column(
+        name=name,
+        kind=kind,
+        rows=len(values),
+        missing=len(values) - rows,
+        counts=kept,
+        other=rows - sum(kept.values()),
+        distinct=distinct,
+    )
+
+
+def _kept(counts: Counter[str]) -> dict[str, int]:
+    """The commonest categories, and of the others as many as there is room for, by a hash: were they chosen by their counts, those that
+    happened to be common here would seem to have left live data."""
+    if len(counts) <= MOST_CATEGORIES:
+        return dict(counts.most_common())
+    ordered = counts.most_common()
+    rest = sorted(ordered[HEAD:], key=lambda one: crc32(one[0].encode(errors="replace")))[: MOST_CATEGORIES - HEAD]
+    return dict([*ordered[:HEAD], *rest])
 
 
 def _counted(values: Values) -> Counter[str]:
@@ -218,7 +234,7 @@ def _text(name: str, values: Values, like: Profile | None, nulls: bool) -> list[
         said = list(worded.counts) if worded is not None else []
     table = np.array([scalars(text, known) for text in texts]).reshape(-1, len(SCALARS))
     whole.vocabulary = kept
-    numbers = [_numeric(f"{name}{DOT}{scalar}", table[:, i], nulls) for i, scalar in enumerate(SCALARS)]
+    numbers = [_numeric(f"{name}{DOT}{scalar}", table[:, i]) for i, scalar in enumerate(SCALARS)]
     return [whole, *numbers, *([_wording(f"{name}{DOT}{WORDING}", texts, said, nulls)] if said else [])]
 
 
@@ -250,42 +266,12 @@ def _wording(name: str, texts: list[str], words: list[str], nulls: bool) -> Colu
     return column
 
 
-def _numeric_nulls(ordered: npt.NDArray[np.float64]) -> list[Null]:
-    """Windows are drawn at random, not cut off in a row: training data often come sorted. W₁ = ∫ |F⁻¹(u) − G⁻¹(u)| du, by midpoints."""
-    import numpy as np
-
-    random = np.random.default_rng(0)
-    std = max(float(ordered.std()), LEAST_STD) if len(ordered) else 1.0
-    found = []
-    for size in _sizes(len(ordered)):
-        windows = np.sort(ordered[random.integers(len(ordered), size=(_windows(size), size))], axis=1)
-        each = -(-POINTS // size)  # points at which the two quantile functions are compared, for each value of the window
-        shares = (np.arange(size * each) + 0.5) / (size * each)
-        beside = ordered[(shares * len(ordered)).astype(np.int64)].reshape(size, each)
-        effects = np.abs(windows[:, :, None] - beside).mean(axis=(1, 2)) / std
-        found.append(_null(size, effects))
-    return found
-
-
 def _windows(size: int) -> int:
     return WINDOWS if size <= LARGE else LARGE_WINDOWS
 
 
 def _null(size: int, effects: npt.NDArray[np.float64]) -> Null:
     return Null(size, float(effects.mean()), float(effects.std(ddof=1)))
-
-
-def _categorical_nulls(counts: Iterable[int]) -> list[Null]:
-    import numpy as np
-
-    whole = np.array(list(counts), dtype=np.int64)
-    random = np.random.default_rng(0)
-    found = []
-    for size in _sizes(int(whole.sum())):
-        windows = random.multinomial(size, whole / whole.sum(), size=_windows(size))
-        effects = np.array([jensen_shannon(whole, window) for window in windows])
-        found.append(_null(size, effects))
-    return found
 
 
 def _sizes(rows: int) -> list[int]:

@@ -6,7 +6,8 @@ from msgspec import Struct
 
 from drivetrain.profiles.sketch import Sketch
 
-FORMAT = 1
+FORMAT = 2
+"""Of format 1, which knows neither identifiers nor times, everything can be read and compared."""
 FILE = "drivetrain/profile.json"
 """The artifact of a run that holds the profile of its training data."""
 
@@ -20,11 +21,14 @@ class Null(Struct, frozen=True):
 
 
 class Column(Struct, kw_only=True):
-    """One column. `kind`: numeric (`sketch`), categorical (`counts`, by the value as text; `other`: what is beyond the cap), text
-    (`vocabulary`, the commonest words; its scalars are numeric columns of their own, named `column · scalar`) or words (`column · wording`:
-    `counts` of the texts that have each of the words that tell texts apart).
+    """One column. `kind`: numeric (`sketch`), categorical (`counts`, by the value as text), identifier (`counts` of the forms of values
+    that are nearly all different), time (`sketch` of seconds since 1970), text (`vocabulary`, the commonest words; its scalars are numeric
+    columns of their own, named `column · scalar`) or words (`column · wording`: `counts` of the texts that have each of the words that tell
+    texts apart).
 
-    `nulls`: learned from the data, so that it is known without the data what windows without drift look like.
+    `other`: the rows whose category is beyond the cap, or whose value is no time. `distinct`: how many different values were seen, at
+    least; 0 if that is not known. `nulls`: of words, which come together: learned from the texts, since it cannot be told from counts what
+    windows without drift look like.
     """
 
     name: str
@@ -34,6 +38,7 @@ class Column(Struct, kw_only=True):
     sketch: Sketch | None = None
     counts: dict[str, int] = {}
     other: int = 0
+    distinct: int = 0
     vocabulary: list[str] = []
     nulls: list[Null] = []
 
@@ -53,13 +58,16 @@ class Calibration(Struct, frozen=True):
 
 class Profile(Struct, kw_only=True):
     """A table's columns. `target`: the column that a model of it predicts. `source`: where it came from, in words. `calibration`: of the
-    model's confidence, where that was logged. A profile of a newer format than this program knows is no `Profile`."""
+    model's confidence, where that was logged. `from_ms`, `to_ms`: when the rows of a live window came; 0 if that is not known. A profile of
+    a newer format than this program knows is no `Profile`."""
 
     rows: int
     columns: list[Column]
     target: str | None = None
     source: str = ""
     calibration: Calibration | None = None
+    from_ms: int = 0
+    to_ms: int = 0
     format: int = FORMAT
 
     def __post_init__(self) -> None:

@@ -83,7 +83,7 @@ def sketch(values: Floats, *, k: int = K, seed: int = 0, ordered: bool = False) 
         high=float(every[-1]),
         centre=centre,
         total=float(away.sum()),
-        squares=float(away @ away),
+        squares=float(np.square(away).sum()),  # not a dot product, whose last bits depend on where the numbers lie
     )
 
 

@@ -136,7 +136,9 @@ def _facts(config: Drift) -> list[Pair]:
         Pair("A window", f"{fmt.number(config.rows)} requests, at most one every {fmt.span(config.seconds)}"),
         Pair("Effect", f"at least {fmt.number(config.least_effect)}: less is of no matter, however sure"),
         Pair("Chance", f"at most {fmt.percent(config.false_discoveries)} of the features found are so by chance (Benjamini–Hochberg)"),
-        Pair("By chance", "how far windows of this size of the training data itself are from the whole of it"),
+        Pair("Its unit", "the column's own robust deviation (quartiles), so that no scale and no heavy tail hides or makes a drift"),
+        Pair("By chance", "how far apart random splits of all rows, of reference and window together, are at these sizes"),
+        Pair("Not compared", "the values of identifiers, and times that grow with the clock: see the notes"),
         Pair("Alert", f"when {config.persistence} of the last {config.of} windows have drifted"),
     ]
 

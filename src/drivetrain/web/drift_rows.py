@@ -11,7 +11,8 @@ from drivetrain.web.views import State
 from drivetrain.web.views_monitoring import FeatureRow
 
 _MEASURES = {
-    "wasserstein": "Wasserstein",
+    "wasserstein": "Wasserstein, in robust deviations",
+    "proportion": "Cohen’s h of the shares",
     "jensen_shannon": "Jensen–Shannon",
     "ks": "Kolmogorov–Smirnov",
     "psi": "PSI",
@@ -47,7 +48,7 @@ def _row(one: Feature, report: Report, scale: float, least_effect: float) -> Fea
         name=one.name,
         kind=one.kind,
         state=state,
-        drawing=overlay(bars, steps=one.kind == "numeric", label=label),
+        drawing=overlay(bars, steps=one.kind in ("numeric", "time"), label=label),
         effect=effect,
         bar=effect_bar(
             one.effect, least, one.expected, scale, drifted=one.drifted, label=f"effect {effect}, matters from {fmt.number(least)}"

@@ -1,17 +1,18 @@
 """How far a live column is from its reference, by the measure that was chosen, and how often chance alone goes so far.
 
-By default the effect is the normalised Wasserstein distance or, of categories and words, the Jensen–Shannon distance, and chance is
-what the reference's own windows showed (its nulls). Other measures have textbook nulls, which are used in their place.
+By default the effect is the Wasserstein distance on a robust scale or, of categories and words, the Jensen–Shannon distance, and chance is
+what random splits of the rows show (see `chance`); columns of two values are compared by their shares. Other measures have textbook nulls,
+which are used in their place.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from drivetrain.profiles.distance import jensen_shannon, wasserstein
-from drivetrain.profiles.model import Column, Null
+from drivetrain.monitoring.drift import chance, proportions
+from drivetrain.profiles.distance import jensen_shannon, ruler, wasserstein
+from drivetrain.profiles.model import Column
 from drivetrain.profiles.sketch import below, quantiles, weighted
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Floats = npt.NDArray[np.float64]
+    Counts = npt.NDArray[np.int64]
 
 Numeric = Literal["wasserstein", "ks", "psi", "jensen_shannon"]
 Categorical = Literal["jensen_shannon", "psi", "chi_square", "total_variation"]
 BINS = 10
+LEAST_REFERENCE = 10
 _LEAST_SHARE = 1e-4
 _LEAST_EXPECTED = 5.0
 
@@ -37,72 +40,88 @@ class Found(NamedTuple):
 
 
 def numeric(measure: Numeric, reference: Column, live: Column) -> Found:
-    """`wasserstein`: in standard deviations of the reference. `ks`: the greatest distance of the distribution functions. `psi`,
-    `jensen_shannon`: over the reference's deciles."""
-    assert reference.sketch is not None and live.sketch is not None
+    """`wasserstein`: in robust standard deviations of the reference, see `distance.Ruler`; a column of two values by their shares
+    (`proportion`). `ks`: the greatest distance of the distribution functions. `psi`, `jensen_shannon`: over the reference's deciles."""
+    two = _proportion(reference, live)
     if measure == "wasserstein":
-        effect = wasserstein(reference.sketch, live.sketch)
-        p, expected = tail(effect, reference.nulls, reference.present, live.present)
-        return Found(measure, effect, expected, max(p, kolmogorov(reference, live)[1]))
-    if measure == "ks":
-        effect, p = kolmogorov(reference, live)
-        return Found(measure, effect, _KOLMOGOROV_MEAN / math.sqrt(_size(reference, live)), p)
-    before, now = _binned(reference, live)
-    return _shared(measure, before, now)
+        return two or _wasserstein(reference, live)
+    found = kolmogorov(reference, live) if measure == "ks" else _shared(measure, *_binned(reference, live))
+    return found if two is None else found._replace(p=two.p)
 
 
 def categorical(measure: Categorical, reference: Column, live: Column) -> Found:
-    """`chi_square`: Cramér's V. `total_variation`: half the sum of the differences of the shares."""
+    """`jensen_shannon`: of the categories that windows can tell apart, see `chance.apart`; of two values by their shares (`proportion`).
+    `chi_square`: Cramér's V. `total_variation`: half the sum of the differences of the shares."""
+    import numpy as np
+
+    if reference.kind == "words":
+        return _words(reference, live)
+    two = _proportion(reference, live)
+    if measure == "jensen_shannon" and two is not None:
+        return two
+    names = list(reference.counts | live.counts)
+    before, now = (np.array([side.counts.get(name, 0) for name in names], dtype=np.int64) for side in (reference, live))
+    if measure == "jensen_shannon":
+        split = chance.of_categories(before, now, (reference.other, live.other))
+        return Found(measure, split.effect, split.expected, _known(reference, split.p))
+    found = _shared(measure, np.append(before, reference.other).astype(np.float64), np.append(now, live.other).astype(np.float64))
+    return found if two is None else found._replace(p=two.p)
+
+
+def _proportion(reference: Column, live: Column) -> Found | None:
+    pair = proportions.shares(reference, live)
+    if pair is None:
+        return None
+    n, m = (side.present if side.sketch is None else side.sketch.count for side in (reference, live))
+    effect, usual = proportions.effect(pair[0] / n, pair[1] / m), proportions.expected(n, m)
+    return Found("proportion", effect, usual, _known(reference, proportions.chance(pair[0], n, pair[1], m)))
+
+
+def _wasserstein(reference: Column, live: Column) -> Found:
+    """Its chance is that of the distance, or of the ranks (Kolmogorov and Smirnov), whichever is less, twice: where tails are heavy the
+    distance is mostly that of the few values furthest out, and the ranks tell of the others."""
+    assert reference.sketch is not None and live.sketch is not None
+    scale = ruler(reference.sketch)
+    effect = wasserstein(reference.sketch, live.sketch, scale)
+    splits = chance.of_numbers(reference.sketch, live.sketch, scale)
+    p = 2 * min(chance.beyond(effect, splits), kolmogorov(reference, live).p)
+    return Found("wasserstein", effect, float(splits.mean()), _known(reference, min(1.0, p)))
+
+
+def _words(reference: Column, live: Column) -> Found:
+    """Words come together: no split of counts knows their chance, and no textbook. It was learned from the texts, at several sizes of
+    windows; distances shrink as sqrt(1/n + 1/N), by which the null of the nearest size is brought to this one."""
     import numpy as np
 
     names = sorted(reference.counts.keys() | live.counts.keys())
-    before = np.array([*(reference.counts.get(name, 0) for name in names), reference.other], dtype=np.float64)
-    now = np.array([*(live.counts.get(name, 0) for name in names), live.other], dtype=np.float64)
-    if measure == "jensen_shannon" or reference.kind == "words":  # words come together: no textbook knows their chance
-        effect = jensen_shannon(before, now)
-        p, expected = tail(effect, reference.nulls, reference.present, live.present)
-        return Found("jensen_shannon", effect, expected, p)
-    return _shared(measure, before, now)
+    before, now = (np.array([*(side.counts.get(name, 0) for name in names), side.other], dtype=np.float64) for side in (reference, live))
+    effect = jensen_shannon(before, now)
+    if not reference.nulls:
+        return Found("jensen_shannon", effect, 0.0, 1.0)
+    near = min(reference.nulls, key=lambda null: abs(math.log(null.size / max(1, live.present))))
+    scale = math.sqrt((1 / max(1, live.present) + 1 / max(1, reference.present)) * near.size)
+    return Found("jensen_shannon", effect, near.mean * scale, chance.heavy(effect, near.mean * scale, near.std * scale))
 
 
-def tail(effect: float, nulls: Sequence[Null], rows_reference: int, rows_live: int) -> tuple[float, float]:
-    """How often a window of so many rows without drift is at least so far away, and how far it is on average.
-
-    Distances of samples shrink as sqrt(1/n + 1/N): the null learned at the nearest size is brought to this one. Its tail is a gamma or a
-    lognormal distribution of the learned mean and variance, whichever is heavier: columns have heavy tails themselves.
-    """
-    from scipy.special import gammaincc
-
-    if not nulls:
-        return 1.0, 0.0  # a column of a handful of values: nothing is known of chance
-    near = min(nulls, key=lambda null: abs(math.log(null.size / max(1, rows_live))))
-    scale = math.sqrt((1 / max(1, rows_live) + 1 / max(1, rows_reference)) * near.size)
-    mean, std = near.mean * scale, near.std * scale
-    if mean <= 0 or std <= 0:
-        return (0.0 if effect > mean else 1.0), mean
-    shape = (mean / std) ** 2
-    spread = math.log1p(1 / shape)
-    lognormal = math.erfc((math.log(max(effect, 1e-300) / mean) + spread / 2) / math.sqrt(2 * spread)) / 2
-    return max(float(gammaincc(shape, effect * shape / mean)), lognormal), mean
+def _known(reference: Column, p: float) -> float:
+    """Of a handful of values in the reference, nothing follows."""
+    return p if reference.present >= LEAST_REFERENCE else 1.0
 
 
 _KOLMOGOROV_MEAN = math.sqrt(math.pi / 2) * math.log(2)
 
 
-def kolmogorov(reference: Column, live: Column) -> tuple[float, float]:
-    """The two-sample Kolmogorov–Smirnov statistic and its asymptotic p-value, on sketches. It is conservative where values are tied: one
-    odd row of a column that was constant in training moves the mean by many standard deviations, and is no drift."""
+def kolmogorov(reference: Column, live: Column) -> Found:
+    """The two-sample Kolmogorov–Smirnov statistic and its asymptotic p-value, on sketches. With ties that is too great, up to blindness
+    where one value is rare."""
     import numpy as np
     from scipy.special import kolmogorov
 
     assert reference.sketch is not None and live.sketch is not None
     points = np.concatenate([weighted(reference.sketch)[0], weighted(live.sketch)[0]])
     distance = float(np.abs(below(reference.sketch, points) - below(live.sketch, points)).max())
-    return distance, float(kolmogorov(math.sqrt(_size(reference, live)) * distance))
-
-
-def _size(reference: Column, live: Column) -> float:
-    return reference.present * live.present / (reference.present + live.present)
+    size = reference.sketch.count * live.sketch.count / (reference.sketch.count + live.sketch.count)
+    return Found("ks", distance, _KOLMOGOROV_MEAN / math.sqrt(size), float(kolmogorov(math.sqrt(size) * distance)))
 
 
 def _binned(reference: Column, live: Column) -> tuple[Floats, Floats]:
@@ -112,7 +131,7 @@ def _binned(reference: Column, live: Column) -> tuple[Floats, Floats]:
     assert reference.sketch is not None and live.sketch is not None
     edges = np.unique(quantiles(reference.sketch, np.arange(1, BINS) / BINS))
     shares = [np.diff([0.0, *below(one, edges), 1.0]) for one in (reference.sketch, live.sketch)]
-    return np.round(shares[0] * reference.present), np.round(shares[1] * live.present)
+    return np.round(shares[0] * reference.sketch.count), np.round(shares[1] * live.sketch.count)
 
 
 def _shared(measure: str, before: Floats, now: Floats) -> Found:

@@ -1,28 +1,30 @@
 """A drift report: every feature of a live window against the reference.
 
 A p-value alone is no alarm, and neither is an effect alone: a feature has drifted when its effect is at least `least_effect` and windows
-of this size drawn from the very same data are hardly ever so far away (the null is learned with the profile), after Benjamini and
-Hochberg (JRSS-B 57, 1995) over all features.
+of this size without drift are hardly ever so far away (see `chance`), after Benjamini and Hochberg (JRSS-B 57, 1995) over all features.
+
+Identifiers are compared by their form, and times are not compared while they keep up with the clock: they change by nature.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from msgspec import Struct
 
+from drivetrain.monitoring.drift import proportions
+from drivetrain.monitoring.drift.bars import Bar, histogram, shares, times, wording
 from drivetrain.monitoring.drift.estimated import Estimate
 from drivetrain.monitoring.drift.measures import Categorical, Numeric, categorical, numeric
 from drivetrain.profiles.model import Column, Profile
-from drivetrain.profiles.sketch import below, quantiles
 
 LEAST_EFFECT = 0.1
-FALSE_DISCOVERIES = 0.01
+FALSE_DISCOVERIES = 0.001
 LEAST_ROWS = 30
 LEAST_MISSING = 0.05
-BARS = 20
-MOST_BARS = 12
+_DAY = 86_400.0
+SMALL = 500
+"""A reference of fewer rows is told to be small."""
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -36,18 +38,10 @@ class Options(Struct, frozen=True, kw_only=True):
     categorical: Categorical = "jensen_shannon"
 
 
-class Bar(Struct, frozen=True):
-    """One bar of a histogram: its label (a category, or where it begins), and the share of rows of reference and live."""
-
-    label: str
-    reference: float
-    live: float
-
-
 class Feature(Struct, kw_only=True):
-    """One feature. `effect`: by `measure`; normalised Wasserstein distance, or Jensen–Shannon distance of categories, unless other measures
-    were chosen. `expected`: the mean effect of windows without drift. `p`: how often those are so far away; `q`: after correction for the
-    number of features."""
+    """One feature. `effect`: by `measure`; the Wasserstein distance in robust standard deviations, the Jensen–Shannon distance of
+    categories, or Cohen's h of two shares (`proportion`), unless other measures were chosen. `expected`: the mean effect of windows without
+    drift. `p`: how often those are so far away; `q`: after correction for the number of features."""
 
     name: str
     kind: str
@@ -81,9 +75,9 @@ class Report(Struct, kw_only=True):
 
 
 def compare(reference: Profile, live: Profile, options: Options | None = None) -> Report:
-    """The report of a live window. Columns that only one of them has are named in the notes."""
+    """The report of a live window. Columns that only one of them has, and what cannot be compared, are named in the notes."""
     options = options or Options()
-    features = []
+    features: list[Feature] = []
     notes = []
     for column in reference.columns:
         beside = live.column(column.name)
@@ -91,11 +85,12 @@ def compare(reference: Profile, live: Profile, options: Options | None = None) -
             if column.name != reference.target and not _of_a_text(column, reference):
                 notes.append(f"{column.name}: not among the live inputs.")
             continue
-        if column.kind != "text" and (feature := _feature(column, beside, options)) is not None:
-            features.append(feature)
-        if (gap := _missing(column, beside)) is not None:
-            features.append(gap)
-    enough = live.rows >= options.least_rows
+        if (note := _note(column, beside, live)) is not None:
+            notes.append(note)
+        features += [one for one in _features(column, beside, live, options) if one is not None]
+    enough = live.rows >= options.least_rows and reference.rows >= options.least_rows
+    if reference.rows < SMALL:
+        notes.append(_small(reference, enough=reference.rows >= options.least_rows))
     for feature, q in zip(features, adjusted([feature.p for feature in features]), strict=True):
         feature.q = q
         least = LEAST_MISSING if feature.measure == "missing" else options.least_effect
@@ -117,20 +112,61 @@ def adjusted(values: Sequence[float]) -> list[float]:
     return found
 
 
+def _features(reference: Column, live: Column, window: Profile, options: Options) -> list[Feature | None]:
+    """What there is to compare of a column: its values, their form where that tells more, and how many are missing."""
+    gap = _part(f"{reference.name} · missing", "missing", reference, live, (reference.missing, live.missing))
+    if reference.kind == "text":
+        return [gap]
+    if reference.kind == "time":
+        form = _part(f"{reference.name} · form", "of another form", reference, live, (reference.other, live.other))
+        return [None if keeps_up(live, window) else _feature(reference, live, options), form, gap]
+    return [_feature(reference, live, options), gap]
+
+
+def keeps_up(live: Column, window: Profile) -> bool:
+    """Whether a column of times may grow with the clock: the moment of its requests is among its values, or as near to them as they are
+    to each other. Without knowing that moment, it may."""
+    if live.sketch is None or not live.sketch.count or not window.to_ms:
+        return True
+    low, high = live.sketch.low, live.sketch.high
+    reach = max(high - low, _DAY)
+    return low - reach <= window.to_ms / 1000 and window.from_ms / 1000 <= high + reach
+
+
+def _note(reference: Column, live: Column, window: Profile) -> str | None:
+    if reference.kind == "identifier":
+        return f"{reference.name}: identifiers, nearly all of them different. Their values are not compared, only their form."
+    if reference.kind == "time" and keeps_up(live, window):
+        return f"{reference.name}: times, which grow by nature. They are not compared, only what is missing or of another form."
+    return None
+
+
+def _small(reference: Profile, *, enough: bool) -> str:
+    if not enough:
+        return f"The reference has {reference.rows} rows: too few for a verdict."
+    return f"The reference has only {reference.rows} rows: what is rare in it is not known well, so that only large changes are seen."
+
+
 def _feature(reference: Column, live: Column, options: Options) -> Feature | None:
-    if not reference.present or not live.present:
+    held = [side.present if side.sketch is None else side.sketch.count for side in (reference, live)]
+    if not all(held):
         return None
+    name = reference.name
     if reference.kind == "numeric":
         found = numeric(options.numeric, reference, live)
-        bars, words = _histogram(reference, live), _moved(reference, live)
+        bars, words = histogram(reference, live)
+    elif reference.kind == "time":
+        found = numeric(options.numeric, reference, live)
+        bars, words = times(reference, live)
     elif reference.kind == "words":
         found = categorical(options.categorical, reference, live)
-        bars, words = _wording(reference, live)
+        bars, words = wording(reference, live)
     else:
         found = categorical(options.categorical, reference, live)
-        bars, words = _shares(reference, live), ""
+        bars, words = shares(reference, live), ""
+        name = f"{name} · form" if reference.kind == "identifier" else name
     return Feature(
-        name=reference.name,
+        name=name,
         kind=reference.kind,
         measure=found.measure,
         effect=found.effect,
@@ -143,53 +179,23 @@ def _feature(reference: Column, live: Column, options: Options) -> Feature | Non
     )
 
 
-def _missing(reference: Column, live: Column) -> Feature | None:
-    """Missing values are a feature of their own: the difference of the shares, by a two-sided z-test of two proportions."""
-    if not (reference.missing or live.missing) or not reference.rows or not live.rows:
+def _part(name: str, what: str, reference: Column, live: Column, rows: tuple[int, int]) -> Feature | None:
+    """Values that are missing, or of another form, are a feature of their own: the difference of the shares, by an exact test."""
+    if not any(rows) or not reference.rows or not live.rows:
         return None
-    before, now = reference.missing / reference.rows, live.missing / live.rows
-    pooled = (reference.missing + live.missing) / (reference.rows + live.rows)
-    error = math.sqrt(pooled * (1 - pooled) * (1 / reference.rows + 1 / live.rows))
-    z = abs(now - before) / error if error else 0.0
+    before, now = rows[0] / reference.rows, rows[1] / live.rows
     return Feature(
-        name=f"{reference.name} · missing",
+        name=name,
         kind="missing",
         measure="missing",
         effect=abs(now - before),
         expected=0.0,
-        p=math.erfc(z / math.sqrt(2)),
+        p=proportions.chance(rows[0], reference.rows, rows[1], live.rows),
         missing_reference=before,
         missing_live=now,
-        words=f"{before:.1%} of the values were missing, now {now:.1%} are",
-        bars=[Bar("missing", before, now), Bar("there", 1 - before, 1 - now)],
+        words=f"{before:.1%} of the values were {what}, now {now:.1%} are",
+        bars=[Bar(what, before, now), Bar("there" if what == "missing" else "as they were", 1 - before, 1 - now)],
     )
-
-
-def _histogram(reference: Column, live: Column) -> list[Bar]:
-    import numpy as np
-
-    assert reference.sketch is not None and live.sketch is not None
-    ends = np.concatenate([quantiles(one.sketch, np.array([0.005, 0.995])) for one in (reference, live) if one.sketch is not None])
-    low, high = float(ends.min()), float(ends.max())
-    if low == high:
-        low, high = low - 0.5, high + 0.5
-    edges = np.linspace(low, high, BARS + 1)
-    inner = edges[1:-1]
-    shares = [np.diff(np.concatenate([[0.0], below(one, inner), [1.0]])) for one in (reference.sketch, live.sketch)]
-    return [Bar(f"{edges[i]:.4g}", float(shares[0][i]), float(shares[1][i])) for i in range(BARS)]
-
-
-def _shares(reference: Column, live: Column) -> list[Bar]:
-    before, now = max(1, reference.present), max(1, live.present)
-    names = sorted(
-        reference.counts.keys() | live.counts.keys(),
-        key=lambda name: -(reference.counts.get(name, 0) / before + live.counts.get(name, 0) / now),
-    )
-    shown = sorted(names[:MOST_BARS], key=lambda name: (len(name), name))
-    bars = [Bar(name, reference.counts.get(name, 0) / before, live.counts.get(name, 0) / now) for name in shown]
-    if len(names) > MOST_BARS or reference.other or live.other:
-        bars.append(Bar("others", 1 - sum(bar.reference for bar in bars), 1 - sum(bar.live for bar in bars)))
-    return bars
 
 
 def _of_a_text(column: Column, profile: Profile) -> bool:
@@ -197,23 +203,3 @@ def _of_a_text(column: Column, profile: Profile) -> bool:
     name, found, _ = column.name.rpartition(" · ")
     text = profile.column(name) if found else None
     return text is not None and text.kind == "text"
-
-
-def _wording(reference: Column, live: Column) -> tuple[list[Bar], str]:
-    """The words whose share of texts has changed most, and the greatest changes in words."""
-    shares = {
-        name: (count / max(1, reference.present), live.counts.get(name, 0) / max(1, live.present))
-        for name, count in reference.counts.items()
-    }
-    most = sorted(shares, key=lambda name: -abs(shares[name][1] - shares[name][0]))[:MOST_BARS]
-    bars = [Bar(name, *shares[name]) for name in most]
-    bars.append(Bar("none of the common words", reference.other / max(1, reference.present), live.other / max(1, live.present)))
-    told = ", ".join(f"“{name}” in {shares[name][0]:.0%} → {shares[name][1]:.0%} of the texts" for name in most[:3])
-    return bars, told
-
-
-def _moved(reference: Column, live: Column) -> str:
-    assert reference.sketch is not None and live.sketch is not None
-    return (
-        f"mean {reference.sketch.mean:.4g} → {live.sketch.mean:.4g}, standard deviation {reference.sketch.std:.4g} → {live.sketch.std:.4g}"
-    )

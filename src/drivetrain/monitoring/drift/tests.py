@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from drivetrain.profiles.distance import LEAST_STD, jensen_shannon
+from drivetrain.profiles.distance import jensen_shannon
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FEW_VALUES = 20
 MOST_VECTORS = 1_000
+LEAST_STD = 0.001
+"""What a constant column is divided by, as Evidently does."""
 _ZERO_SHARE = 1e-4
 
 

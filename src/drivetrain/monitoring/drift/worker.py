@@ -1,7 +1,7 @@
 """Make the profile of a window of events, and compare it with a reference: `python -m drivetrain.monitoring.drift.worker PARENT`.
 
 Short-lived, as the compaction of events is, so that nobody else ever imports NumPy or SciPy. Standard input is a `Work` as JSON, standard
-output a `Done`. It reads the files that it is told, and nothing else.
+output a list of `Done`, the oldest window first. It reads the files that it is told, and nothing else.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -32,21 +33,30 @@ def main() -> None:
     sys.stdout.buffer.write(msgspec.json.encode(run(work)))
 
 
-def run(work: Work) -> Done:
+def run(work: Work) -> list[Done]:
+    """The windows of these events, the oldest first: one at least."""
     events = _newest(work)
+    windows = max(1, min(work.windows, len(events) // work.events))
+    ends = [len(events) * i // windows for i in range(windows + 1)]
+    return [_window(work, events[start:end]) for start, end in pairwise(ends)]
+
+
+def _window(work: Work, events: list[Event]) -> Done:
     columns, _ = table(events)
     reference = work.reference
     if reference is not None:
         columns = _matched(columns, reference)
     window = profile(_arrays(columns), like=reference, nulls=work.learn, source=work.source, target=OUTPUT if reference is None else None)
+    if events:
+        window.from_ms, window.to_ms = events[0].t // 1_000_000, events[-1].t // 1_000_000
     whole = window
     for earlier in work.before:
         whole = merge(whole, earlier)
     return Done(
         events=len(events),
         last=events[-1].id if events else work.after,
-        first_ms=events[0].t // 1_000_000 if events else 0,
-        last_ms=events[-1].t // 1_000_000 if events else 0,
+        first_ms=window.from_ms,
+        last_ms=window.to_ms,
         window=window,
         report=_report(reference, whole, events, work) if reference is not None else None,
     )
