@@ -63,6 +63,12 @@ def test_a_drop_of_ten_points_is_seen(right: float, then: float, within: int) ->
     assert sum(delay > 0 for delay in delays) >= 59
 
 
+def test_a_great_drop_is_seen_after_few_labels() -> None:
+    rng = np.random.default_rng(8)
+    found = [alarm_at(Quality(least=50), labels(draw(rng, (120, 0.02), (300, 0.7))), f"new {i}", look=1) for i in range(40)]
+    assert statistics.median((one or 10_000) - 120 for one in found) <= 30
+
+
 def test_few_labels_a_day_have_a_run_of_ten_thousand_labels() -> None:
     memory = Memory(variant="v")
     accuracy.take(Quality(), memory, labels(np.zeros(500, dtype=bool), a_day=2.0))
@@ -83,7 +89,7 @@ def test_the_run_length_of_what_is_usual_is_kept(share: float) -> None:
         usual = Usual()
         for n, wrong in enumerate(rng.random(longest + 50) < share):
             usual.add(bool(wrong), least=50, seed=f"{share} {i} {n}", at=n)
-            if evidence(usual.bets) >= needed:
+            if usual.evidence >= needed:
                 break
         runs.append(usual.count)
     assert statistics.fmean(runs) >= needed

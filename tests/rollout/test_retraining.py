@@ -14,7 +14,8 @@ from drivetrain.identity.model import Context, Scope
 from drivetrain.jobs.service import Jobs
 from drivetrain.loops.retraining import RetrainingLoop
 from drivetrain.monitoring.alerts import Alerts
-from drivetrain.rollout.retraining.model import Gate, GateResult, Policy, Retraining, Stage, State, Trigger
+from drivetrain.monitoring.model import Alert
+from drivetrain.rollout.retraining.model import Gate, GateResult, Policy, Retraining, Stage, State, Trigger, held_out
 from drivetrain.rollout.retraining.service import Retrainings
 from drivetrain.rollout.retraining.watch import Watch
 from drivetrain.store.blobs import Blobs
@@ -31,7 +32,10 @@ from tests.rollout.parts import ME, OTHER, World, plan
 
 PASSED = msgspec.to_builtins(GateResult(passed=True, words="it is better"))
 REFUSED = msgspec.to_builtins(GateResult(passed=False, words="it is no better"))
-QUICK = Trigger(min_labels=3, cool_down_seconds=100)
+ENOUGH = 30
+"""Labels that are enough to train on, with half of them held out, and to judge by."""
+QUICK = Trigger(min_labels=ENOUGH, cool_down_seconds=100, sustained_seconds=0)
+GATE = Gate(held_out=0.5, recent=10, min_rows=10)
 
 
 class Scene:
@@ -68,7 +72,7 @@ class Scene:
         return registry.commit(ME, repo, digests, message="import", kind=kind).id
 
     def policy(self, **changes: Any) -> Policy:
-        values: dict[str, Any] = {"script": "training", "trigger": QUICK, **changes}
+        values: dict[str, Any] = {"script": "training", "trigger": QUICK, "gate": GATE, **changes}
         return self.retrainings.set_policy(ME, "live", **values)
 
     def answer(self, label: object = 1, *, name: str = "label", **changes: Any) -> str:
@@ -90,10 +94,43 @@ class Scene:
         self.world.feedback.add(ME, event.id, name, label, kind="label", about=about)  # type: ignore[arg-type]
         return event.id
 
-    def alarm(self, source: str = "drift") -> None:
+    def answers(self, count: int = ENOUGH) -> None:
+        """As many answered requests, of which every other one is held out."""
+        for i in range(count):
+            id_ = uuid7()
+            while held_out(id_, GATE.held_out) is not bool(i % 2):
+                id_ = uuid7()
+            self.answer(id=id_)
+
+    def alarm(self, source: str = "drift", **evidence: object) -> None:
         self.alerts.raise_alert(
-            workspace_id=ME.workspace_id, deployment="live", source=source, key=source, severity="warn", title="It drifts", text="a lot"
+            workspace_id=ME.workspace_id,
+            deployment="live",
+            source=source,
+            key=source,
+            severity="warn",
+            title="It drifts",
+            text="a lot",
+            evidence={"since_ms": 1, **evidence},
         )
+
+    def words(self) -> str:
+        """What the policy says that it waits for."""
+        return self.retrainings.policy(ME, "live").words
+
+    def fail(self, why: str = "the script is broken") -> None:
+        """Let the job of the open retraining fail, and the loop see it."""
+        self.loop.step()
+        job = self.jobs.claim("s1")
+        assert job is not None
+        self.jobs.failed(job.id, why)
+        self.loop.step()
+
+    def alerts_of_retraining(self) -> list[Alert]:
+        return [one for one in self.alerts.lasting(ME.workspace_id, "live") if one.source == "retraining"]
+
+    def failures(self) -> list[Alert]:
+        return [one for one in self.alerts_of_retraining() if "times in a row" in one.title]
 
     def pass_time(self, seconds: float) -> None:
         """Let so much time go by, as the loop sees it."""
@@ -102,6 +139,12 @@ class Scene:
             self.now += min(5.0, left)
             left -= 5.0
             self.loop.step()
+
+    def pass_long(self, seconds: float) -> None:
+        """The same at once, while the alert lasts, as if the loop had looked all the time."""
+        for policy in self.watch.policies():
+            self.watch.passed(policy.id, seconds * 1000, alarmed=True)
+        self.pass_time(5)
 
     def all(self) -> list[Retraining]:
         return self.retrainings.list(ME, deployment="live")
@@ -147,6 +190,7 @@ def test_a_policy_that_could_not_be_run_is_refused(scene: Scene) -> None:
         ({"base": "runs:/" + "0" * 32 + "/data"}, "run"),
         ({"plan": "hasty"}, "no plan 'hasty'"),
         ({"days": 0.0}, "days"),
+        ({"time_limit": 0.0}, "time_limit"),
         ({"gate": Gate(held_out=0.0)}, "held_out"),
         ({"gate": Gate(recent=20, min_rows=30)}, "min_rows"),
         ({"trigger": Trigger(min_labels=-1)}, "not negative"),
@@ -187,29 +231,26 @@ def test_an_alert_labels_and_the_cool_down_begin_one(scene: Scene) -> None:
     assert not scene.all() and "waits for an alert of drift or quality" in scene.retrainings.policy(ME, "live").words
     scene.alarm()
     scene.pass_time(5)
-    assert not scene.all() and "waits for 3 new labels; 0 have come" in scene.retrainings.policy(ME, "live").words
-    for _ in range(3):
-        scene.answer()
+    assert not scene.all() and "for 30 new labels (0 have come)" in scene.words()
+    scene.answers()
     scene.pass_time(5)
     (one,) = scene.all()
-    assert one.cause == "alert" and one.created_by == "drivetrain" and one.trigger["new_labels"] == 3
+    assert one.cause == "alert" and one.created_by == "drivetrain" and one.trigger["new_labels"] == 30
     assert "It drifts: a lot" in one.why and one.trigger["alerts"][0]["source"] == "drift"
     assert one.job_id is not None and scene.jobs.get(ME, one.job_id).spec == {"retraining": one.id}
     assert scene.jobs.get(ME, one.job_id).user_name == "ann"
 
     scene.finish(REFUSED)
-    for _ in range(3):
-        scene.answer()
+    scene.answers()
     scene.pass_time(90)
-    assert len(scene.all()) == 1 and "cools down" in scene.retrainings.policy(ME, "live").words
+    assert len(scene.all()) == 1 and "to cool down since the last time" in scene.words()
     scene.pass_time(15)
     assert len(scene.all()) == 2
 
 
 def test_an_alert_of_something_else_begins_nothing(scene: Scene) -> None:
     scene.policy()
-    for _ in range(5):
-        scene.answer()
+    scene.answers()
     scene.alarm("latency")
     scene.pass_time(30)
     assert not scene.all()
@@ -217,8 +258,7 @@ def test_an_alert_of_something_else_begins_nothing(scene: Scene) -> None:
 
 def test_an_alert_must_last(scene: Scene) -> None:
     scene.policy(trigger=msgspec.structs.replace(QUICK, sustained_seconds=60))
-    for _ in range(3):
-        scene.answer()
+    scene.answers()
     scene.alarm()
     scene.pass_time(40)
     scene.alerts.resolve_key(ME.workspace_id, "drift")
@@ -232,7 +272,7 @@ def test_an_alert_must_last(scene: Scene) -> None:
 
 def test_a_schedule_begins_one_without_an_alert(scene: Scene) -> None:
     scene.policy(trigger=Trigger(alerts=(), min_labels=1, every_seconds=60))
-    scene.answer()
+    scene.answers()
     scene.pass_time(50)
     assert not scene.all() and "passed" in scene.retrainings.policy(ME, "live").words
     scene.pass_time(20)
@@ -250,8 +290,7 @@ def test_time_in_which_nobody_looked_begins_nothing(scene: Scene) -> None:
 def test_a_paused_policy_begins_nothing(scene: Scene) -> None:
     scene.policy()
     scene.retrainings.pause(ME, "live")
-    for _ in range(3):
-        scene.answer()
+    scene.answers()
     scene.alarm()
     scene.pass_time(20)
     assert not scene.all() and scene.retrainings.policy(ME, "live").words == "ann paused it"
@@ -262,8 +301,7 @@ def test_a_paused_policy_begins_nothing(scene: Scene) -> None:
 
 def test_while_a_rollout_goes_on_nothing_begins(scene: Scene) -> None:
     scene.policy()
-    for _ in range(3):
-        scene.answer()
+    scene.answers()
     scene.alarm()
     scene.world.rollouts.start(ME, "live", "digits@3", plan())
     scene.pass_time(20)
@@ -366,22 +404,155 @@ def test_a_cancelled_one_takes_no_further_stage(scene: Scene) -> None:
     assert not [each for each in scene.alerts.lasting(ME.workspace_id, "live") if each.source == "retraining"]
 
 
-def test_a_job_that_failed_ends_its_retraining(scene: Scene) -> None:
+def test_a_job_that_failed_ends_its_retraining_and_gives_the_trigger_back(scene: Scene) -> None:
+    scene.policy()
+    scene.answers()
+    scene.alarm()
+    scene.pass_time(5)
+    scene.fail()
+    assert (scene.all()[0].state, scene.all()[0].why) == (State.failed, "the script is broken")
+    # The labels are still new, nothing cools down; only the next attempt waits, for five minutes by the loop's own clock.
+    scene.pass_time(280)
+    assert len(scene.all()) == 1 and "since 1 attempt before ended without a version" in scene.words()
+    assert "30 labels have come since the last time" in scene.words() and not scene.alerts_of_retraining()
+    scene.pass_time(30)
+    assert len(scene.all()) == 2 and scene.all()[0].trigger["new_labels"] == ENOUGH
+    scene.finish(REFUSED)
+    # That has used it up.
+    scene.pass_time(90)
+    assert len(scene.all()) == 2 and "to cool down" in scene.words() and "30 new labels (0 have come)" in scene.words()
+
+
+def test_after_three_failures_one_alert_and_nothing_more_by_itself(scene: Scene) -> None:
+    scene.policy()
+    scene.answers()
+    scene.alarm()
+    scene.pass_time(5)
+    for wait in (310, 1810):
+        scene.fail()
+        assert not scene.failures()
+        scene.pass_long(wait)
+    scene.fail("train.py ended with status 1. Its last words: no such column")
+    (alert,) = scene.failures()
+    last = scene.all()[0]
+    assert alert.severity == "bad" and "3 times in a row" in alert.title and "no such column" in alert.text
+    assert f"drivetrain retrain show {last.id}" in alert.text and "drivetrain retrain now live" in alert.undo
+    scene.pass_long(100_000)
+    assert len(scene.all()) == 3 and "tries no more by itself" in scene.words() and scene.retrainings.policy(ME, "live").failures == 3
+    # By hand it may be tried; the alert grows.
+    scene.retrainings.start(ME, "live")
+    scene.fail()
+    assert [(one.id, one.count) for one in scene.failures()] == [(alert.id, 2)]
+    # What ends well ends it.
+    scene.retrainings.start(ME, "live")
+    scene.finish(REFUSED)
+    scene.pass_time(5)
+    assert not scene.failures() and scene.retrainings.policy(ME, "live").failures == 0
+
+
+@pytest.mark.parametrize("change", ["policy", "resume"])
+def test_a_new_policy_or_a_resume_lets_it_try_again(scene: Scene, change: str) -> None:
+    scene.policy()
+    scene.answers()
+    scene.alarm()
+    for wait in (310, 310, 1810):
+        scene.pass_long(wait)
+        scene.fail()
+    assert scene.failures()
+    if change == "policy":
+        scene.policy()
+    else:
+        scene.retrainings.resume(ME, "live")
+    scene.pass_time(10)
+    assert not scene.failures() and len(scene.all()) == 4
+
+
+def test_an_attempt_of_an_older_policy_is_no_failure_of_the_new_one(scene: Scene) -> None:
     scene.policy()
     scene.retrainings.start(ME, "live")
+    wait_a_millisecond()
+    scene.policy()
+    scene.fail()
+    assert scene.all()[0].state is State.failed and scene.retrainings.policy(ME, "live").failures == 0
+
+
+def test_who_cancels_has_quiet_for_a_while_and_no_alert(scene: Scene) -> None:
+    scene.policy()
+    scene.answers()
+    scene.alarm()
+    scene.pass_time(5)
+    for attempts in range(1, 5):
+        assert len(scene.all()) == attempts
+        scene.retrainings.cancel(ME, scene.all()[0].id)
+        scene.pass_long((300, 1800, 7200, 28_800)[attempts - 1] - 20)
+        assert len(scene.all()) == attempts
+        scene.pass_long(40)
+    assert len(scene.all()) == 5 and not scene.alerts_of_retraining()
+
+
+def test_too_few_held_out_labels_are_found_before_it_begins(scene: Scene) -> None:
+    scene.policy(trigger=msgspec.structs.replace(QUICK, min_labels=5))
+    scene.alarm()
+    scene.answers(18)
+    scene.pass_time(5)
+    assert not scene.all()
+    assert (
+        "for 10 labelled answers that are held out, to judge by (9 so far)" in scene.words()
+        and "10 labelled answers to train" in scene.words()
+    )
+    scene.answers(2)
+    scene.pass_time(5)
+    assert len(scene.all()) == 1 and "Met: 20 labels have come" in scene.all()[0].why
+
+
+def test_the_labels_must_be_of_the_new_world(scene: Scene) -> None:
+    scene.policy()
+    scene.answers()
+    wait_a_millisecond()
+    scene.alarm(since_ms=now_ms())
+    scene.pass_time(5)
+    assert not scene.all() and "30 labels of answers since what is wrong began (0 so far)" in scene.words()
+    scene.answers()
+    scene.pass_time(5)
+    assert len(scene.all()) == 1 and scene.all()[0].trigger["labels_since_alert"] == ENOUGH
+
+
+def test_by_default_an_alert_must_last_for_ten_minutes(scene: Scene) -> None:
+    scene.policy(trigger=Trigger(min_labels=ENOUGH))
+    scene.answers()
+    scene.alarm()
+    scene.pass_time(300)
+    assert not scene.all() and "the alert to last for 10 minutes (5 minutes so far)" in scene.words()
+    scene.pass_time(310)
+    assert len(scene.all()) == 1 and "the alert has lasted for 1" in scene.all()[0].why
+
+
+def test_what_runs_is_told_apart_from_what_waits(scene: Scene) -> None:
+    scene.policy(time_limit=7200.0)
+    one = scene.retrainings.start(ME, "live")
+    assert "waits for its turn among the jobs" in one.doing
     scene.loop.step()
-    job = scene.jobs.claim("s1")
-    assert job is not None
-    scene.jobs.failed(job.id, "the script is broken")
+    assert scene.jobs.claim("s1") is not None
+    assert "fetches the labelled answers" in scene.all()[0].doing
+    facts: dict[str, Any] = {"rows": 10, "held_out_rows": 2, "digest": "d"}
+    scene.retrainings.advance(ME, one.id, Stage.training_set, words="", facts=facts)
+    one = scene.retrainings.advance(ME, one.id, Stage.run, words="", facts={"run_id": "r" * 32})
+    assert one.doing.startswith("train.py is running, for ") and "may take 2 hours" in one.doing
+    first = scene.world.rollouts.start(ME, "live", "digits@3", plan())
+    ahead: list[tuple[Stage, dict[str, Any]]] = [(Stage.training, {}), (Stage.version, {"version": 2}), (Stage.gate, PASSED)]
+    for stage, facts in ahead:
+        scene.retrainings.advance(ME, one.id, stage, words="", facts=facts)
+    one = scene.retrainings.roll_out(ME, one.id)
+    assert "waits to be rolled out" in one.doing
+    scene.world.rollouts.abort(ME, first.id)
     scene.pass_time(5)
-    assert (scene.all()[0].state, scene.all()[0].why) == (State.failed, "the script is broken")
-    (alert,) = scene.alerts.lasting(ME.workspace_id, "live")
-    assert alert.severity == "bad" and "could not be trained again" in alert.title
-    scene.retrainings.start(ME, "live")
-    scene.retrainings.roll_out(ME, scene.finish().id)
-    scene.pass_time(5)
-    (alert,) = scene.alerts.lasting(ME.workspace_id, "live")
-    assert "is being rolled out" in alert.title and alert.undo == "drivetrain rollout abort live"
+    assert scene.all()[0].doing == ""
+
+
+def wait_a_millisecond() -> None:
+    at = now_ms()
+    while now_ms() <= at:
+        pass
 
 
 def test_a_retraining_whose_job_was_not_noted_gets_the_same_job(scene: Scene) -> None:
@@ -416,8 +587,7 @@ def rows(scene: Scene, one: Retraining) -> list[dict[str, Any]]:
 
 def test_the_policy_of_a_deleted_deployment_begins_nothing(scene: Scene) -> None:
     scene.policy()
-    for _ in range(3):
-        scene.answer()
+    scene.answers()
     scene.alarm()
     scene.world.serving.delete(ME, "live")
     scene.pass_time(10)

@@ -238,7 +238,7 @@ def drift_answer(config: questions.Drift, windows: list[Window], drifted: list[t
         "windows": len(last),
         "windows_drifted": bad,
         "rows": last[0].rows,
-        "since_ms": min((window.from_ms for window in last if window.drifted), default=last[0].from_ms),
+        "since_ms": _since(config, windows),
         "features": [{"name": name, "effect": effect, "words": words} for name, effect, words in drifted[:20]],
     }
     if bad >= config.persistence:
@@ -248,6 +248,18 @@ def drift_answer(config: questions.Drift, windows: list[Window], drifted: list[t
     if bad:
         return Answer(state="waiting", words=f"{told}; {config.persistence} are needed for an alarm.", evidence=evidence)
     return Answer(state="ok", words=f"None of the last {len(last)} windows has drifted.", evidence=evidence)
+
+
+def _since(config: questions.Drift, windows: list[Window]) -> int:
+    """When the drift began: the oldest window before which it was calm for long enough to end an alarm."""
+    since, calm = windows[0].from_ms, 0
+    for window in windows:
+        calm = 0 if window.drifted else calm + 1
+        if calm > config.of - config.persistence:
+            break
+        if window.drifted:
+            since = window.from_ms
+    return since
 
 
 def main_variant(deployment: Deployment) -> Variant | None:

@@ -100,7 +100,7 @@ def _watch(config: Quality, memory: Memory, label: Label) -> None:
             memory.alarm = Alarm(bet.at, bet.count, bet.bad / bet.count, None, 0, memory.line, found, needed)
             memory.below = []
     memory.usual.add(label.wrong, least=config.least, seed=f"{memory.variant}:{memory.labels}", at=label.at_ms)
-    found = evidence(memory.usual.bets)
+    found = memory.usual.evidence
     if memory.alarm is None and found >= needed:
         bet, before, since = memory.usual.since()
         if since - before < config.drop:
@@ -133,13 +133,13 @@ def answer(config: Quality, memory: Memory) -> Answer:
         left = config.least + 1 - memory.usual.known
         words = f"{_many(memory.labels)} of this version; {left} more are needed to know what is usual."
         return Answer(state="waiting", words=words, evidence=facts)
-    found = max(evidence(memory.usual.bets), evidence(memory.below))
+    found = max(memory.usual.evidence, evidence(memory.below))
     facts["evidence"] = found
     told = f"{right:.1%} of {_many(memory.labels)} of this version were right."
     if not memory.usual.bets:
         return Answer(state="ok", words=f"{told} It was worse for a while, and is well again.", evidence=facts)
     bet, before, since = memory.usual.since()
-    seen = evidence(memory.usual.bets)
+    seen = memory.usual.evidence
     promised = f"evidence {figure(found)} of {needed:,.0f}, {_promise(config)}"
     if seen < needed * PERHAPS:
         return Answer(state="ok", words=f"{told} No sign that this has changed ({promised}).", evidence=facts)

@@ -29,6 +29,9 @@ WORSE = (1.5, 2.2, 4.0, 12.0)
 """Odds ratios against the usual share."""
 NEAR = (0.7, 1.0, 1.5)
 """What the usual share is taken for, in parts of what was learned: that was learned from few."""
+_MUCH_WORSE = tuple((q, ratio) for q in (0.08, 0.2, 0.45) for ratio in (2.5, 6.0, 20.0))
+"""Besides, for great changes after few observations, which soon raise what is usual: shares and odds ratios, with a tenth of the weight."""
+_WEIGHTS = (0.9 / (len(NEAR) * len(WORSE)),) * (len(NEAR) * len(WORSE)) + (0.1 / len(_MUCH_WORSE),) * len(_MUCH_WORSE)
 _MOST = 690.0  # the logarithm of what a float still holds
 
 
@@ -94,6 +97,11 @@ class Usual(Struct):
     bets: list[Bet] = []
 
     @property
+    def evidence(self) -> float:
+        """The e-detector: an alarm at N has a run length of N or more."""
+        return math.fsum(weight * bet.total for weight, bet in zip(_WEIGHTS, self.bets, strict=True)) if self.bets else 0.0
+
+    @property
     def known(self) -> int:
         """All observations that say what is usual."""
         return self.learned + self.count
@@ -110,13 +118,11 @@ class Usual(Struct):
         p = (place * self.bad if wrong else self.bad + place * (self.count - self.bad)) / self.count
         share = (self.learned_bad + 1) / (self.learned + 2)
         if not self.bets:
-            self.bets = [Bet() for _ in NEAR for _ in WORSE]
-        bets = iter(self.bets)
-        for near in NEAR:
-            q = min(0.9, max(0.001, near * share))
-            for ratio in WORSE:
-                gain = -math.log1p(q * (ratio - 1.0)) + (math.log(ratio) if p < q else 0.0)
-                next(bets).add(gain, at=at, count=1, bad=int(wrong))
+            self.bets = [Bet() for _ in _WEIGHTS]
+        near = [(min(0.9, max(0.001, part * share)), ratio) for part in NEAR for ratio in WORSE]
+        for bet, (q, ratio) in zip(self.bets, (*near, *_MUCH_WORSE), strict=True):
+            gain = -math.log1p(q * (ratio - 1.0)) + (math.log(ratio) if p < q else 0.0)
+            bet.add(gain, at=at, count=1, bad=int(wrong))
 
     def since(self) -> tuple[Bet, float, float]:
         """The change, if there is one: its bet, and the share of bad ones before and since."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -214,11 +214,21 @@ class Feedback:
         with self._db.read() as c:
             return {row.request_id: (row.value, row.event_ms) for row in c.execute(query.order_by(table.c.id))}
 
-    def count_labels(self, workspace_id: str, deployment: str, *, name: str | None = None) -> int:
-        """How many labels of a deployment's answers (its id) there are."""
+    def count_labels(self, workspace_id: str, deployment: str, *, name: str | None = None, since_ms: int | None = None) -> int:
+        """How many labels of a deployment's answers (its id) there are; of those since then, if that is said."""
         query = self._labels(workspace_id, deployment, name)
+        if since_ms is not None:
+            query = query.where(table.c.event_ms >= since_ms)
         with self._db.read() as c:
             return int(c.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0)
+
+    def labelled(self, workspace_id: str, deployment: str, *, name: str | None = None, since_ms: int) -> Iterator[str]:
+        """The ids of a deployment's answers since then that have labels, one for each label: stop when that is enough."""
+        query = self._labels(workspace_id, deployment, name).where(table.c.event_ms >= since_ms)
+        query = query.with_only_columns(table.c.request_id)
+        with self._db.read() as c:
+            for request in c.scalars(query, execution_options={"yield_per": 500}):
+                yield str(request)
 
     def _labels(self, workspace_id: str, deployment: str, name: str | None) -> sa.Select[tuple[object, ...]]:
         query = sa.select(table).where(table.c.workspace_id == workspace_id, table.c.deployment == deployment, table.c.kind == "label")

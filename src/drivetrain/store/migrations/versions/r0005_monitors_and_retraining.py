@@ -12,3 +12,9 @@ down_revision = "0003"
 def upgrade() -> None:
     op.add_column("monitors", sa.Column("memory", sa.Text(), nullable=True))
     op.create_index(op.f("ix_feedback_deployment_id"), "feedback", ["deployment", "id"], unique=False)
+    policies = "retraining_policies"
+    op.add_column(policies, sa.Column("time_limit", sa.Float(), nullable=False, server_default=sa.text("3600")))
+    op.add_column(policies, sa.Column("tries", sa.Integer(), nullable=False, server_default=sa.text("0")))
+    op.add_column(policies, sa.Column("failures", sa.Integer(), nullable=False, server_default=sa.text("0")))
+    op.add_column(policies, sa.Column("waited_ms", sa.BigInteger(), nullable=False, server_default=sa.text("0")))
+    op.add_column("retrainings", sa.Column("labels", sa.BigInteger(), nullable=True))
