@@ -70,6 +70,7 @@ def test_retrainings_show_their_stages_and_the_gate(site: Site) -> None:
     assert "It is being trained again" in text and "alerts of drift or quality that last 10" in text
     training, rolled_out, refused = text.split('<article class="retraining"')[1:]
     assert re.findall(r'<li data-state="(\w+)"', training) == ["done", "done", "here", "ahead", "ahead", "ahead"]
+    assert "waits for its turn among the jobs" in training and "1 h for one run of the script" in text.replace("\u00a0", " ")
     assert re.findall(r'<li data-state="(\w+)"', rolled_out) == ["done"] * 6
     assert f'href="/rollouts/{site.made["rollout"]}"' in rolled_out and "new labels" in rolled_out
     assert "+6.5 points, surely between +3.1 and +9.9" in rolled_out

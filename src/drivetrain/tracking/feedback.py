@@ -18,6 +18,7 @@ from drivetrain.tracking.tables_feedback import feedback as table
 
 KINDS = ("feedback", "label")
 MAX_TEXT = 20_000
+PAGE = 1000
 
 Scalar = str | int | float | bool | None
 
@@ -225,10 +226,15 @@ class Feedback:
     def labelled(self, workspace_id: str, deployment: str, *, name: str | None = None, since_ms: int) -> Iterator[str]:
         """The ids of a deployment's answers since then that have labels, one for each label: stop when that is enough."""
         query = self._labels(workspace_id, deployment, name).where(table.c.event_ms >= since_ms)
-        query = query.with_only_columns(table.c.request_id)
-        with self._db.read() as c:
-            for request in c.scalars(query, execution_options={"yield_per": 500}):
-                yield str(request)
+        query = query.with_only_columns(table.c.id, table.c.request_id).order_by(table.c.id).limit(PAGE)
+        last = ""
+        while True:
+            with self._db.read() as c:
+                rows = c.execute(query.where(table.c.id > last)).all()
+            yield from (str(row.request_id) for row in rows)
+            if len(rows) < PAGE:
+                return
+            last = str(rows[-1].id)
 
     def _labels(self, workspace_id: str, deployment: str, name: str | None) -> sa.Select[tuple[object, ...]]:
         query = sa.select(table).where(table.c.workspace_id == workspace_id, table.c.deployment == deployment, table.c.kind == "label")
