@@ -10,13 +10,14 @@ import pytest
 import sqlalchemy as sa
 
 from drivetrain.errors import Invalid
-from drivetrain.loops.monitors import MonitorsLoop
+from drivetrain.loops.monitors import MonitorsLoop, drift_answer
 from drivetrain.monitoring import ask, tables_monitors
 from drivetrain.monitoring.accuracy import Memory
 from drivetrain.monitoring.alerts import Alerts
 from drivetrain.monitoring.model import Alert
+from drivetrain.monitoring.questions import Drift
 from drivetrain.monitoring.reference import References
-from drivetrain.monitoring.service import Monitor, Monitors
+from drivetrain.monitoring.service import Monitor, Monitors, Window
 from drivetrain.serving.lineage import Lineages
 from drivetrain.store import counters
 from drivetrain.store.blobs import Blobs
@@ -196,3 +197,13 @@ def test_settings_of_an_earlier_version_are_read_and_new_ones_checked(scene: Sce
         scene.monitors.set(ME, "live", "quality", config={"recent": 100})
     with pytest.raises(Invalid, match="is a share"):
         scene.monitors.set(ME, "live", "errors", config={"share": 5})
+
+
+@pytest.mark.parametrize(("drifted", "began"), [("11", 0), ("00111", 2), ("0010111011", 2), ("110001110111", 5), ("1" * 30, 0)])
+def test_drift_knows_when_it_began(drifted: str, began: int) -> None:
+    """Not later and later, as windows come: the labels since then are counted. One calm window of three does not end it, two do."""
+    windows = [
+        Window(id=f"{i}", variant_id="v", from_ms=i, to_ms=i + 1, rows=200, features=4, drifted=int(one)) for i, one in enumerate(drifted)
+    ]
+    answer = drift_answer(Drift(), windows[::-1], [])
+    assert answer.state == "alarm" and answer.evidence["since_ms"] == began
