@@ -6,7 +6,9 @@ import re
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
+from drivetrain.rollout.retraining.tables import policies
 from tests.web.conftest import Site
 
 SIDES = ("drift", "quality", "retraining", "checklist")
@@ -96,6 +98,11 @@ def test_retraining_is_led_from_its_page(own_site: Site) -> None:
     assert post("/deployments/digits/retraining/now").status_code == 303
     assert stage.retrainings.list(stage.ctx, deployment="digits")[0].state == "queued"
     assert post("/deployments/digits/retraining/explode").status_code == 400
+    stage.retrainings.cancel(stage.ctx, stage.retrainings.list(stage.ctx, deployment="digits")[0].id)
+    with stage.db.write() as c:
+        c.execute(sa.update(policies).values(failures=3))
+    text = own_site.get("/deployments/digits/retraining").text
+    assert "Training it again has failed" in text and "Too many attempts failed" in text
 
 
 def test_the_checklist_says_what_fixes_each_line(site: Site) -> None:
