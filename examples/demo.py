@@ -269,7 +269,7 @@ class Demo:
 
 BURST = 150
 """Pictures between two looks of the monitor of drift: it wants to see two of three windows drift."""
-POLICY = ("--on", "drift", "--labels", "200", "--held-out", "0.3", "--recent", "80")
+POLICY = ("--on", "drift", "--labels", "200", "--sustained", "0", "--held-out", "0.3", "--recent", "80")
 
 if __name__ == "__main__":
     main()

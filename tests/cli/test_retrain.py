@@ -36,11 +36,14 @@ def test_a_policy_is_set_shown_paused_and_deleted(here: Here, tmp_path: Path) ->
     base.write_text("a,b\n")
     missing = here("retrain", "policy", "digits")
     assert missing.code == 3 and "has no policy of retraining" in missing.err
-    set_ = here("retrain", "policy", "digits", "--script", script, "--base", base, "--labels", "7", "--plan", "fast", "--json").ok().json
+    options = ("--labels", "7", "--plan", "fast", "--time-limit", "90")
+    set_ = here("retrain", "policy", "digits", "--script", script, "--base", base, *options, "--json").ok().json
     assert set_["entry"] == "learn.py" and set_["script"].startswith("digits-training@") and set_["base"].startswith("digits-base@")
+    assert set_["time_limit"] == 90 and set_["trigger"]["sustained_seconds"] == 600
     assert set_["trigger"]["min_labels"] == 7 and set_["model"] == "digits" and set_["plan"] == "fast"
     shown = here("retrain", "policy", "digits").ok().out
     assert "learn.py of digits-training" in shown and "with 7 new labels" in shown and "by the plan fast" in shown
+    assert "90 s, then the script is stopped" in shown
     assert here("retrain", "pause", "digits", "--json").ok().json["paused"] is True
     assert "(paused)" in here("retrain", "policy", "digits").ok().out
     assert "is trained again by itself" in here("retrain", "resume", "digits").ok().out

@@ -9,8 +9,6 @@ import pytest
 from river import drift
 
 from drivetrain.monitoring.detectors import Adwin, Ddm, EDetector, PageHinkley
-from drivetrain.monitoring.performance import judge
-from drivetrain.monitoring.questions import Quality
 
 
 def stream(seed: int, *rates: tuple[int, float]) -> Iterator[float]:
@@ -113,20 +111,3 @@ def test_the_e_detector_starts_anew() -> None:
     assert sum(one.add(1.0) for _ in range(40)) >= 2
     with pytest.raises(ValueError, match="between 0 and 1"):
         EDetector(1.0)
-
-
-def test_quality_is_judged_with_intervals() -> None:
-    config = Quality()
-    chance = random.Random(0)
-
-    def right(count: int, share: float) -> list[bool]:
-        return [chance.random() < share for _ in range(count)]
-
-    assert judge(config, right(20, 0.9)).state == "waiting"
-    assert judge(config, right(900, 0.95)).state == "ok"
-    worse = judge(config, right(900, 0.95) + right(200, 0.8))
-    assert worse.state == "alarm"
-    assert worse.evidence["accuracy"] < worse.evidence["before"]
-    assert judge(Quality(least_accuracy=0.9), right(300, 0.7)).state == "alarm"
-    alarms = sum(judge(config, right(600, 0.9)).state == "alarm" for _ in range(100))
-    assert alarms <= 5

@@ -72,7 +72,7 @@ def client(new_server: Callable[..., Server], digits_model: Path) -> Iterator[Cl
         client.deployments.deploy("digits", "digits@1")
         client.deployments.wait("digits")
         client.monitors.set("digits", "drift", rows=100, seconds=0.1)
-        client.monitors.set("digits", "quality", recent=100, least=50)
+        client.monitors.set("digits", "quality", least=50)
         yield client
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from drivetrain.client import Client
@@ -74,8 +75,25 @@ def test_a_script_that_fails_says_why(server: Server, client: Client, tmp_path: 
     one = client.retrainings.wait(client.retrainings.start("digits")["id"], timeout=240)
     assert one["state"] == "failed"
     assert "no luck today" in one["why"] and "ended with status 1" in one["why"]
-    alerts = wait_for(lambda: [a for a in client.alerts.list(state="lasting") if a["source"] == "retraining"], what="the alert")
-    assert "could not be trained again" in alerts[0]["title"] and "no luck today" in alerts[0]["text"]
+    assert client.retrainings.policy("digits")["failures"] == 1
+
+
+def test_a_script_is_stopped_at_its_time_limit_with_all_that_it_has_started(server: Server, client: Client, tmp_path: Path) -> None:
+    started = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(3601)']); time.sleep(3600)"
+    client.retrainings.set_policy("digits", drifted.script(tmp_path, pause=started), plan=PLAN, time_limit=8)
+    begun = client.retrainings.start("digits")["id"]
+    wait_for(lambda: "train.py is running" in client.retrainings.get(begun)["doing"], seconds=120, what="it says that the script runs")
+    one = client.retrainings.wait(begun, timeout=240)
+    assert one["state"] == "failed" and "stopped after its time limit of 8 seconds" in one["why"], one["why"]
+    assert "--time-limit 16" in one["why"] and "rows" in one["why"]
+    wait_for(lambda: not _sleeping(), what="what the script has started is gone")
+
+
+def test_too_few_held_out_answers_are_found_before_the_script_runs(server: Server, client: Client, tmp_path: Path) -> None:
+    client.retrainings.set_policy("digits", drifted.script(tmp_path), plan=PLAN, gate={"min_rows": 400, "recent": 500})
+    one = client.retrainings.wait(client.retrainings.start("digits")["id"], timeout=240)
+    assert one["state"] == "failed" and stages(one) == [] and "the gate needs 400" in one["why"]
+    client.retrainings.delete_policy("digits")
 
 
 def test_cancelling_stops_the_script(server: Server, client: Client, tmp_path: Path) -> None:
@@ -87,6 +105,10 @@ def test_cancelling_stops_the_script(server: Server, client: Client, tmp_path: P
     one = client.retrainings.get(begun)
     assert one["state"] == "cancelled" and one["why"] == "not today" and one["version"] is None
     wait_for(lambda: not [p for p in server.family() if "retraining.script" in command(p)], what="the script is gone")
+
+
+def _sleeping() -> list[psutil.Process]:
+    return [p for p in psutil.process_iter() if "time.sleep(3601)" in command(p)]
 
 
 def _log(client: Client, retraining: str) -> str:

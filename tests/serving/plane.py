@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 from typing import Any, TypeVar
 
 import msgspec

@@ -6,7 +6,9 @@ import re
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
+from drivetrain.rollout.retraining.tables import policies
 from tests.web.conftest import Site
 
 SIDES = ("drift", "quality", "retraining", "checklist")
@@ -70,6 +72,7 @@ def test_retrainings_show_their_stages_and_the_gate(site: Site) -> None:
     assert "It is being trained again" in text and "alerts of drift or quality that last 10" in text
     training, rolled_out, refused = text.split('<article class="retraining"')[1:]
     assert re.findall(r'<li data-state="(\w+)"', training) == ["done", "done", "here", "ahead", "ahead", "ahead"]
+    assert "waits for its turn among the jobs" in training and "1 h for one run of the script" in text.replace("\u00a0", " ")
     assert re.findall(r'<li data-state="(\w+)"', rolled_out) == ["done"] * 6
     assert f'href="/rollouts/{site.made["rollout"]}"' in rolled_out and "new labels" in rolled_out
     assert "+6.5 points, surely between +3.1 and +9.9" in rolled_out
@@ -95,6 +98,11 @@ def test_retraining_is_led_from_its_page(own_site: Site) -> None:
     assert post("/deployments/digits/retraining/now").status_code == 303
     assert stage.retrainings.list(stage.ctx, deployment="digits")[0].state == "queued"
     assert post("/deployments/digits/retraining/explode").status_code == 400
+    stage.retrainings.cancel(stage.ctx, stage.retrainings.list(stage.ctx, deployment="digits")[0].id)
+    with stage.db.write() as c:
+        c.execute(sa.update(policies).values(failures=3))
+    text = own_site.get("/deployments/digits/retraining").text
+    assert "Training it again has failed" in text and "Too many attempts failed" in text
 
 
 def test_the_checklist_says_what_fixes_each_line(site: Site) -> None:

@@ -39,14 +39,15 @@ def policy(
     ] = "",
     label: Annotated[str, typer.Option(help="The name of the labels; by default any.", rich_help_panel=_WHAT)] = "",
     days: Annotated[float | None, typer.Option(help="Train on answers that are no older.", rich_help_panel=_WHAT)] = None,
+    time_limit: Annotated[float, typer.Option(min=1, help="Seconds that one run of the script may take.", rich_help_panel=_WHAT)] = 3600.0,
     on: Annotated[str, typer.Option(help="The alerts that call for it.", rich_help_panel=_WHEN)] = "drift,quality",
-    labels: Annotated[int, typer.Option(min=0, help="New labels that it takes.", rich_help_panel=_WHEN)] = 200,
-    sustained: Annotated[float, typer.Option(min=0, help="Seconds that the alert must last.", rich_help_panel=_WHEN)] = 0.0,
+    labels: Annotated[int, typer.Option(min=0, help="New labels that it takes, and labels since the alert.", rich_help_panel=_WHEN)] = 200,
+    sustained: Annotated[float, typer.Option(min=0, help="Seconds that the alert must last.", rich_help_panel=_WHEN)] = 600.0,
     cool_down: Annotated[float, typer.Option(min=0, help="Seconds between two retrainings.", rich_help_panel=_WHEN)] = 86_400.0,
     every: Annotated[float | None, typer.Option(min=1, help="Also every so many seconds, alert or not.", rich_help_panel=_WHEN)] = None,
     held_out: Annotated[float, typer.Option(help="Share of the labelled answers that is kept to judge by.", rich_help_panel=_GATE)] = 0.2,
     recent: Annotated[int, typer.Option(min=10, help="Better on so many of the newest of these.", rich_help_panel=_GATE)] = 500,
-    min_rows: Annotated[int, typer.Option(min=10, help="With fewer of them it is refused.", rich_help_panel=_GATE)] = 50,
+    min_rows: Annotated[int, typer.Option(min=10, help="With fewer of them it does not begin.", rich_help_panel=_GATE)] = 50,
     margin: Annotated[float, typer.Option(min=0, help="Better by more than this (0.01: one point).", rich_help_panel=_GATE)] = 0.0,
     plan: Annotated[str | None, typer.Option(help="Plan of the rollout; by default that of the deployment's last one.")] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Never again by itself.")] = False,
@@ -84,6 +85,7 @@ def policy(
                 },
                 gate={"held_out": held_out, "recent": recent, "min_rows": min(min_rows, recent), "margin": margin},
                 plan=plan,
+                time_limit=time_limit,
             )
     if as_json:
         emit(shown)
@@ -125,7 +127,10 @@ def list_retrainings(
         emit(found)
         return
     made = output.table("retraining", "deployment", "state", ">version", "begun", "")
-    lines = [(one["id"], one["deployment"], _state(one), one["version"] or "", ago(one["created_ms"]), one["why"]) for one in found]
+    lines = []
+    for one in found:
+        words = one["doing"] or one["why"]
+        lines.append((one["id"], one["deployment"], _state(one), one["version"] or "", ago(one["created_ms"]), words))
     output.rows(made, lines, empty="Nothing was trained again yet. Say how: drivetrain retrain policy NAME --script train.py")
 
 
@@ -182,7 +187,7 @@ def shown(one: dict[str, Any]) -> RenderableType:
     for name in STAGES:
         stage = done.get(name)
         going = one["ended_ms"] is None and name == one["stage"]
-        words = stage["words"] if stage else "…" if going else ""
+        words = stage["words"] if stage else one["doing"] if going else ""
         stages.add_row(
             Text(_word(name), style="" if stage else "cyan" if going else "dim"), ago(stage["at_ms"]) if stage else "", Text(words)
         )
@@ -234,6 +239,7 @@ def _show_policy(policy: dict[str, Any]) -> None:
     lines = [
         ("when", f"{'; or '.join(when)}; with {trigger['min_labels']} new labels"),
         ("by", f"{policy['entry']} of {policy['script'].partition('@')[0]}" + (f", with {policy['base']}" if policy["base"] else "")),
+        ("within", f"{policy['time_limit']:g} s, then the script is stopped"),
         ("makes", f"versions of {policy['model']}"),
         ("judged", f"on the {gate['held_out']:.0%} of labelled answers that are held out, the newest {gate['recent']} above all"),
         ("then", f"rolled out {then}"),

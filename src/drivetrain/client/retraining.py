@@ -23,7 +23,8 @@ class Retrainings(Group):
 
     def set_policy(self, deployment: str, script: str | Path, *, base: str | Path = "", **options: Any) -> Json:
         """`script`: a Python file or a folder with train.py, which is uploaded; or the name of an artifact repo. `base`: a file or folder,
-        which is uploaded; or the name of a dataset repo; or `runs:/RUN/path`. `options`: entry, model, label, days, trigger, gate, plan."""
+        which is uploaded; or the name of a dataset repo; or `runs:/RUN/path`. `options`: entry, model, label, days, trigger, gate, plan,
+        time_limit."""
         body: Json = {"script": str(script), "base": str(base), **options}
         slug = deployment.replace("/", "-").replace(":", "-")
         if Path(script).exists():

@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
 from drivetrain.identity.model import Context, Scope
-from drivetrain.monitoring import questions
+from drivetrain.monitoring import accuracy, ask, questions, shares
 from drivetrain.monitoring.alerts import Alerts
 from drivetrain.monitoring.drift.report import Options
 from drivetrain.monitoring.drift.work import Done, Work
-from drivetrain.monitoring.performance import judge
 from drivetrain.monitoring.questions import Answer
 from drivetrain.monitoring.service import Monitor, Monitors, Window
 from drivetrain.serving.lineage import Lineages
@@ -29,13 +30,14 @@ from drivetrain.store.ids import now_ms, uuid7_ms
 from drivetrain.store.leases import Leases
 
 log = logging.getLogger(__name__)
+M = TypeVar("M", bound=msgspec.Struct)
 
 LOOK_SECONDS = 5.0
 LEASE = "monitors"
 LEASE_SECONDS = 60.0
 CHILD_SECONDS = 600.0
 JOIN_MS = 3_600_000
-MINUTE_MS, DAY_MS = 60_000, 86_400_000
+MINUTE_MS = 60_000
 _SEVERITY = {"errors": "bad", "latency": "warn", "drift": "warn", "quality": "bad"}
 _OF_A_VERSION = frozenset({"drift", "quality"})
 _TITLES = {
@@ -47,15 +49,26 @@ _TITLES = {
 
 
 class MonitorsLoop:
-    """`poke` to look at once."""
+    """`poke` to look at once. `clock`: milliseconds since 1970, by which minutes of requests and labels are taken."""
 
-    def __init__(self, monitors: Monitors, serving: Serving, events: Events, lineages: Lineages, alerts: Alerts, leases: Leases) -> None:
+    def __init__(
+        self,
+        monitors: Monitors,
+        serving: Serving,
+        events: Events,
+        lineages: Lineages,
+        alerts: Alerts,
+        leases: Leases,
+        *,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
         self._monitors = monitors
         self._serving = serving
         self._events = events
         self._lineages = lineages
         self._alerts = alerts
         self._leases = leases
+        self._clock = clock
         self._compared: dict[str, tuple[float, int]] = {}  # when windows were last looked for, and of how many requests, by deployment
         self._news = threading.Event()
         self._stopping = False
@@ -94,14 +107,14 @@ class MonitorsLoop:
         variant = main_variant(deployment)
         if variant is not None:
             self._outlived(deployment, variant)
-        for kind, monitor in self._monitors.of(deployment.id).items():
+        for kind, (monitor, before) in self._monitors.of(deployment.id).items():
             if monitor.paused or not self._leases.acquire(LEASE, LEASE_SECONDS):
                 continue
-            answer = self._answer(deployment, kind, monitor)
+            answer, memory = self._answer(deployment, variant, kind, monitor, before)
             if answer is None:
                 continue
-            if (answer.state, answer.words) != (monitor.state, monitor.words):
-                self._monitors.answered(monitor, answer.state, answer.words)
+            if (answer.state, answer.words, memory) != (monitor.state, monitor.words, before):
+                self._monitors.answered(monitor, answer.state, answer.words, memory=memory)
             self._tell(monitor, answer, variant)
 
     def _outlived(self, deployment: Deployment, variant: Variant) -> None:
@@ -110,21 +123,28 @@ class MonitorsLoop:
             if alert.source in _OF_A_VERSION and alert.evidence.get("variant", variant.id) != variant.id:
                 self._alerts.resolve_key(deployment.workspace_id, alert.key)
 
-    def _answer(self, deployment: Deployment, kind: str, monitor: Monitor) -> Answer | None:
-        now = now_ms()
-        config = questions.config_of(kind, monitor.config)
-        if isinstance(config, questions.Errors):
-            return questions.errors(config, self._events.total([deployment.id], since_ms=now - config.minutes * MINUTE_MS, until_ms=now))
-        if isinstance(config, questions.Latency):
-            recent = self._events.total([deployment.id], since_ms=now - config.minutes * MINUTE_MS, until_ms=now)
-            before = self._events.total([deployment.id], since_ms=now - DAY_MS, until_ms=now - config.minutes * MINUTE_MS)
-            return questions.latency(config, recent, before)
-        variant = main_variant(deployment)
+    def _answer(
+        self, deployment: Deployment, variant: Variant | None, kind: str, monitor: Monitor, before: str
+    ) -> tuple[Answer | None, str]:
+        """The answer, and what the monitor remembers from now on."""
+        now = self._clock()
+        config = questions.stored_config(kind, monitor.config)
+        if isinstance(config, questions.Errors | questions.Latency):
+            counted = _remembered(before, shares.Memory)
+            if isinstance(config, questions.Errors):
+                answer = ask.errors(self._events, deployment.id, config, counted, now)
+            else:
+                answer = ask.latency(self._events, deployment.id, config, counted, now)
+            return answer, _kept(counted)
         if variant is None:
-            return None
+            return None, before
         if isinstance(config, questions.Quality):
-            return judge(config, self._monitors.labelled(deployment.id, [variant.id]))
-        return self._drift(deployment, variant, monitor, config)
+            labelled = _remembered(before, accuracy.Memory)
+            if labelled.variant != variant.id:
+                labelled = accuracy.Memory(variant=variant.id)
+            answer = self._monitors.quality(deployment.id, variant.id, config, labelled, until_ms=now - ask.SETTLED_MS)
+            return answer, _kept(labelled)
+        return self._drift(deployment, variant, monitor, config), before
 
     def _drift(self, deployment: Deployment, variant: Variant, monitor: Monitor, config: questions.Drift) -> Answer | None:
         last, before = self._compared.get(deployment.id, (float("-inf"), -1))
@@ -204,6 +224,18 @@ class MonitorsLoop:
             )
 
 
+def _remembered(text: str, kind: type[M]) -> M:
+    """What an earlier version remembered otherwise is forgotten: the monitor begins anew."""
+    try:
+        return msgspec.json.decode(text, type=kind) if text else kind()
+    except msgspec.DecodeError:
+        return kind()
+
+
+def _kept(memory: msgspec.Struct) -> str:
+    return msgspec.json.encode(memory).decode()
+
+
 def drift_answer(config: questions.Drift, windows: list[Window], drifted: list[tuple[str, float, str]]) -> Answer:
     """Persistence: `persistence` of the last `of` windows must have drifted."""
     last = windows[: config.of]
@@ -214,6 +246,7 @@ def drift_answer(config: questions.Drift, windows: list[Window], drifted: list[t
         "windows": len(last),
         "windows_drifted": bad,
         "rows": last[0].rows,
+        "since_ms": _since(config, windows),
         "features": [{"name": name, "effect": effect, "words": words} for name, effect, words in drifted[:20]],
     }
     if bad >= config.persistence:
@@ -228,6 +261,18 @@ def drift_answer(config: questions.Drift, windows: list[Window], drifted: list[t
 def live_variants(deployment: Deployment) -> list[Variant]:
     """The variants that have traffic: one, or both arms of a rollout."""
     return [variant for variant in deployment.variants if variant.retired_ms is None and variant.weight > 0]
+
+
+def _since(config: questions.Drift, windows: list[Window]) -> int:
+    """When the drift began: the oldest window before which it was calm for long enough to end an alarm."""
+    since, calm = windows[0].from_ms, 0
+    for window in windows:
+        calm = 0 if window.drifted else calm + 1
+        if calm > config.of - config.persistence:
+            break
+        if window.drifted:
+            since = window.from_ms
+    return since
 
 
 def main_variant(deployment: Deployment) -> Variant | None:

@@ -14,7 +14,7 @@ import msgspec
 
 from drivetrain.errors import DrivetrainError
 from drivetrain.monitoring.alerts import Alerts
-from drivetrain.rollout.retraining.model import Policy, Retraining, State
+from drivetrain.rollout.retraining.model import MOST_FAILURES, Policy, Retraining, State
 from drivetrain.rollout.retraining.watch import Watch
 from drivetrain.store.leases import Leases
 
@@ -31,7 +31,6 @@ _TOLD = {
     State.waiting: ("info", "{} was trained again; its new version waits to be rolled out"),
     State.rolled_out: ("info", "{} was trained again; its new version is being rolled out"),
     State.refused: ("warn", "{} was trained again; the new version was not good enough"),
-    State.failed: ("bad", "{} could not be trained again"),
 }
 
 
@@ -97,6 +96,8 @@ class RetrainingLoop:
     def _consider(self, policy: Policy, passed: float, busy: set[str]) -> None:
         lasting = self._alerts.lasting(policy.workspace_id, policy.deployment)
         alarmed = any(alert.source in policy.trigger.alerts for alert in lasting)
+        if policy.failures < MOST_FAILURES and any(alert.key == _failing(policy.deployment_id) for alert in lasting):
+            self._alerts.resolve_key(policy.workspace_id, _failing(policy.deployment_id))
         kept = self._kept.get(policy.id, 0.0) + passed
         if kept >= KEEP_MS or alarmed != self._alarmed.get(policy.id):
             self._watch.passed(policy.id, kept, alarmed=alarmed)
@@ -106,9 +107,13 @@ class RetrainingLoop:
             self._watch.look(policy.id, lasting)
 
     def _tell(self, one: Retraining) -> None:
-        """An alert of how it ended, in the place of the one before; none of what people did themselves."""
+        """An alert of how it ended, in the place of the one before; none of what people did themselves. Failures are one alert, from the
+        one on after which nothing is tried by itself any more; it grows until an attempt ends well."""
         key = f"retraining:{one.deployment_id}"
         said = _TOLD.get(one.state)
+        if one.state is State.failed:
+            self._tell_failure(one)
+            return
         self._alerts.resolve_key(one.workspace_id, key)
         if said is None:
             return
@@ -134,6 +139,22 @@ class RetrainingLoop:
             undo=undo or f"To stop this: drivetrain retrain pause {one.deployment}",
         )
 
+    def _tell_failure(self, one: Retraining) -> None:
+        failures = self._watch.failures(one)
+        if failures < MOST_FAILURES:
+            return
+        self._alerts.raise_alert(
+            workspace_id=one.workspace_id,
+            deployment=one.deployment,
+            source="retraining",
+            key=_failing(one.deployment_id),
+            severity="bad",
+            title=f"{one.deployment} could not be trained again, {failures} times in a row",
+            text=f"It tries no more by itself. The last time: {one.why} To look: drivetrain retrain show {one.id}",
+            evidence={"retraining": one.id, "job": one.job_id, "run": one.run_id, "failures": failures},
+            undo=f"To try again by hand: drivetrain retrain now {one.deployment}",
+        )
+
     def _mine(self) -> bool:
         now = self._clock()
         if not self._leases.held(LEASE) or now - self._renewed > LEASE_SECONDS / 3:
@@ -141,3 +162,8 @@ class RetrainingLoop:
                 return False
             self._renewed = now
         return True
+
+
+def _failing(deployment_id: str) -> str:
+    """The key of the alert that attempts fail."""
+    return f"retraining-failures:{deployment_id}"

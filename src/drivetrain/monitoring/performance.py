@@ -5,18 +5,14 @@ A label counts for the time of its answer, not for that of its coming: late labe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 from msgspec import Struct
 
-from drivetrain.monitoring.detectors import Adwin
+from drivetrain.monitoring.accuracy import Label
 from drivetrain.monitoring.quality import wilson
-from drivetrain.monitoring.questions import Answer, Quality
+from drivetrain.store.ids import first_id
 from drivetrain.store.sql import Database
 from drivetrain.tracking.tables_feedback import feedback as table
-
-MOST = 20_000
 
 
 class Cohort(Struct, frozen=True, kw_only=True):
@@ -65,43 +61,24 @@ def cohorts(db: Database, deployment: str, *, since_ms: int, until_ms: int, step
     return found
 
 
-def stream(db: Database, deployment: str, variants: Sequence[str], *, most: int = MOST) -> list[bool]:
-    """Whether each of the newest labelled answers of these variants was right, in the order of the answers."""
-    mine = (table.c.deployment == deployment) & (table.c.kind == "label") & table.c.correct.is_not(None) & table.c.variant.in_(variants)
-    query = sa.select(table.c.correct).where(mine).order_by(table.c.event_ms.desc(), table.c.id.desc()).limit(most)
+def arrived(db: Database, deployment: str, variant: str, *, after: str, until_ms: int, most: int) -> list[Label]:
+    """The labels of a version's answers that came after the one with this id ("": all) and before `until_ms`, in the order in which they
+    came; at most `most`. Of an answer with several labels, the first one: those hang together."""
+    other = table.alias()
+    earlier = sa.exists().where(
+        other.c.workspace_id == table.c.workspace_id,
+        other.c.request_id == table.c.request_id,
+        other.c.kind == "label",
+        other.c.id < table.c.id,
+    )
+    query = sa.select(table.c.id, table.c.event_ms, table.c.created_ms, table.c.correct).where(
+        table.c.deployment == deployment,
+        table.c.id > after,
+        table.c.id < first_id(until_ms),
+        table.c.variant == variant,
+        table.c.kind == "label",
+        table.c.correct.is_not(None),
+        ~earlier,
+    )
     with db.read() as c:
-        return [bool(correct) for correct in c.scalars(query)][::-1]
-
-
-def judge(config: Quality, correct: Sequence[bool]) -> Answer:
-    """Whether the newest labelled answers are surely worse than those before (their 95 % intervals do not touch), or below the line.
-    Where that says no, ADWIN (see `detectors`) may still have cut the stream of errors into a better and a worse part."""
-    if len(correct) < config.least:
-        return Answer(
-            state="waiting", words=f"{len(correct)} labelled answers; {config.least} are needed.", evidence={"labelled": len(correct)}
-        )
-    size = min(config.recent, max(config.least, len(correct) // 2))
-    recent, before = correct[-size:], correct[:-size]
-    low, high = wilson(sum(recent), len(recent))
-    now = sum(recent) / len(recent)
-    evidence: dict[str, float] = {"accuracy": now, "low": low, "high": high, "labelled": len(recent)}
-    told = f"{now:.1%} of the last {len(recent)} labelled answers were right (95 %: {low:.1%} to {high:.1%})"
-    if config.least_accuracy is not None and high < config.least_accuracy:
-        return Answer(state="alarm", words=f"{told}; the line is {config.least_accuracy:.1%}.", evidence=evidence)
-    if len(before) < config.least:
-        return Answer(state="ok", words=f"{told}. There are not enough from before to compare with.", evidence=evidence)
-    then = sum(before) / len(before)
-    least = wilson(sum(before), len(before))[0]
-    evidence |= {"before": then, "before_low": least, "labelled_before": len(before)}
-    words = f"{told}; before, {then:.1%} of {len(before):,} were."
-    if high < least and then - now >= config.drop:
-        return Answer(state="alarm", words=words, evidence=evidence)
-    detector = Adwin()
-    for right in correct:
-        detector.add(float(not right))
-    if detector.cuts and detector.mean - (1 - then) >= config.drop and detector.width >= config.least:
-        errs = f"Errors rose to {detector.mean:.1%} over the last {detector.width} labelled answers (ADWIN)."
-        return Answer(
-            state="alarm", words=f"{words} {errs}", evidence={**evidence, "adwin_mean": detector.mean, "adwin_width": detector.width}
-        )
-    return Answer(state="ok", words=words, evidence=evidence)
+        return [Label(row.id, row.event_ms, row.created_ms, not row.correct) for row in c.execute(query.order_by(table.c.id).limit(most))]

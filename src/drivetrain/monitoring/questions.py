@@ -1,4 +1,4 @@
-"""What monitors ask: their kinds, what can be set of each, and the answers that need no more than counts."""
+"""What monitors ask: their kinds, and what can be set of each."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from msgspec import Struct
 
 from drivetrain.errors import Invalid
 from drivetrain.monitoring.drift.measures import Categorical, Numeric
-from drivetrain.store.counters import Point
 
 
 class Errors(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Alarm when more than `share` of the requests of the last `minutes` were errors, of at least `least` requests."""
+    """Alarm when surely more than `share` of the requests are errors. While no more are, one false alarm in `false_alarm_days` of minutes
+    with requests, on average, or fewer."""
 
     share: float = 0.05
-    minutes: int = 5
-    least: int = 20
+    false_alarm_days: float = 365.0
 
 
 class Latency(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Alarm when the 95th percentile of the last `minutes` is over `p95_ms`, or, where that is not set, over `times` that of the day
-    before; of at least `least` requests."""
+    """Alarm when surely more than 5 % of the answers take longer than `p95_ms`, or, where that is not set, than `times` the 95th percentile
+    of the day before, of at least `least` requests. `false_alarm_days`: see `Errors`."""
 
     p95_ms: float | None = None
     times: float = 2.0
-    minutes: int = 5
     least: int = 50
+    false_alarm_days: float = 365.0
 
 
 class Drift(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,15 +47,17 @@ class Drift(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Quality(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Alarm when the last `recent` labelled answers are surely worse than those before, by at least `drop`; or, where `least_accuracy` is
-    set, surely below that."""
+    """Alarm when the labelled answers of a version have surely become worse than they usually are, by `drop` or more; or, where
+    `least_accuracy` is set, when they are surely below that. What is usual is learned from the first `least` labels on. While nothing has
+    changed, one false alarm in `false_alarm_days` at the deployment's own rate of labels, on average, or fewer."""
 
-    recent: int = 200
-    least: int = 50
+    least: int = 100
     drop: float = 0.03
     least_accuracy: float | None = None
+    false_alarm_days: float = 365.0
 
 
+_SHARES = frozenset({"share", "drop", "least_accuracy"})
 KINDS: dict[str, type[Struct]] = {"errors": Errors, "latency": Latency, "drift": Drift, "quality": Quality}
 
 
@@ -80,28 +81,14 @@ def config_of(kind: str, values: Mapping[str, Any]) -> Any:
     for name, value in msgspec.to_builtins(config).items():
         if isinstance(value, int | float) and value <= 0:
             raise Invalid(f"{name} must be more than nothing.", param="config")
+    for name in _SHARES.intersection(msgspec.structs.asdict(config)):
+        value = getattr(config, name)
+        if value is not None and value >= 1:
+            raise Invalid(f"{name} is a share, below 1: 0.05 is 5 %.", param="config")
     return config
 
 
-def errors(config: Errors, now: Point) -> Answer:
-    evidence = {"requests": now.requests, "errors": now.errors, "minutes": config.minutes, "line": config.share}
-    if now.requests < config.least:
-        return Answer(
-            state="waiting", words=f"{now.requests} requests in {config.minutes} minutes; {config.least} are needed.", evidence=evidence
-        )
-    share = now.errors / now.requests
-    words = f"{share:.1%} of {now.requests:,} requests in {config.minutes} minutes were errors; the line is {config.share:.1%}."
-    return Answer(state="alarm" if share > config.share else "ok", words=words, evidence={**evidence, "share": share})
-
-
-def latency(config: Latency, now: Point, day: Point) -> Answer:
-    found, before = now.latency_p95_ms, day.latency_p95_ms
-    if found is None or now.requests < config.least:
-        return Answer(state="waiting", words=f"{now.requests} requests in {config.minutes} minutes; {config.least} are needed.")
-    if config.p95_ms is None and (before is None or day.requests < config.least):
-        return Answer(state="waiting", words="There is no day before to compare with; set p95_ms for a line of your own.")
-    line = config.p95_ms if config.p95_ms is not None else config.times * (before or 0.0)
-    told = "set" if config.p95_ms is not None else f"{config.times:g} times that of the day before"
-    words = f"95 % of the answers took less than {found:,.0f} ms; the line is {line:,.0f} ms ({told})."
-    evidence = {"p95_ms": found, "line_ms": line, "requests": now.requests}
-    return Answer(state="alarm" if found > line else "ok", words=words, evidence=evidence)
+def stored_config(kind: str, values: Mapping[str, Any]) -> Any:
+    """The settings of a monitor as they are stored. Those that an earlier version had, and this one has not, say nothing any more."""
+    known = {field.name for field in msgspec.structs.fields(KINDS[kind])}
+    return msgspec.convert({name: value for name, value in values.items() if name in known}, KINDS[kind])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -14,8 +14,10 @@ from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.monitoring import performance
 from drivetrain.monitoring import tables_monitors as t
+from drivetrain.monitoring.accuracy import Memory
+from drivetrain.monitoring.ask import quality
 from drivetrain.monitoring.drift.report import Report
-from drivetrain.monitoring.questions import KINDS, config_of
+from drivetrain.monitoring.questions import KINDS, Answer, Quality, config_of, stored_config
 from drivetrain.monitoring.reference import References
 from drivetrain.profiles.model import Profile
 from drivetrain.serving.model import Deployment, Variant
@@ -71,7 +73,7 @@ class Monitors:
             self.ensure(found)
             query = query.where(t.monitors.c.deployment_id == found.id)
         with self._db.read() as c:
-            return [Monitor(**row._asdict()) for row in c.execute(query.order_by(t.monitors.c.deployment, t.monitors.c.kind))]
+            return [_monitor(row) for row in c.execute(query.order_by(t.monitors.c.deployment, t.monitors.c.kind))]
 
     def set(
         self, ctx: Context, deployment: str, kind: str, *, config: Mapping[str, Any] | None = None, paused: bool | None = None
@@ -84,12 +86,13 @@ class Monitors:
         with self._db.write() as c:
             mine = (t.monitors.c.deployment_id == found.id) & (t.monitors.c.kind == kind)
             row = c.execute(sa.select(t.monitors).where(mine)).one()
-            whole = msgspec.to_builtins(config_of(kind, {**row.config, **(config or {})}))
+            stored = msgspec.to_builtins(stored_config(kind, row.config))
+            whole = msgspec.to_builtins(config_of(kind, {**stored, **(config or {})}))
             values: dict[str, Any] = {"config": whole}
             if paused is not None:
                 values["paused"] = paused
             c.execute(sa.update(t.monitors).where(mine).values(**values))
-            return Monitor(**c.execute(sa.select(t.monitors).where(mine)).one()._asdict())
+            return _monitor(c.execute(sa.select(t.monitors).where(mine)).one())
 
     def windows(self, ctx: Context, deployment: str, *, limit: int = 50) -> builtins.list[Window]:
         """The windows of drift, the newest first."""
@@ -141,16 +144,18 @@ class Monitors:
             with self._db.write() as c:
                 upsert(c, t.monitors, missing, key=["deployment_id", "kind"])
 
-    def of(self, deployment_id: str) -> dict[str, Monitor]:
-        """A deployment's monitors by their kind."""
+    def of(self, deployment_id: str) -> dict[str, tuple[Monitor, str]]:
+        """A deployment's monitors by their kind, with what they remember."""
         with self._db.read() as c:
             rows = c.execute(sa.select(t.monitors).where(t.monitors.c.deployment_id == deployment_id))
-            return {row.kind: Monitor(**row._asdict()) for row in rows}
+            return {row.kind: (_monitor(row), row.memory or "") for row in rows}
 
-    def answered(self, monitor: Monitor, state: str, words: str) -> None:
-        """Write down what a monitor found."""
+    def answered(self, monitor: Monitor, state: str, words: str, *, memory: str | None = None) -> None:
+        """Write down what a monitor found, and what it remembers from now on."""
         with self._db.write() as c:
-            values = {"state": state, "words": words, "checked_ms": now_ms()}
+            values: dict[str, Any] = {"state": state, "words": words, "checked_ms": now_ms()}
+            if memory is not None:
+                values["memory"] = memory
             c.execute(sa.update(t.monitors).where(t.monitors.c.id == monitor.id).values(**values))
 
     def took(
@@ -187,14 +192,18 @@ class Monitors:
             mine = (t.monitors.c.id == monitor.id) & (t.monitors.c.cursor == monitor.cursor)
             c.execute(sa.update(t.monitors).where(mine).values(cursor=cursor))
 
-    def labelled(self, deployment_id: str, variants: Sequence[str]) -> builtins.list[bool]:
-        """Whether each of the newest labelled answers was right."""
-        return performance.stream(self._db, deployment_id, variants)
+    def quality(self, deployment_id: str, variant: str, config: Quality, memory: Memory, *, until_ms: int) -> Answer:
+        """Whether the answers of a version have become worse, by the labels that came before `until_ms`. See `ask.quality`."""
+        return quality(self._db, deployment_id, variant, config, memory, until_ms=until_ms)
 
     def _windows(self, c: sa.Connection, deployment_id: str, limit: int) -> builtins.list[Window]:
         columns = [t.windows.c[name] for name in Window.__struct_fields__]
         query = sa.select(*columns).where(t.windows.c.deployment_id == deployment_id).order_by(t.windows.c.id.desc()).limit(limit)
         return [_window(row) for row in c.execute(query)]
+
+
+def _monitor(row: sa.Row[Any]) -> Monitor:
+    return Monitor(**{name: getattr(row, name) for name in Monitor.__struct_fields__})
 
 
 def _window(row: sa.Row[Any]) -> Window:

@@ -20,6 +20,7 @@ monitors = sa.Table(
     sa.Column("words", sa.Text, nullable=False),
     sa.Column("checked_ms", sa.BigInteger),
     sa.Column("cursor", sa.String(32), nullable=False),  # the last event that a window of drift has taken
+    sa.Column("memory", sa.Text),  # what it has seen, as JSON, so that nothing is read twice
     sa.UniqueConstraint("deployment_id", "kind"),
 )
 

@@ -254,6 +254,25 @@ def total(db: Database, deployments: Collection[str], *, since_ms: int, until_ms
         return _point(start, {row.measure: row.value for row in connection.execute(query.group_by(table.c.measure))})
 
 
+def by_minute(db: Database, deployment: str, *, since_ms: int, until_ms: int, measures: Collection[str]) -> dict[int, dict[str, int]]:
+    """The counts of single minutes: minute → measure → value, of all variants together; minutes without any are left out. `measures`: those
+    alone, where one that ends in "." stands for all that begin so."""
+    table = event_counters
+    wanted = [table.c.measure.startswith(name, autoescape=True) if name.endswith(".") else table.c.measure == name for name in measures]
+    total_ = sa.cast(sa.func.sum(table.c.value), sa.BigInteger).label("value")
+    query = sa.select(table.c.minute_ms, table.c.measure, total_).where(
+        table.c.deployment == deployment,
+        table.c.minute_ms >= since_ms // MINUTE_MS * MINUTE_MS,
+        table.c.minute_ms < until_ms,
+        sa.or_(*wanted),
+    )
+    found: defaultdict[int, dict[str, int]] = defaultdict(dict)
+    with db.read() as connection:
+        for row in connection.execute(query.group_by(table.c.minute_ms, table.c.measure)):
+            found[row.minute_ms][row.measure] = row.value
+    return dict(found)
+
+
 def histogram(db: Database, deployment: str, variant: str, measure: str, *, since_ms: int, until_ms: int) -> dict[int, int]:
     """A variant's histogram `measure` (latency, ttft, …) over whole minutes: bucket → count."""
     table = event_counters

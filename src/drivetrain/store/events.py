@@ -130,6 +130,10 @@ class Events:
         """Counts and quantiles of these deployments together over the whole time. See `counters.total`."""
         return counters.total(self._db, deployment_ids, since_ms=since_ms, until_ms=until_ms, variant=variant)
 
+    def by_minute(self, deployment_id: str, *, since_ms: int, until_ms: int, measures: Collection[str]) -> dict[int, dict[str, int]]:
+        """What single minutes counted. See `counters.by_minute`."""
+        return counters.by_minute(self._db, deployment_id, since_ms=since_ms, until_ms=until_ms, measures=measures)
+
     def _find_spooled(self, request_id: str) -> Event | None:
         needle = id_needle(request_id)
         for file in reversed(spool_files(self._home.spool)):

@@ -30,6 +30,11 @@ def uuid7_ms(value: str) -> int:
     return int(value[:12], 16)
 
 
+def first_id(ms: int) -> str:
+    """What sorts before every UUIDv7 of this moment (milliseconds since 1970), and after those of before."""
+    return f"{ms:012x}" + "0" * 20
+
+
 def now_ms() -> int:
     """Milliseconds since 1970, UTC."""
     return time.time_ns() // 1_000_000

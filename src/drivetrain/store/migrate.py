@@ -19,7 +19,7 @@ from drivetrain.store.sql import Database
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest step. A test compares it with the files."""
 
 _LOCK = 0x6472_6976

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
@@ -24,6 +24,7 @@ PATIENCE_MS = 60_000
 NEWEST = 2_000
 _OLD = 0.95
 MAX_TEXT = 20_000
+PAGE = 1000
 
 Scalar = str | int | float | bool | None
 
@@ -252,11 +253,26 @@ class Feedback:
         with self._db.read() as c:
             return {row.request_id: (row.value, row.event_ms) for row in c.execute(query.order_by(table.c.id))}
 
-    def count_labels(self, workspace_id: str, deployment: str, *, name: str | None = None) -> int:
-        """How many labels of a deployment's answers (its id) there are."""
+    def count_labels(self, workspace_id: str, deployment: str, *, name: str | None = None, since_ms: int | None = None) -> int:
+        """How many labels of a deployment's answers (its id) there are; of those since then, if that is said."""
         query = self._labels(workspace_id, deployment, name)
+        if since_ms is not None:
+            query = query.where(table.c.event_ms >= since_ms)
         with self._db.read() as c:
             return int(c.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0)
+
+    def labelled(self, workspace_id: str, deployment: str, *, name: str | None = None, since_ms: int) -> Iterator[str]:
+        """The ids of a deployment's answers since then that have labels, one for each label: stop when that is enough."""
+        query = self._labels(workspace_id, deployment, name).where(table.c.event_ms >= since_ms)
+        query = query.with_only_columns(table.c.id, table.c.request_id).order_by(table.c.id).limit(PAGE)
+        last = ""
+        while True:
+            with self._db.read() as c:
+                rows = c.execute(query.where(table.c.id > last)).all()
+            yield from (str(row.request_id) for row in rows)
+            if len(rows) < PAGE:
+                return
+            last = str(rows[-1].id)
 
     def _labels(self, workspace_id: str, deployment: str, name: str | None) -> sa.Select[tuple[object, ...]]:
         query = sa.select(table).where(table.c.workspace_id == workspace_id, table.c.deployment == deployment, table.c.kind == "label")

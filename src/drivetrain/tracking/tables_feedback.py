@@ -33,5 +33,6 @@ feedback = sa.Table(
     sa.UniqueConstraint("workspace_id", "request_id", "kind", "name", "source"),
     sa.Index(None, "workspace_id", "created_ms"),
     sa.Index(None, "deployment", "event_ms"),
+    sa.Index(None, "deployment", "id"),
     sa.Index(None, "rollout", "counted"),
 )

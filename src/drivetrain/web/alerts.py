@@ -82,7 +82,10 @@ def _evidence(evidence: Mapping[str, Any]) -> tuple[list[Pair], dict[str, Any]]:
         if value is None or isinstance(value, bool):
             plain.append(Pair(name, fmt.DASH if value is None else "yes" if value else "no"))
         elif isinstance(value, int | float):
-            plain.append(Pair(name, fmt.duration(value) if key.endswith("_ms") and value < 1e10 else fmt.number(value)))
+            if key.endswith("_ms"):
+                plain.append(Pair(name.removesuffix(" ms"), fmt.duration(value) if value < 1e10 else fmt.moment(int(value))))
+            else:
+                plain.append(Pair(name, fmt.number(value)))
         elif isinstance(value, str) and len(value) <= _LONGEST:
             plain.append(Pair(name, value, mono=bool(len(value) == 32 and key.endswith(("id", "rollout", "run", "window")))))
         elif isinstance(value, list) and value and all(isinstance(one, str) for one in value):

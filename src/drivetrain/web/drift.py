@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.monitoring.drift.report import Report
-from drivetrain.monitoring.questions import Drift, config_of
+from drivetrain.monitoring.questions import Drift, stored_config
 from drivetrain.monitoring.service import Monitor, Window
 from drivetrain.serving.model import Variant
 from drivetrain.web import drift_rows, naming
@@ -31,7 +31,7 @@ SHOWS = ("first", "all", "drifted")
 
 def view(services: Services, ctx: Context, name: str, window: str = "", show: str = "first") -> DriftPage:
     monitor = next(one for one in services.monitors.list(ctx, name) if one.kind == "drift")
-    config: Drift = config_of("drift", monitor.config)
+    config: Drift = stored_config("drift", monitor.config)
     windows = services.monitors.windows(ctx, name, limit=_STRIP)
     url = naming.address(name)
     if not windows:

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from drivetrain.identity.model import Context
 from drivetrain.monitoring.performance import Cohort
 from drivetrain.monitoring.quality import wilson
-from drivetrain.monitoring.questions import Quality, config_of
+from drivetrain.monitoring.questions import Quality, stored_config
 from drivetrain.monitoring.service import Monitor
 from drivetrain.serving.model import Variant
 from drivetrain.store.ids import now_ms
@@ -50,7 +50,7 @@ def view(services: Services, ctx: Context, name: str, window: str, server: str) 
         why=monitor.words,
         figures=_figures(cohorts, answers, labelled, right, window) if labelled else [],
         variants=_variants(services, deployment.id, cohorts, variants, now - length, now),
-        facts=_facts(config_of("quality", monitor.config)),
+        facts=_facts(stored_config("quality", monitor.config)),
         window=window,
         windows=list(WINDOWS),
         empty=not labelled,
@@ -105,9 +105,10 @@ def _variants(
 
 def _facts(config: Quality) -> list[Pair]:
     found = [
-        Pair("Compared", f"the last {fmt.number(config.recent)} labelled answers with those before"),
-        Pair("Alert", f"when they are surely worse, by {fmt.percent(config.drop)} or more, or ADWIN has cut the stream of errors in two"),
-        Pair("Needs", f"{fmt.number(config.least)} labelled answers"),
+        Pair("Compared", "the labelled answers of the version that serves with what is usual for it, label by label"),
+        Pair("Alert", f"when they are surely worse, by {fmt.percent(config.drop)} or more"),
+        Pair("False alarms", f"one in {fmt.plural(round(config.false_alarm_days), 'day')} at most, at the rate at which labels come"),
+        Pair("Needs", f"{fmt.number(config.least)} labelled answers to know what is usual"),
     ]
     if config.least_accuracy is not None:
         found.append(Pair("Line", f"never surely below {fmt.percent(config.least_accuracy)}"))

@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.rollout.model import State as Moving
-from drivetrain.rollout.retraining.model import OPEN, STAGES, Comparison, Policy, Retraining, Stage
+from drivetrain.rollout.retraining.model import MOST_FAILURES, OPEN, STAGES, Comparison, Policy, Retraining, Stage
 from drivetrain.rollout.retraining.model import State as Standing
 from drivetrain.web import format as fmt
 from drivetrain.web import naming
@@ -71,7 +71,9 @@ def _state(policy: Policy | None, newest: Retraining | None) -> State:
         return State(*_STATES[newest.state])
     if policy is None:
         return State("Not set up", "idle")
-    return State("Paused", "warn", "Nothing begins by itself") if policy.paused else State("Watching", "good")
+    if policy.paused:
+        return State("Paused", "warn", "Nothing begins by itself")
+    return State("Stopped", "bad", "Too many attempts failed") if policy.failures >= MOST_FAILURES else State("Watching", "good")
 
 
 def _headline(policy: Policy | None, newest: Retraining | None) -> str:
@@ -79,7 +81,9 @@ def _headline(policy: Policy | None, newest: Retraining | None) -> str:
         return "It is being trained again"
     if policy is None:
         return "It is not trained again by itself"
-    return "It is trained again when it has to be" if not policy.paused else "Its retraining is paused"
+    if policy.paused:
+        return "Its retraining is paused"
+    return "Training it again has failed" if policy.failures >= MOST_FAILURES else "It is trained again when it has to be"
 
 
 def _facts(policy: Policy) -> list[Pair]:
@@ -95,6 +99,7 @@ def _facts(policy: Policy) -> list[Pair]:
         found.append(Pair("Besides", f"every {fmt.span(trigger.every_seconds)}, whatever was seen"))
     found += [
         Pair("Script", f"{policy.entry} of {_short(policy.script)}", mono=True),
+        Pair("Time limit", f"{fmt.span(policy.time_limit)} for one run of the script"),
         Pair("Base data", _short(policy.base) or "none: the labelled answers only", mono=bool(policy.base)),
         Pair("Labels", (policy.label or "of any name") + (f", of answers up to {fmt.number(policy.days)} days old" if policy.days else "")),
         Pair("Model", policy.model, url=f"/models/{policy.model}"),
@@ -128,6 +133,7 @@ def _row(one: Retraining, policy: Policy | None, undo: str) -> RetrainingRow:
         id=one.id,
         state=State(word, tone),
         cause=cause,
+        doing=one.doing if one.doing != one.why else "",
         why=one.why if one.why != cause else "",
         at_ms=one.created_ms,
         ended_ms=one.ended_ms,
@@ -166,7 +172,7 @@ def _stages(one: Retraining) -> list[StageMark]:
         elif stage is one.stage and one.state is Standing.failed:
             marks.append(StageMark(name, "left", one.why, "bad"))
         elif stage is one.stage and not ended:
-            marks.append(StageMark(name, "here", one.why, "busy"))
+            marks.append(StageMark(name, "here", one.doing, "busy"))
         else:
             marks.append(StageMark(name, "ahead", ""))
     return marks

@@ -38,6 +38,7 @@ class RetrainingRow:
     id: str
     state: State
     cause: str
+    doing: str
     why: str
     at_ms: int
     ended_ms: int | None

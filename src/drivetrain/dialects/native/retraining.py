@@ -11,14 +11,15 @@ from pydantic import BaseModel, Field
 
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Scope
-from drivetrain.rollout.retraining.model import Gate, Policy, Retraining, Stage, Trigger
+from drivetrain.rollout.retraining.model import TIME_LIMIT_SECONDS, Gate, Policy, Retraining, Stage, Trigger
 from drivetrain.rollout.retraining.service import Retrainings
 from drivetrain.wire.fastapi import Asking
 
 
 class NewPolicy(BaseModel):
     """`script`: an artifact repo, or `repo@commit`, and `entry` the file in it that is run. `base`: a dataset repo, or `runs:/RUN/path`.
-    `trigger` and `gate`: their fields, as far as they differ from the usual. `plan`: as of a rollout; none: as the last one's."""
+    `trigger` and `gate`: their fields, as far as they differ from the usual. `plan`: as of a rollout; none: as the last one's.
+    `time_limit`: seconds that one run of the script may take."""
 
     script: str
     entry: str = ""
@@ -29,6 +30,7 @@ class NewPolicy(BaseModel):
     trigger: dict[str, Any] = Field(default_factory=dict)
     gate: dict[str, Any] = Field(default_factory=dict)
     plan: str | dict[str, Any] | None = None
+    time_limit: float = TIME_LIMIT_SECONDS
 
 
 class Reason(BaseModel):

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from drivetrain.compute import lifeline
 from drivetrain.engines.pyfunc.model import Loaded, load
 from drivetrain.engines.pyfunc.tensors import decoder, read, write
 from drivetrain.errors import DrivetrainError
@@ -19,6 +20,7 @@ from drivetrain.tracking.labels import prediction
 
 
 def main() -> None:
+    lifeline.watch()
     folder, rows, target = (Path(argument) for argument in sys.argv[1:4])
     try:
         model = load(folder, {})

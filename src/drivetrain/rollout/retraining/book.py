@@ -13,6 +13,7 @@ from drivetrain.identity.model import Context, Scope
 from drivetrain.rollout.retraining import tables as t
 from drivetrain.rollout.retraining.model import (
     OPEN,
+    TIME_LIMIT_SECONDS,
     Gate,
     GateResult,
     Policy,
@@ -26,6 +27,8 @@ from drivetrain.rollout.retraining.model import (
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import upsert
 
+FRESH_START = {"tries": 0, "failures": 0, "waited_ms": 0}
+"""Of a policy whose attempts go well, or that is to try anew."""
 DRIVETRAIN = "drivetrain"
 """Who acts where nobody did."""
 
@@ -68,6 +71,8 @@ def _retraining(row: sa.Row[Any], stages: tuple[StageDone, ...]) -> Retraining:
             "training_set": msgspec.convert(told, TrainingSet),
             "run_id": facts.get(Stage.run, {}).get("run_id"),
             "model": row.policy["model"],
+            "entry": row.policy["entry"],
+            "time_limit": row.policy.get("time_limit", TIME_LIMIT_SECONDS),
             "version": facts.get(Stage.version, {}).get("version"),
             "gate": msgspec.convert(facts[Stage.gate], GateResult) if Stage.gate in facts else None,
             "rollout_id": facts.get(Stage.rollout, {}).get("rollout_id"),
@@ -79,7 +84,7 @@ def _retraining(row: sa.Row[Any], stages: tuple[StageDone, ...]) -> Retraining:
 def begin(
     c: sa.Connection, policy: sa.Row[Any], *, cause: str, why: str, actor: str, trigger: Mapping[str, Any], labels: int, from_ms: int
 ) -> str:
-    """Write a new retraining down, and that its policy rests from now on; its id. Raises `Conflict` while another is open."""
+    """Write a new retraining down; its id. It uses the trigger up once it brings a version. Raises `Conflict` while another is open."""
     mine = t.retrainings.c.deployment_id == policy.deployment_id, t.retrainings.c.ended_ms.is_(None)
     other = c.execute(sa.select(t.retrainings.c.id).where(*mine)).one_or_none()
     if other is not None:
@@ -88,8 +93,7 @@ def begin(
             f"To end that: drivetrain retrain cancel {other.id}"
         )
     now = now_ms()
-    if policy.days is not None:
-        from_ms = max(from_ms, now - int(policy.days * 86_400_000))
+    from_ms = oldest_ms(policy, from_ms)
     query = TrainingSet(
         deployment_id=policy.deployment_id,
         deployment=policy.deployment,
@@ -115,11 +119,15 @@ def begin(
         "created_by": actor,
         "user_id": policy.user_id,
         "told": True,
+        "labels": labels,
     }
     c.execute(sa.insert(t.retrainings).values(**row))
-    rested = {"rested_ms": 0, "alarmed_ms": 0, "fresh": False, "labels": labels}
-    c.execute(sa.update(t.policies).where(t.policies.c.id == policy.id).values(**rested))
     return str(row["id"])
+
+
+def oldest_ms(policy: sa.Row[Any], created_ms: int) -> int:
+    """From when on answers are trained on: since the deployment was made, and no older than the policy says."""
+    return created_ms if policy.days is None else max(created_ms, now_ms() - int(policy.days * 86_400_000))
 
 
 def done(c: sa.Connection, retraining: Retraining, stage: Stage, *, words: str, facts: Mapping[str, Any], undo: str) -> None:
@@ -134,6 +142,26 @@ def change(c: sa.Connection, retraining: Retraining, state: State, why: str, *, 
     if state not in OPEN:
         values["ended_ms"] = now_ms()
     c.execute(sa.update(t.retrainings).where(t.retrainings.c.id == retraining.id).values(**values))
+    if retraining.state is not State.waiting:
+        _count(c, retraining, state)
+
+
+def _count(c: sa.Connection, retraining: Retraining, state: State) -> None:
+    """What it means for the policy. With a version the trigger is used up: it cools down, and the labels are not new any more. Without one
+    nothing is, but the next attempt waits; one that failed is counted, unless the policy has been set anew since."""
+    p = t.policies.c
+    mine = p.id == retraining.policy_id
+    if state in (State.waiting, State.rolled_out, State.refused):
+        of = t.retrainings.c
+        row = c.execute(sa.select(of.labels).where(of.id == retraining.id)).one()
+        values: dict[str, Any] = {"rested_ms": 0, "alarmed_ms": 0, "fresh": False, **FRESH_START}
+        c.execute(sa.update(t.policies).where(mine).values(**values, labels=p.labels if row.labels is None else row.labels))
+    elif state in (State.failed, State.cancelled):
+        of = t.retrainings.c
+        recipe = c.execute(sa.select(of.policy).where(of.id == retraining.id)).scalar_one()
+        failed = int(state is State.failed)
+        same = mine & (p.created_ms == recipe["created_ms"])
+        c.execute(sa.update(t.policies).where(same).values(tries=p.tries + 1, failures=p.failures + failed, waited_ms=0))
 
 
 def acting_for(row: sa.Row[Any], *, user_name: str | None = None) -> Context:

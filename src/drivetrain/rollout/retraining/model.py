@@ -9,6 +9,15 @@ from typing import Any
 from msgspec import Struct
 
 DAY_SECONDS = 86_400.0
+TIME_LIMIT_SECONDS = 3600.0
+LONGEST_SECONDS = 6 * DAY_SECONDS
+"""A script's longest time limit: what a job may ask of the server holds for a week."""
+BACKOFF_SECONDS = (300.0, 1800.0, 7200.0, 28_800.0, DAY_SECONDS)
+"""How long it waits after so many attempts in a row that brought no version."""
+MOST_FAILURES = 3
+"""After so many failures in a row it does not try again by itself."""
+LEAST_ROWS = 10
+"""Labelled answers to train on, at the very least."""
 
 
 class State(StrEnum):
@@ -42,11 +51,12 @@ STAGES = tuple(Stage)
 
 
 class Trigger(Struct, frozen=True, kw_only=True):
-    """When to train again. By alerts of these sources that last for `sustained_seconds`, once there are `min_labels` new labels and
-    `cool_down_seconds` have passed since the last time; and `every_seconds`, whatever was seen. Times are counted while a server runs."""
+    """When to train again. By alerts of these sources that last for `sustained_seconds`, once there are `min_labels` new labels (and as
+    many of answers since what is wrong began: the new world is learned from those) and `cool_down_seconds` have passed since the last time;
+    and `every_seconds`, whatever was seen. Times are counted while a server runs."""
 
     alerts: tuple[str, ...] = ("drift", "quality")
-    sustained_seconds: float = 0.0
+    sustained_seconds: float = 600.0
     min_labels: int = 200
     cool_down_seconds: float = DAY_SECONDS
     every_seconds: float | None = None
@@ -69,7 +79,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     """How a deployment is trained again. `script` is a commit of an artifact repo (`repo@commit`) and `entry` the file in it that is run;
     `base` the data that every training starts from: a dataset (`repo@ref`) or a run's artifacts (`runs:/RUN/path`). `model`: the
     registered model that gets the versions. `label`: the name of the labels, "" for any. `days`: how old an answer may be to be trained on.
-    `plan`: of the rollout; None: as the deployment's last one."""
+    `plan`: of the rollout; None: as the deployment's last one. `time_limit`: seconds that one run of the script may take."""
 
     id: str
     workspace_id: str
@@ -85,7 +95,10 @@ class Policy(Struct, frozen=True, kw_only=True):
     trigger: Trigger = Trigger()
     gate: Gate = Gate()
     plan: str | dict[str, Any] | None = None
+    time_limit: float = TIME_LIMIT_SECONDS
     paused: bool = False
+    failures: int = 0
+    """Attempts in a row that have failed."""
     words: str = ""
     """What it waits for now."""
     created_ms: int = 0
@@ -163,7 +176,8 @@ class StageDone(Struct, frozen=True, kw_only=True):
 
 
 class Retraining(Struct, frozen=True, kw_only=True):
-    """One time that a policy's script was run. `cause`: alert, schedule or a person's name; `trigger` holds the evidence."""
+    """One time that a policy's script was run. `cause`: alert, schedule or a person's name; `trigger` holds the evidence. `doing`: what it
+    does or waits for now, in words. `entry` and `time_limit` are its policy's."""
 
     id: str
     workspace_id: str
@@ -178,6 +192,9 @@ class Retraining(Struct, frozen=True, kw_only=True):
     created_ms: int
     created_by: str
     ended_ms: int | None = None
+    doing: str = ""
+    entry: str = ""
+    time_limit: float = TIME_LIMIT_SECONDS
     job_id: str | None = None
     run_id: str | None = None
     model: str = ""

@@ -17,7 +17,21 @@ from drivetrain.registry.service import Registry
 from drivetrain.rollout.plans import parse_plan
 from drivetrain.rollout.retraining import book
 from drivetrain.rollout.retraining import tables as t
-from drivetrain.rollout.retraining.model import Gate, Labelled, Policy, Retraining, Stage, State, TrainingSet, Trigger, held_out
+from drivetrain.rollout.retraining.model import (
+    LONGEST_SECONDS,
+    OPEN,
+    TIME_LIMIT_SECONDS,
+    Gate,
+    Labelled,
+    Policy,
+    Retraining,
+    Stage,
+    State,
+    TrainingSet,
+    Trigger,
+    held_out,
+)
+from drivetrain.rollout.retraining.words import doing
 from drivetrain.rollout.service import Rollouts
 from drivetrain.serving.model import Deployment
 from drivetrain.serving.service import Serving
@@ -75,6 +89,7 @@ class Retrainings:
         trigger: Trigger | None = None,
         gate: Gate | None = None,
         plan: str | Mapping[str, Any] | None = None,
+        time_limit: float = TIME_LIMIT_SECONDS,
     ) -> Policy:
         """Say how a deployment is trained again; what was said before is replaced. Without a `model`, the one that serves now gets the
         versions. Raises `Invalid` or `NotFound` for what could not be run."""
@@ -89,6 +104,8 @@ class Retrainings:
             raise Invalid("days is a positive number.", param="days")
         if plan is not None:
             parse_plan(plan)
+        if not 1 <= time_limit <= LONGEST_SECONDS:
+            raise Invalid(f"time_limit is in seconds, from 1 to {LONGEST_SECONDS:,.0f}.", param="time_limit")
         values = {
             "deployment": target.name,
             "script": script,
@@ -100,6 +117,8 @@ class Retrainings:
             "trigger": msgspec.to_builtins(_checked_trigger(trigger or Trigger())),
             "gate": msgspec.to_builtins(_checked_gate(gate or Gate())),
             "plan": plan if plan is None or isinstance(plan, str) else dict(plan),
+            "time_limit": time_limit,
+            **book.FRESH_START,
             "paused": False,
             "words": "",
             "created_ms": now_ms(),
@@ -132,6 +151,7 @@ class Retrainings:
         return self._set_paused(ctx, deployment, True)
 
     def resume(self, ctx: Context, deployment: str) -> Policy:
+        """Start by itself again, also after failures that had ended that."""
         return self._set_paused(ctx, deployment, False)
 
     def delete_policy(self, ctx: Context, deployment: str) -> None:
@@ -154,12 +174,12 @@ class Retrainings:
             row = self._policy(c, ctx, deployment)
         target = self._serving.get(ctx, deployment)
         labels = self._feedback.count_labels(ctx.workspace_id, target.id, name=row.label or None)
-        words = why or f"{ctx.user_name} asked for it"
+        reason = why or f"{ctx.user_name} asked for it"
         try:
             with self._db.write() as c:
                 row = self._policy(c, ctx, deployment)
                 identity = book.begin(
-                    c, row, cause=ctx.user_name, why=words, actor=ctx.user_name, trigger={}, labels=labels, from_ms=target.created_ms
+                    c, row, cause=ctx.user_name, why=reason, actor=ctx.user_name, trigger={}, labels=labels, from_ms=target.created_ms
                 )
         except sa.exc.IntegrityError as error:
             raise Conflict(f"{deployment!r} has just begun to be trained again. See: drivetrain retrain list {deployment}") from error
@@ -173,13 +193,15 @@ class Retrainings:
         if deployment is not None:
             query = query.where(t.retrainings.c.deployment == deployment)
         with self._db.read() as c:
-            return book.with_stages(c, [*c.execute(query.limit(max(1, min(limit, MOST_LISTED))))])
+            found = book.with_stages(c, [*c.execute(query.limit(max(1, min(limit, MOST_LISTED))))])
+        return [self._doing(ctx, one) for one in found]
 
     def get(self, ctx: Context, retraining_id: str) -> Retraining:
         """One retraining, by its id. Raises `NotFound`."""
         ctx.require(Scope.read)
         with self._db.read() as c:
-            return book.find(c, retraining_id, workspace_id=ctx.workspace_id)
+            found = book.find(c, retraining_id, workspace_id=ctx.workspace_id)
+        return self._doing(ctx, found)
 
     def recipe(self, ctx: Context, retraining_id: str) -> Policy:
         """The policy as it was when the retraining began."""
@@ -255,27 +277,33 @@ class Retrainings:
             )
         except Conflict as error:
             return self._wait(ctx, one, error)
-        words = f"{source} is rolled out to {one.deployment} by the plan {plan.name}, with its guardrails"
+        told = f"{source} is rolled out to {one.deployment} by the plan {plan.name}, with its guardrails"
         with self._db.write() as c:
             book.done(
                 c,
                 one,
                 Stage.rollout,
-                words=words,
+                words=told,
                 facts={"rollout_id": rollout.id},
                 undo=f"drivetrain rollout abort {one.deployment}",
             )
             if book.find(c, one.id, hold=True).ended_ms is None:
-                book.change(c, one, State.rolled_out, words)
+                book.change(c, one, State.rolled_out, told)
         self._nudge("retraining")
         return self.get(ctx, retraining_id)
 
+    def _doing(self, ctx: Context, one: Retraining) -> Retraining:
+        if one.state not in OPEN:
+            return one
+        job = self._jobs.get(ctx, one.job_id) if one.job_id is not None else None
+        return msgspec.structs.replace(one, doing=doing(one, job, now_ms()))
+
     def _wait(self, ctx: Context, one: Retraining, error: DrivetrainError) -> Retraining:
-        words = f"It waits to be rolled out: {error.message}"
+        told = f"It waits to be rolled out: {error.message}"
         with self._db.write() as c:
             now = book.find(c, one.id, hold=True)
-            if now.ended_ms is None and (now.state, now.why) != (State.waiting, words):
-                book.change(c, now, State.waiting, words, tell=now.state is not State.waiting)
+            if now.ended_ms is None and (now.state, now.why) != (State.waiting, told):
+                book.change(c, now, State.waiting, told, tell=now.state is not State.waiting)
         return self.get(ctx, one.id)
 
     def _plan(self, ctx: Context, policy: Policy) -> Any:
@@ -297,8 +325,10 @@ class Retrainings:
         ctx.require(Scope.write)
         with self._db.write() as c:
             row = self._policy(c, ctx, deployment)
-            words = f"{ctx.user_name} paused it" if paused else ""
-            c.execute(sa.update(t.policies).where(t.policies.c.id == row.id).values(paused=paused, words=words, alarmed_ms=0))
+            values: dict[str, Any] = {"paused": paused, "words": f"{ctx.user_name} paused it" if paused else "", "alarmed_ms": 0}
+            if not paused:
+                values |= book.FRESH_START
+            c.execute(sa.update(t.policies).where(t.policies.c.id == row.id).values(**values))
         self._nudge("retraining")
         return self.policy(ctx, deployment)
 

@@ -33,6 +33,11 @@ policies = sa.Table(
     sa.Column("alarmed_ms", sa.BigInteger, nullable=False),
     sa.Column("fresh", sa.Boolean, nullable=False),  # there was none yet: nothing to cool down from
     sa.Column("labels", sa.BigInteger, nullable=False),  # how many there were at the last retraining
+    sa.Column("time_limit", sa.Float, nullable=False, server_default=sa.text("3600")),
+    # Attempts in a row that brought no version (and of these, how many failed since one did), and the time that passed since the last.
+    sa.Column("tries", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("failures", sa.Integer, nullable=False, server_default=sa.text("0")),
+    sa.Column("waited_ms", sa.BigInteger, nullable=False, server_default=sa.text("0")),
 )
 
 retrainings = sa.Table(
@@ -54,6 +59,7 @@ retrainings = sa.Table(
     sa.Column("user_id", sa.String(32), nullable=False),
     sa.Column("ended_ms", sa.BigInteger),
     sa.Column("job_id", sa.String(32)),
+    sa.Column("labels", sa.BigInteger),  # how many there were when it began
     sa.Column("training_set", sa.JSON, nullable=False),  # the query
     sa.Column("told", sa.Boolean, nullable=False),  # false: its end, or its waiting, is still to be told of
 )

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from msgspec import Struct
 
 from drivetrain.errors import Conflict, NotFound
 from drivetrain.jobs.model import CANCELLED, FAILED, SUCCEEDED
@@ -19,24 +18,17 @@ from drivetrain.monitoring.model import Alert
 from drivetrain.rollout.model import State as Rolling
 from drivetrain.rollout.retraining import book
 from drivetrain.rollout.retraining import tables as t
-from drivetrain.rollout.retraining.model import Policy, Retraining, State
+from drivetrain.rollout.retraining.due import Labels, began_ms, judge, wanted
+from drivetrain.rollout.retraining.model import LEAST_ROWS, Policy, Retraining, State, held_out
 from drivetrain.rollout.retraining.service import Retrainings
 from drivetrain.rollout.service import Rollouts
+from drivetrain.serving.model import Deployment
 from drivetrain.serving.service import Serving
 from drivetrain.store.sql import Database
 from drivetrain.tracking.feedback import Feedback
 
 JOB = "retrain"
 """The kind of job."""
-
-
-class Due(Struct, frozen=True):
-    """Whether to begin, and why (or what is waited for)."""
-
-    begin: bool
-    words: str
-    cause: str = ""
-    trigger: dict[str, Any] = {}
 
 
 class Watch:
@@ -66,9 +58,10 @@ class Watch:
     def passed(self, policy_id: str, passed_ms: float, *, alarmed: bool) -> None:
         """So much time went by for a policy; `alarmed`: with an alert of its trigger."""
         p = t.policies.c
-        since = p.alarmed_ms + int(passed_ms) if alarmed else 0
+        more = int(passed_ms)
+        values = {"rested_ms": p.rested_ms + more, "waited_ms": p.waited_ms + more, "alarmed_ms": p.alarmed_ms + more if alarmed else 0}
         with self._db.write() as c:
-            c.execute(sa.update(t.policies).where(p.id == policy_id).values(rested_ms=p.rested_ms + int(passed_ms), alarmed_ms=since))
+            c.execute(sa.update(t.policies).where(p.id == policy_id).values(**values))
 
     def look(self, policy_id: str, alerts: Sequence[Alert]) -> Retraining | None:
         """Begin a retraining if its policy calls for one, in view of the alerts that last for its deployment."""
@@ -84,9 +77,14 @@ class Watch:
         if target is None or target.id != row.deployment_id:
             self._say(row, "Its deployment was deleted.")
             return None
-        labels = self._feedback.count_labels(row.workspace_id, row.deployment_id, name=row.label or None)
         rollout = self._rollouts.current(ctx, row.deployment)
         rolling = rollout is not None and rollout.state is not Rolling.promoted
+        found: list[Labels] = []
+
+        def labels() -> Labels:
+            found.append(self._labels(row, alerts, target))
+            return found[0]
+
         due = judge(row, alerts, labels=labels, rolling=rolling)
         if not due.begin:
             self._say(row, due.words)
@@ -103,7 +101,7 @@ class Watch:
                     why=due.words,
                     actor=book.DRIVETRAIN,
                     trigger=due.trigger,
-                    labels=labels,
+                    labels=found[0].all,
                     from_ms=target.created_ms,
                 )
                 c.execute(sa.update(t.policies).where(t.policies.c.id == policy_id).values(words=""))
@@ -149,6 +147,30 @@ class Watch:
         with self._db.write() as c:
             c.execute(sa.update(t.retrainings).where(*mine).values(told=True))
 
+    def failures(self, one: Retraining) -> int:
+        """How many attempts of its policy have failed in a row."""
+        with self._db.read() as c:
+            return c.execute(sa.select(t.policies.c.failures).where(t.policies.c.id == one.policy_id)).scalar_one_or_none() or 0
+
+    def _labels(self, row: sa.Row[Any], alerts: Sequence[Alert], target: Deployment) -> Labels:
+        policy = book.policy_of(row)
+        mine, name = (row.workspace_id, row.deployment_id), row.label or None
+        lasting = wanted(policy, alerts)
+        since = self._feedback.count_labels(*mine, name=name, since_ms=began_ms(lasting)) if lasting else None
+        seen: set[str] = set()
+        kept = held = 0
+        for request in self._feedback.labelled(*mine, name=name, since_ms=book.oldest_ms(row, target.created_ms)):
+            if request in seen:
+                continue
+            seen.add(request)
+            if held_out(request, policy.gate.held_out):
+                held += 1
+            else:
+                kept += 1
+            if held >= policy.gate.min_rows and kept >= LEAST_ROWS:
+                break
+        return Labels(self._feedback.count_labels(*mine, name=name), since, kept, held)
+
     def _say(self, row: sa.Row[Any], words: str) -> None:
         if row.words != words:
             with self._db.write() as c:
@@ -157,41 +179,3 @@ class Watch:
     def _owner(self, policy_id: str) -> str | None:
         with self._db.read() as c:
             return c.execute(sa.select(t.policies.c.created_by).where(t.policies.c.id == policy_id)).scalar_one_or_none()
-
-
-def judge(row: sa.Row[Any], alerts: Sequence[Alert], *, labels: int, rolling: bool) -> Due:
-    """Whether a policy calls for a retraining now. `row`: of the policy; `labels`: how many its deployment has in all."""
-    policy = book.policy_of(row)
-    trigger = policy.trigger
-    wanted = [alert for alert in alerts if alert.source in trigger.alerts]
-    fresh, rested, alarmed = labels - row.labels, row.rested_ms / 1000, row.alarmed_ms / 1000
-    scheduled = trigger.every_seconds is not None and rested >= trigger.every_seconds
-    if not wanted and not scheduled:
-        every = f", or until {_span(trigger.every_seconds - rested)} have passed" if trigger.every_seconds is not None else ""
-        return Due(False, f"It waits for an alert of {' or '.join(trigger.alerts)}{every}." if trigger.alerts else f"It waits{every[4:]}.")
-    why = "; ".join(f"{alert.title}: {alert.text}" for alert in wanted) or f"It is trained every {_span(trigger.every_seconds or 0.0)}."
-    if rolling:
-        return Due(False, f"{why} It waits for the end of the deployment's rollout.")
-    if not scheduled:
-        if alarmed < trigger.sustained_seconds:
-            return Due(False, f"{why} It waits until that has lasted for {_span(trigger.sustained_seconds)}.")
-        if not row.fresh and rested < trigger.cool_down_seconds:
-            return Due(False, f"{why} It cools down since the last time for another {_span(trigger.cool_down_seconds - rested)}.")
-    if fresh < trigger.min_labels:
-        return Due(False, f"{why} It waits for {trigger.min_labels} new labels; {fresh} have come.")
-    evidence = {
-        "alerts": [{"id": alert.id, "source": alert.source, "title": alert.title, "text": alert.text} for alert in wanted],
-        "new_labels": fresh,
-        "rested_seconds": round(rested),
-        "alarmed_seconds": round(alarmed),
-    }
-    cause = "alert" if wanted else "schedule"
-    return Due(True, f"{why} {fresh} labels have come since the last time.", cause, evidence)
-
-
-def _span(seconds: float) -> str:
-    """A time in words, rounded up to what people count in."""
-    for limit, unit, name in ((90, 1, "seconds"), (5400, 60, "minutes"), (172_800, 3600, "hours")):
-        if seconds < limit:
-            return f"{max(0, -(-seconds // unit)):.0f} {name}"
-    return f"{-(-seconds // 86_400):.0f} days"

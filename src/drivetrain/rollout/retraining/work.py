@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -16,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from drivetrain.client.push import segment
+from drivetrain.compute import lifeline
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.rollout.retraining import gate
 from drivetrain.rollout.retraining.frame import write_training_set
-from drivetrain.rollout.retraining.model import Labelled, Policy, Stage, TrainingSet
+from drivetrain.rollout.retraining.model import LEAST_ROWS, Labelled, Policy, Stage, TrainingSet
+from drivetrain.rollout.retraining.words import span
 
 if TYPE_CHECKING:
     from drivetrain.rollout.retraining.job import Job
@@ -63,11 +68,12 @@ class Work:
         """Fetch what the stored query finds; part of it is held out."""
         rows, digest = self._rows()
         held = [row for row in rows if row.held_out]
-        kept = len(rows) - len(held)
-        if not kept or not held:
+        kept, judged = len(rows) - len(held), sum(row.task == "infer" for row in held)
+        if kept < LEAST_ROWS or judged < self._policy.gate.min_rows:
             raise Invalid(
-                f"There are {len(rows)} labelled answers of {self._policy.deployment} with their inputs, {len(held)} of them held out: too "
-                f"few to train on and to judge by. Do events keep inputs (drivetrain deploy --capture all), and do labels come?"
+                f"There are {len(rows)} labelled answers of {self._policy.deployment} with their inputs: {kept} to train on, where "
+                f"{LEAST_ROWS} are needed, and {judged} held out to judge by, where the gate needs {self._policy.gate.min_rows}. "
+                f"Do events keep inputs (drivetrain deploy --capture all), and do labels come?"
             )
         words = f"{kept} labelled answers to train on; {len(held)} are held out to judge by"
         self._told(Stage.training_set, words, {"rows": kept, "held_out_rows": len(held), "digest": digest})
@@ -234,26 +240,64 @@ class Work:
         }
         if self._policy.base:
             environ["DRIVETRAIN_BASE"] = str(self._base())
-        command = [sys.executable, "-m", "drivetrain.rollout.retraining.script", str(os.getpid()), str(code / self._policy.entry)]
-        status, words = self._run(command, environ, scratch)
+        command = [sys.executable, "-m", "drivetrain.rollout.retraining.script", str(code / self._policy.entry)]
+        limit = self._policy.time_limit
+        status, words = self._run(command, environ, scratch, limit=limit)
+        if status is None:
+            longer = f"drivetrain retrain policy {self._policy.deployment} --script … --time-limit {2 * limit:.0f}"
+            raise Invalid(
+                f"{self._policy.entry} was stopped after its time limit of {span(limit)}. If it needs longer, set the policy anew: "
+                f"{longer}. Its last words: {words}"
+            )
         if status:
             advice = ""
             if _EXPERIMENT in words:
                 advice = " Leave mlflow.set_experiment out where MLFLOW_RUN_ID is set: the run is in an experiment already."
             raise Invalid(f"{self._policy.entry} ended with status {status}.{advice} Its last words: {words}")
 
-    def _run(self, command: Sequence[str], environ: Mapping[str, str], folder: Path) -> tuple[int, str]:
-        """Its status, and its last words. What it prints goes into the job's log."""
+    def _run(
+        self, command: Sequence[str], environ: Mapping[str, str], folder: Path, *, limit: float | None = None
+    ) -> tuple[int | None, str]:
+        """Its status (None: it was stopped after `limit` seconds), and its last words. What it prints goes into the job's log.
+
+        It has a process group of its own, with all that it starts, so that it can be stopped as a whole; and a lifeline, by which it ends
+        with this job."""
         last: deque[str] = deque(maxlen=40)
         pipe = subprocess.PIPE
-        with subprocess.Popen(
-            command, cwd=folder, env=dict(environ), stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT, errors="replace"
-        ) as child:
-            assert child.stdout is not None
-            for line in child.stdout:
-                self._job.log(line.rstrip("\n"))
-                last.append(line)
-        return child.returncode, "".join(last)[-LAST_WORDS:].strip()
+        read, write = os.pipe()
+        late = threading.Event()
+        try:
+            with subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**environ, lifeline.VARIABLE: str(read)},
+                stdin=subprocess.DEVNULL,
+                stdout=pipe,
+                stderr=subprocess.STDOUT,
+                errors="replace",
+                pass_fds=(read,),
+                start_new_session=True,
+            ) as child:
+
+                def stop() -> None:
+                    late.set()
+                    _kill(child.pid)
+
+                timer = threading.Timer(limit if limit is not None else threading.TIMEOUT_MAX, stop)
+                timer.daemon = True
+                timer.start()
+                assert child.stdout is not None
+                for line in child.stdout:
+                    self._job.log(line.rstrip("\n"))
+                    last.append(line)
+                child.wait()
+                timer.cancel()
+                _kill(child.pid)  # what it may have left behind
+        finally:
+            os.close(write)
+            os.close(read)
+        stopped = late.is_set() and child.returncode != 0
+        return None if stopped else child.returncode, "".join(last)[-LAST_WORDS:].strip()
 
     def _base(self) -> Path:
         """The base data: the file, or a folder of several."""
@@ -316,3 +360,9 @@ class Work:
             raise Invalid(f"The gate could not ask the model of commit {model.name.removeprefix('model-')}: {words}")
         said: list[Any] = msgspec.json.decode(answers.read_bytes())
         return said
+
+
+def _kill(group: int) -> None:
+    """End a process group, as far as there is still something of it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
