@@ -121,12 +121,21 @@ class World:
 
     def say(self, rollout: Rollout, arm: str, name: str, value: Scalar, *, kind: str = "feedback", times: int = 1) -> None:
         """Feedback of answers of that arm in the present phase, each of a unit of its own."""
-        variant = rollout.canary if arm == "canary" else rollout.stable
         for _ in range(times):
             request = uuid7()
             self.feedback.add(ME, request, name, value, kind=kind)
-            about = About(now_ms(), rollout.deployment_id, variant, "", rollout.id, rollout.phase, '{"outputs":[{"data":[1]}]}')
-            self.feedback.join(ME.workspace_id, request, about)
+            self.feedback.join(ME.workspace_id, request, self.about(rollout, arm))
+
+    def label(self, rollout: Rollout, arm: str, value: Scalar) -> str:
+        """A label of one answer; the request, whose label may be said anew."""
+        request = uuid7()
+        self.feedback.add(ME, request, "label", value, kind="label", about=self.about(rollout, arm))
+        return request
+
+    def about(self, rollout: Rollout, arm: str) -> About:
+        """An answer of that arm, which said 1."""
+        variant = rollout.canary if arm == "canary" else rollout.stable
+        return About(now_ms(), rollout.deployment_id, variant, "", rollout.id, rollout.phase, '{"outputs":[{"data":[1]}]}')
 
     def _write(self, rollout: Rollout, variant: str, count: int, bad: int, more: Mapping[str, Any]) -> None:
         lines: list[bytes] = []

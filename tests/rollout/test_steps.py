@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from drivetrain.rollout import tables as t
-from drivetrain.rollout.model import Guardrail, Role, State, Verdict
+from drivetrain.rollout.model import Guardrail, Role, State, Step, Verdict
 from drivetrain.rollout.steps import Steps
 from tests.rollout.parts import ME, QUICK, World, plan
 
@@ -230,6 +230,75 @@ def test_people_who_come_back_are_data_for_the_next_step(world: World) -> None:
     assert (evidence[0].canary_units, evidence[0].stable_units) == (150, 420)  # once in each phase
     assert evidence[-1].verdict is Verdict.safe
     assert world.pass_time(second, 3).state is State.promoted
+
+
+def test_few_people_who_come_back_are_blind_and_hold_it(world: World) -> None:
+    """Six people meet the step's least units, by their requests; but were the canary to fail all three of its own, who could tell?"""
+    rollout = world.begun(of=plan(steps=(Step(share=5_000, min_units=10, min_seconds=1), Step(share=10_000))))
+    for _ in range(30):
+        for unit in ("ann", "bob", "cleo"):
+            world.traffic(rollout, canary=1, unit=unit)
+        for unit in ("dan", "eve", "finn"):
+            world.traffic(rollout, stable=1, unit=unit)
+    held = world.pass_time(rollout, 10)
+    assert (held.state, held.step) == (State.running, 0)
+    blind = world.rollouts.evidence(ME, rollout.id)[0]
+    assert blind.verdict is Verdict.blind
+    assert "failed everybody" in blind.words and "more people" in blind.words
+    assert held.why.startswith("It waits at 50 %: errors: blind.")
+    assert actions(world, rollout.id)[-1] == "held"
+    for i in range(40):  # more people come
+        world.traffic(rollout, canary=1, unit=f"c{i}")
+        world.traffic(rollout, stable=1, unit=f"s{i}")
+    assert world.pass_time(rollout, 1).state is State.promoted
+
+
+def test_a_step_that_these_people_can_never_meet_says_so_at_once(world: World) -> None:
+    rollout = world.begun(
+        of=plan(steps=(Step(share=1_000, min_units=500, min_seconds=1), Step(share=5_000, min_units=100), Step(share=10_000)))
+    )
+    for _ in range(12):
+        for i in range(60):
+            world.traffic(rollout, **{"canary" if i < 6 else "stable": 1}, unit=f"u{i}")
+    held = world.pass_time(rollout, 8)
+    assert "It will not end: 60 people have come, no new ones do, and at 10 % they are 30 units at most" in held.why
+    assert "drivetrain rollout start live digits@2 --plan 10,50,100 --min-units 24" in held.why
+    assert actions(world, rollout.id)[-1] == "held"
+
+
+def test_a_corrected_label_corrects_the_counts_also_after_promotion(world: World) -> None:
+    rollout = world.begun(of=plan("errors", "label_error"))
+    world.traffic(rollout, canary=30, stable=270)
+    wrong = [world.label(rollout, "canary", 0) for _ in range(2)]
+    world.say(rollout, "canary", "label", 1, kind="label", times=28)
+    world.say(rollout, "stable", "label", 1, kind="label", times=270)
+    world.steps.step(rollout.id, 0.0)
+    assert world.rollouts.evidence(ME, rollout.id)[1].canary_bad == 2
+    world.rollouts.promote(ME, rollout.id)
+    for request in wrong:
+        world.feedback.add(ME, request, "label", 1, kind="label", about=world.about(rollout, "canary"))
+    assert not world.steps.step(rollout.id, 0.0)
+    evidence = world.rollouts.evidence(ME, rollout.id)[1]
+    assert (evidence.canary_units, evidence.canary_bad) == (30, 0)
+    assert world.now(rollout).state is State.promoted
+    for request in wrong:
+        world.feedback.add(ME, request, "label", 0, kind="label", about=world.about(rollout, "canary"))
+    for _ in range(12):
+        world.label(rollout, "canary", 0)
+    assert world.pass_time(rollout, 1).state is State.rolled_back
+
+
+def test_a_canary_whose_labels_take_longer_is_waiting_and_no_mismatch(world: World) -> None:
+    rollout = world.begun(of=plan("errors", "label_error"))
+    world.traffic(rollout, canary=30, stable=270)
+    world.say(rollout, "stable", "label", 1, kind="label", times=270)
+    held = world.pass_time(rollout, 10)
+    evidence = world.rollouts.evidence(ME, rollout.id)[1]
+    assert evidence.verdict is Verdict.waiting
+    assert "those of 0 answers of v2 and 270 of v1 wait" in evidence.words
+    assert held.step == 0
+    world.say(rollout, "canary", "label", 1, kind="label", times=30)
+    assert world.pass_time(rollout, 1).step == 1
 
 
 def test_the_evidence_over_time_is_kept_thinned(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -68,6 +69,29 @@ def test_a_rollout_writes_down_whose_each_unit_is(plane: Plane) -> None:
     assert [event.variant for event in events[:2]] == ["v-old", "v-new"]
     assert {(one.rollout, one.phase, one.deployment) for one in exposures} == {("r1", 3, "d-m")}
     assert {(event.rollout, event.phase, event.deployment) for event in events} == {("r1", 3, "d-m")}
+
+
+def test_by_request_nobody_stays_with_a_version(plane: Plane) -> None:
+    plane.routes(deployment("m", *arms(plane), unit="request", **IDS))
+    for _ in range(30):
+        assert ask(plane, unit="ann").status_code == 200
+    assert {event.variant for event in plane.events()} == {"v-old", "v-new"}
+    assert {event.unit for event in plane.events()} == {"ann"}  # who asked is known nevertheless
+
+
+def test_memory_is_measured_while_versions_are_compared(plane: Plane) -> None:
+    old, new = arms(plane)
+    mine = [
+        msgspec.structs.replace(one, replicas=tuple(msgspec.structs.replace(it, pid=os.getpid()) for it in one.replicas))
+        for one in (old, new)
+    ]
+    plane.routes(deployment("m", *mine))
+    assert ask(plane, unit="ann").status_code == 200
+    plane.routes(deployment("m", *mine, **IDS))
+    assert ask(plane, unit="ann").status_code == 200
+    before, during = plane.events()
+    assert before.memory_mb == 0.0
+    assert 10 < during.memory_mb < 10_000
 
 
 def test_an_exposure_is_there_before_the_answer(plane: Plane) -> None:

@@ -299,6 +299,9 @@ def _arm(one: dict[str, Any], arm: str) -> str:
         return f"{units:,} units"
     if one["measure"].endswith("_mean"):
         return f"{bad:.4g} ({units:,} units)"
+    requests = one[f"{arm}_requests"]
+    if requests > units:  # people who come back
+        return f"{one[f'{arm}_bad_requests']:,} of {requests:,} requests of {units:,}"
     return f"{bad:,.0f} of {units:,}"
 
 

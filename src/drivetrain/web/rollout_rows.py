@@ -19,6 +19,10 @@ from drivetrain.web.views_rollout import RolloutRow, StartForm
 
 _NAMES = {
     "errors": "Errors",
+    "invalid_output": "Invalid output",
+    "predictions": "Predictions",
+    "memory": "Memory",
+    "memory_mean": "Mean memory",
     "ttft": "First token",
     "timeouts": "Timeouts",
     "cost": "Cost",
@@ -29,6 +33,8 @@ _NAMES = {
     "thumbs_down": "Thumbs down",
     "label_error": "Wrong by the label",
 }
+
+_UNITS = {"latency": " ms", "ttft": " ms", "memory": " MB"}
 
 
 def state(rollout: Rollout) -> State:
@@ -93,7 +99,7 @@ def measure_name(measure: str) -> str:
     for sign, words in ((">", "over"), ("<", "below")):
         name, found, line = measure.partition(sign)
         if found:
-            return f"{measure_name(name)} {words} {line}{' ms' if name in ('latency', 'ttft') else ''}"
+            return f"{measure_name(name)} {words} {line}{_UNITS.get(name, '')}"
     kind, _, quantile = measure.rpartition("_p")
     if quantile.isdigit():
         return f"{'First token' if kind == 'ttft' else kind.capitalize()} over p{quantile}"

@@ -112,12 +112,15 @@ def _arm(side: Side, rollout: Rollout, variants: Mapping[str, Variant], names: M
 def _guard(number: int, one: Evidence, guardrail: Guardrail | None, names: Mapping[str, str], colours: Mapping[str, int]) -> Guard:
     mean = one.measure.endswith("_mean")
 
-    def arm(side: Side, units: int, bad: float) -> ArmCount:
+    def arm(side: Side, units: int, bad: float, requests: int, failed: int) -> ArmCount:
         if mean:
             figure: Markup | str = fmt.number(bad) if units else fmt.DASH
             note = f"mean of {fmt.plural(units, 'unit')}"
         elif guardrail is None:
             figure, note = fmt.number(units), fmt.plural(units, "unit").partition(" ")[2]
+        elif requests > units:  # people who come back
+            figure = fmt.percent_figure(failed / requests)
+            note = f"{fmt.number(failed)} of {fmt.plural(requests, 'request')}; {fmt.number(bad)} of {fmt.plural(units, 'unit')}"
         else:
             figure = fmt.percent_figure(bad / units if units else None)
             note = f"{fmt.number(bad)} of {fmt.plural(units, 'unit')}"
@@ -132,7 +135,10 @@ def _guard(number: int, one: Evidence, guardrail: Guardrail | None, names: Mappi
         words=_words(one),
         level=_level(one, mean),
         tolerance=_tolerance(one, guardrail),
-        arms=(arm("canary", one.canary_units, one.canary_bad), arm("stable", one.stable_units, one.stable_bad)),
+        arms=(
+            arm("canary", one.canary_units, one.canary_bad, one.canary_requests, one.canary_bad_requests),
+            arm("stable", one.stable_units, one.stable_bad, one.stable_requests, one.stable_bad_requests),
+        ),
     )
 
 
@@ -198,6 +204,7 @@ def _facts(rollout: Rollout) -> list[Pair]:
         Pair("Plan", plan.name),
         Pair("Chance of a false alarm", f"at most {fmt.percent(plan.alpha)} over the whole rollout"),
         Pair("Shared by", fmt.plural(len(guardrails), "guardrail")),
+        Pair("Counted by", "request" if plan.by == "request" else "person; up to five requests of each count for a step"),
         Pair("Settling", f"latencies do not count in the canary's first {fmt.span(plan.settle_seconds)}"),
         Pair("Kept warm", f"{fmt.span(plan.warm_seconds)} after the last step"),
     ]
