@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from drivetrain.errors import Invalid, NotFound
@@ -150,6 +150,7 @@ def test_counting_ends_for_spans_that_are_each_other_s_parents() -> None:
     }
 
 
+@example(seed=4, size=4, repeats=1)
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), size=st.integers(1, 6), repeats=st.integers(1, 3))
 def test_order_and_repetition_change_nothing(tracking: Tracking, ctx: Context, seed: int, size: int, repeats: int) -> None:

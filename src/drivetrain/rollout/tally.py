@@ -29,8 +29,8 @@ from drivetrain.rollout.model import Count, Looked, Tallied
 EXPOSURES = -1
 """In place of a guardrail's number: units as they were assigned."""
 NEW, OURS = 0, -1
-MOST = 1_000_000
-"""Rows (units × phases) that are kept in memory."""
+MOST = 500_000
+"""Rows (units × phases) that are kept in memory, in some 200 MB."""
 LOOK_EVERY = 100
 """Requests between two looks, at least; later on, a twentieth of the phase's."""
 LOOK_SHARE = 0.05

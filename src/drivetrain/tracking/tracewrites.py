@@ -110,9 +110,18 @@ def write_spans(c: sa.Connection, ctx: Context, experiment_uid: int, given: Sequ
         at_rest += [s.row(one) | {"trace_uid": uid} for one in some.values() if one.span_id not in ended]
     columns = [column.name for column in x.trace_spans.columns if column.name not in ("trace_uid", "span_id")]
     upsert(c, x.trace_spans, at_rest, key=["trace_uid", "span_id"], update=columns)
-    counting = {row["trace_uid"] for row in at_rest if row["usage"] or row["cost"]}
+    counting = {row["trace_uid"] for row in at_rest if row["usage"] or row["cost"]} | _counted(c, {row.uid for row in rows.values()})
     for trace, some in sorted(by_trace.items()):
         _take_in(c, ctx, rows[trace], list(some.values()), counts=rows[trace].uid in counting)
+
+
+def _counted(c: sa.Connection, uids: Iterable[int]) -> set[int]:
+    """Traces of which something was added up already. A span that counts nothing itself may say now what is below what."""
+    g = x.trace_metadata.c
+    found: set[int] = set()
+    for part in chunked(list(uids)):
+        found |= set(c.scalars(sa.select(g.trace_uid).where(g.trace_uid.in_(part), g.key.in_([USAGE, COST]))))
+    return found
 
 
 def _take_in(c: sa.Connection, ctx: Context, row: sa.Row[Any], some: Sequence[Span], *, counts: bool) -> None:
