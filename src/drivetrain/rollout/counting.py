@@ -14,10 +14,10 @@ from hashlib import blake2b
 import msgspec
 import sqlalchemy as sa
 
+from drivetrain.rollout.batch import Batch, Firsts, Place
 from drivetrain.rollout.journal import Tallies
 from drivetrain.rollout.measures import Observation, Told
 from drivetrain.rollout.rules import Guard, RuleBook, Rules
-from drivetrain.rollout.tally import Batch, Firsts, Place
 from drivetrain.serving.capture import chosen
 from drivetrain.store.counters import Counted
 from drivetrain.store.sql import Database

@@ -17,9 +17,10 @@ import msgspec
 import sqlalchemy as sa
 
 from drivetrain.rollout import tables as t
+from drivetrain.rollout.batch import Batch
 from drivetrain.rollout.model import Tallied
 from drivetrain.rollout.rules import Rules
-from drivetrain.rollout.tally import Batch, Tally
+from drivetrain.rollout.tally import Tally
 from drivetrain.store.ids import uuid7
 from drivetrain.store.sql import upsert
 

@@ -26,8 +26,8 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from drivetrain.errors import Invalid
+from drivetrain.rollout.batch import WAYS
 from drivetrain.rollout.outputs import Known
-from drivetrain.rollout.tally import WAYS
 from drivetrain.store.counters import Counted
 from drivetrain.tracking.feedback import Opinion, Scalar
 

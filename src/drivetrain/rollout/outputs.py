@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from drivetrain.profiles.model import Profile
-from drivetrain.rollout.tally import WAYS
+from drivetrain.rollout.batch import WAYS
 from drivetrain.serving.outputs import Seen
 
 FEWEST = 50

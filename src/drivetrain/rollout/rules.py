@@ -13,10 +13,10 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Invalid
 from drivetrain.rollout import tables as t
+from drivetrain.rollout.batch import Slot, layout
 from drivetrain.rollout.measures import Answered, Fixed, Measure, Observation, parse
 from drivetrain.rollout.model import OPEN, Plan
 from drivetrain.rollout.outputs import Known
-from drivetrain.rollout.tally import Slot, layout
 
 WHOLE = 10_000
 Observe = Callable[[Answered, Fixed], Observation | None]

@@ -1,8 +1,7 @@
 """The counts of one rollout, in memory: what each guardrail saw of each unit in each phase, and what follows from that.
 
-A unit's row is one integer for each phase: counters side by side, of so many bits that they never run over, so that whatever one request
-adds for all guardrails is one addition. Rows and all sums of them are integers: in whichever order and pieces lines are counted, the counts
-are the same. Only the looks depend on when they were taken; each was valid then.
+In whichever order and pieces lines are counted, the counts are the same (see `batch`). Only the looks depend on when they were taken; each
+was valid then.
 
 A unit that has been stable's comes to the canary with another chance than one that nobody knows, and one that is the canary's stays there:
 so counts are kept by stratum, `since` being the last phase before in which the unit was stable's (`NEW`: none; `OURS`: it was the
@@ -14,20 +13,17 @@ Memory has a bound: beyond `MOST` rows only every second unit is kept, by its ha
 from __future__ import annotations
 
 import math
-from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from drivetrain.rollout import looks
+from drivetrain.rollout.batch import EXPOSURES, Batch, Place, Slot, packed, packed_rows, unpacked, unpacked_rows
 from drivetrain.rollout.looks import Cell
 from drivetrain.rollout.model import Count, Looked, Tallied
 
-EXPOSURES = -1
-"""In place of a guardrail's number: units as they were assigned."""
 NEW, OURS = 0, -1
 MOST = 500_000
 """Rows (units × phases) that are kept in memory, in some 200 MB."""
@@ -37,129 +33,7 @@ LOOK_SHARE = 0.05
 RETURNING = 1.1
 """Requests a unit from which on people are said to come back."""
 WINDOWS = 4
-WAYS = 12
-"""Kinds of predictions that are told apart, at most."""
 ARMS = ("canary", "stable")
-_BITS, _WIDE = 32, 96
-_MASK, _WIDE_MASK = (1 << _BITS) - 1, (1 << _WIDE) - 1
-
-Kind = Literal["count", "mean", "mix"]
-Place = tuple[int, int]
-"""Phase and arm (0: canary, 1: stable)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """Where a guardrail has its counters within a row: how often it saw the unit, then how often that was bad (of a mean, the sum; of a
-    mix, how often each way)."""
-
-    guard: int
-    kind: Kind
-    at: int
-    tolerance: float = 1.0
-    said: bool = False
-    """Of what people say, and not of events."""
-
-    @property
-    def ways(self) -> int:
-        return WAYS if self.kind == "mix" else 1
-
-    @property
-    def width(self) -> int:
-        return _BITS + (_WIDE if self.kind == "mean" else _BITS * self.ways)
-
-    def once(self, amount: int, way: int = 0) -> int:
-        """What one observation adds to a row. `amount`: 0 or 1 for good or bad; of a mean, the value."""
-        return (1 << self.at) + (amount << (self.at + _BITS * (1 + way)))
-
-    def read(self, row: int) -> tuple[int, tuple[int, ...]]:
-        """How often it was seen, and how much was bad, by way."""
-        of = row >> self.at
-        if self.kind == "mean":
-            return of & _MASK, ((of >> _BITS) & _WIDE_MASK,)
-        return of & _MASK, tuple((of >> (_BITS * (1 + way))) & _MASK for way in range(self.ways))
-
-
-def layout(guards: Iterable[tuple[int, Kind, float, bool]]) -> tuple[Slot, ...]:
-    """The slots of these guardrails (number, kind, tolerance, whether it is of what people say), after that of the exposures."""
-    slots, at = [], 0
-    for guard, kind, tolerance, said in ((EXPOSURES, "count", 1.0, False), *guards):
-        slots.append(Slot(guard, kind, at, tolerance, said))
-        at += slots[-1].width
-    return tuple(slots)
-
-
-Firsts = list[tuple[int, int, int, int, int, int]]
-
-
-class Batch:
-    """Some observations. `named`: by place, what is added to each unit's row; `alone`: by place, what was added by requests that are units
-    of their own, and how often. `firsts`: guard, phase, arm, unit, time, value: for means, which count each unit's first. `requests`: by
-    phase. `said`: by people, perhaps a correction, after which the guards `corrected` are looked at anew. `looked`: a look was taken after
-    it."""
-
-    __slots__ = ("alone", "corrected", "firsts", "looked", "named", "requests", "said")
-
-    def __init__(
-        self,
-        named: dict[Place, dict[int, int]] | None = None,
-        alone: dict[Place, Counter[int]] | None = None,
-        firsts: Firsts | None = None,
-        requests: dict[int, int] | None = None,
-        *,
-        said: bool = False,
-        corrected: Sequence[int] = (),
-        looked: bool = False,
-    ) -> None:
-        self.named = named or {}
-        self.alone = alone or {}
-        self.firsts = firsts or []
-        self.requests = requests or {}
-        self.said = said
-        self.corrected = corrected
-        self.looked = looked
-
-    def __bool__(self) -> bool:
-        return bool(self.named or self.alone or self.firsts or self.requests)
-
-    def pack(self) -> bytes:
-        """As it is written down."""
-        named = [(*place, _packed(rows)) for place, rows in self.named.items()]
-        alone = [(*place, [(packed(delta), times) for delta, times in some.items()]) for place, some in self.alone.items()]
-        return msgspec.msgpack.encode((named, alone, self.firsts, self.requests, self.said, list(self.corrected), self.looked))
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Batch:
-        named, alone, firsts, requests, said, corrected, looked = msgspec.msgpack.decode(data)
-        return cls(
-            {(phase, arm): _unpacked(rows) for phase, arm, rows in named},
-            {(phase, arm): Counter({unpacked(delta): times for delta, times in some}) for phase, arm, some in alone},
-            [tuple(first) for first in firsts],
-            requests,
-            said=said,
-            corrected=corrected,
-            looked=looked,
-        )
-
-
-def packed(number: int) -> bytes:
-    return number.to_bytes(number.bit_length() // 8 + 1, "little", signed=True)
-
-
-def unpacked(data: bytes) -> int:
-    return int.from_bytes(data, "little", signed=True)
-
-
-def _packed(rows: Mapping[int, int]) -> tuple[bytes, list[bytes], bytes]:
-    """Units, the different rows that they have, and which of those each has: many are alike."""
-    kinds = {row: number for number, row in enumerate(dict.fromkeys(rows.values()))}
-    return array("Q", rows).tobytes(), [packed(row) for row in kinds], array("I", map(kinds.__getitem__, rows.values())).tobytes()
-
-
-def _unpacked(data: Sequence[Any]) -> dict[int, int]:
-    units, kinds, which = data
-    rows = [unpacked(row) for row in kinds]
-    return dict(zip(array("Q", units), map(rows.__getitem__, array("I", which)), strict=True))
 
 
 class _Block:
@@ -479,7 +353,7 @@ class Tally:
         state = {
             "level": self.level,
             "people": self.people,
-            "rows": _packed_rows(self._rows),
+            "rows": _packed_places(self._rows),
             "firsts": [(list(key), list(known.items())) for key, known in self._firsts.items()],
             "counts": [(list(key), [packed(value) for value in values]) for key, values in self._counts.items()],
             "cells": [(list(key), list(cells.items())) for key, cells in self._cells.items()],
@@ -497,7 +371,7 @@ class Tally:
         """Go on from what was packed."""
         state: dict[str, Any] = msgspec.msgpack.decode(data, strict=False)
         self.level, self.people, self._phase = state["level"], state["people"], state["phase"]
-        self._rows.update(_unpacked_rows(state["rows"]))
+        self._rows.update(_unpacked_places(state["rows"]))
         self._kept = sum(len(rows) for rows in self._rows.values())
         for key, known in state["firsts"]:
             self._firsts[tuple(key)].update({unit: (moment, value) for unit, (moment, value) in known})
@@ -552,23 +426,23 @@ def _window_cells(slot: Slot, window: Sequence[Counter[int]]) -> list[tuple[Coun
     return found
 
 
-def _packed_rows(by_place: Mapping[Place, Mapping[int, int]]) -> list[Any]:
-    return [(*place, _packed(rows)) for place, rows in by_place.items()]
+def _packed_places(by_place: Mapping[Place, Mapping[int, int]]) -> list[Any]:
+    return [(*place, packed_rows(rows)) for place, rows in by_place.items()]
 
 
-def _unpacked_rows(packed_rows: Iterable[Any]) -> dict[Place, dict[int, int]]:
-    return {(phase, arm): _unpacked(rows) for phase, arm, rows in packed_rows}
+def _unpacked_places(places: Iterable[Any]) -> dict[Place, dict[int, int]]:
+    return {(phase, arm): unpacked_rows(rows) for phase, arm, rows in places}
 
 
 def _packed_block(block: _Block) -> Any:
     alone = [(list(place), [(packed(delta), times) for delta, times in some.items()]) for place, some in block.alone.items()]
-    return [_packed_rows(block.rows), alone, block.requests, block.new]
+    return [_packed_places(block.rows), alone, block.requests, block.new]
 
 
 def _unpacked_block(data: Any) -> _Block:
     block = _Block()
     rows, alone, block.requests, block.new = data
-    block.rows.update(_unpacked_rows(rows))
+    block.rows.update(_unpacked_places(rows))
     for place, some in alone:
         block.alone[place[0], place[1]].update({unpacked(delta): times for delta, times in some})
     return block
