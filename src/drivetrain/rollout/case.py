@@ -196,23 +196,34 @@ class Case:
         by_way: dict[int, list[Count]] = {}
         for count in self._told:
             by_way.setdefault(count.way, []).append(count)
-        tolerance = max(self._guardrail.tolerance, 1.0)
-        present = self._rollout.phase
-        logs, could = [], []
-        for counts in by_way.values():
-            bad = self._strata.pairs(counts, lambda count: count.bad)
-            logs += [log_e(bad, tolerance=tolerance), log_e_certify(bad, ratio=1.0 / tolerance)]
-            gone = self._strata.pairs(counts, lambda count: 0.0 if count.arm == "canary" and count.phase == present else count.bad)
-            could.append(log_e_certify(gone, ratio=1.0 / tolerance))
+        logs = self._mixed(by_way, lambda count: count.bad)
+        # Were it to say to all what stable says most: each of its units would have that, and nothing else.
+        commonest = max(by_way, key=lambda way: sum(count.bad_requests for count in by_way[way] if count.arm == "stable"), default=0)
+        units = {(count.phase, count.since, count.arm): count.units for count in by_way.get(0, ())}
+
+        def same(count: Count) -> float:
+            if count.arm == "stable" or count.phase != self._rollout.phase:
+                return count.bad
+            return units.get((count.phase, count.since, count.arm), 0) if count.way == commonest else 0
+
+        could = looks.together(self._mixed(by_way, same))
         value = self._stronger(looks.together(logs))
         numbers: dict[str, Any] = {"value": _exp(value), "threshold": math.exp(self._need)}
         told = self._moved(by_way)
         if value >= self._need:
             return self._made(Verdict.harm, f"{measure.name}: harm. {told} {self._sure(value)}", **numbers)
-        reach = max(could, default=-math.inf) - math.log(max(1, len(logs)))
-        if (unsure := self._unsure(measure, reach)) is not None:
+        if (unsure := self._unsure(measure, could)) is not None:
             return self._made(*unsure, **numbers)
         return self._made(Verdict.safe, f"{measure.name}: no harm seen. {told}", **numbers)
+
+    def _mixed(self, by_way: dict[int, list[Count]], amount: Callable[[Count], float]) -> list[float]:
+        """log E of each way's having become more common than is allowed, and of its having become as much rarer."""
+        tolerance = max(self._guardrail.tolerance, 1.0)
+        logs = []
+        for counts in by_way.values():
+            pairs = self._strata.pairs(counts, amount)
+            logs += [log_e(pairs, tolerance=tolerance), log_e_certify(pairs, ratio=1.0 / tolerance)]
+        return logs
 
     def _moved(self, by_way: dict[int, list[Count]]) -> str:
         """The kind of prediction whose share of the requests differs most. It is what is shown of all from here on."""

@@ -127,10 +127,8 @@ def spent(number: int) -> float:
     return math.log(number * (number + 1))
 
 
-def failing(units: Sequence[Alike]) -> list[Alike]:
-    """The same units, had the canary failed them all: what a look could see at most."""
-    most = max((one.value for one in units), default=0.0)
-    worst = max(1.0, most)
+def failing(units: Sequence[Alike], worst: float) -> list[Alike]:
+    """The same units, had the canary given them all this value: what a look could then see."""
     return [
         *(Alike(one.weight, worst, one.canary, 0) for one in units if one.canary),
         *(Alike(one.weight, one.value, 0, one.stable) for one in units if one.stable),

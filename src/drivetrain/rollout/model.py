@@ -130,8 +130,8 @@ class Looked(Struct, frozen=True, kw_only=True):
 
 
 class Tallied(Struct, frozen=True, kw_only=True):
-    """What was counted of a rollout. `people`: units that said who they are. `recent`: requests of the last looks, of which `recent_new`
-    were of people whom nobody knew. At `level` n, one in 2^n of the units is kept."""
+    """What was counted of a rollout. `people`: units that said who they are. `recent`: requests since the look before the last,
+    of which `recent_new` were of people whom nobody knew. At `level` n, one in 2^n of the units is kept."""
 
     counts: dict[int, list[Count]] = {}
     looked: dict[int, Looked] = {}

@@ -6,6 +6,7 @@ import math
 
 from drivetrain.rollout.ledger import Book
 from drivetrain.rollout.looks import CAP
+from drivetrain.rollout.model import Plan
 
 WHOLE = 10_000
 TELLS = 100
@@ -43,21 +44,24 @@ def endless(book: Book, units: int) -> str:
 
 
 def _advice(book: Book) -> str:
-    """The plan that they could meet."""
     rollout = book.rollout
-    left = [step for step in rollout.plan.steps if 0 < step.share < WHOLE]
-    enough = [step for step in left if PART * CAP * step.share / WHOLE * book.tallied.people >= FEWEST]
-    if not enough:
+    options = meetable(rollout.plan, book.tallied.people)
+    if not options:
         return (
             "So few can meet no plan by people. Let each request be a unit of its own: "
             f"drivetrain rollout abort {rollout.deployment}, then drivetrain deploy {rollout.deployment} … --unit request."
         )
-    least = min(int(PART * CAP * step.share / WHOLE * book.tallied.people) for step in enough)
-    shares = ",".join(f"{step.share / 100:g}" for step in enough)
-    return (
-        f"A plan that they can meet: drivetrain rollout abort {rollout.deployment}, then drivetrain rollout start {rollout.deployment} "
-        f"{book.source} --plan {shares},100 --min-units {least}."
-    )
+    start = f"drivetrain rollout start {rollout.deployment} {book.source} {options}"
+    return f"A plan that they can meet: drivetrain rollout abort {rollout.deployment}, then {start}."
+
+
+def meetable(plan: Plan, people: float) -> str:
+    """The plan that so many people could meet, as options of the command line: its larger steps, and fewer units. "" if there is none."""
+    shares = [step.share for step in plan.steps if 0 < step.share < WHOLE and PART * CAP * step.share / WHOLE * people >= FEWEST]
+    if not shares:
+        return ""
+    least = int(PART * CAP * shares[0] / WHOLE * people)
+    return f"--plan {','.join(f'{share / 100:g}' for share in shares)},100 --min-units {least}"
 
 
 def span(seconds: float) -> str:

@@ -17,6 +17,7 @@ from drivetrain.rollout import looks
 from drivetrain.rollout.case import STREAMS
 from drivetrain.rollout.looks import CAP, Alike
 from drivetrain.rollout.model import Plan, Role, Step
+from drivetrain.rollout.pace import meetable
 from drivetrain.rollout.statistics import PhaseCounts, log_e, log_e_certify
 
 WHOLE = 10_000
@@ -350,8 +351,7 @@ def _pace(found: Forecast, plan: Plan) -> str:
         most = CAP * people.known * (step.share or step.shadow) / WHOLE
         return (
             f"It does not get beyond step {stuck + 1} by itself: it waits for {step.min_units:,} units, and the people who come back "
-            f"({_count(people.known)}) are {_count(most)} at most, while new ones hardly come. Ask for fewer "
-            f"(--min-units {max(1, int(0.8 * most))}), or let each request be a unit (drivetrain deploy --unit request)."
+            f"({_count(people.known)}) are {_count(most)} at most, while new ones hardly come. {_way_out(plan, people)}"
         )
     if stuck is not None:
         return f"It does not get beyond step {stuck + 1} by itself: what that step waits for takes more than ten years of this traffic."
@@ -359,6 +359,12 @@ def _pace(found: Forecast, plan: Plan) -> str:
         total = math.fsum(one.seconds or 0.0 for one in found.steps)
         return f"A version that is no worse waits for somebody after {_time(total)}."
     return f"A version that is no worse has all traffic after {_time(found.seconds or 0.0)}."
+
+
+def _way_out(plan: Plan, people: People) -> str:
+    options = meetable(plan, people.known)
+    by_request = "let each request be a unit (drivetrain deploy --unit request)."
+    return f"They could meet {options}; or {by_request}" if options else f"So few can meet no plan by people: {by_request}"
 
 
 def _harm(found: Forecast) -> str:

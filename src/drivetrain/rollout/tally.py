@@ -315,19 +315,19 @@ class Tally:
         self._looked[slot.guard] = Looked(number=number, best=best, last=last, could=self._could(slot, phase) - looks.spent(number + 1))
 
     def _could(self, slot: Slot, phase: int) -> float:
-        """log E, had the canary failed all that it was asked: what can be seen at most with these units."""
+        """log E, had the canary failed all that it was asked, or said to all what stable says most: what these units could show."""
         if slot.kind == "mix":
-            # All its answers going one way, of which stable has some: the commonest serves for all.
-            most = max(range(slot.ways), key=lambda way: sum(cell[1] * count for cell, count in self._arms(slot, way, phase)[1].items()))
-            canary, stable = self._arms(slot, most, phase)
-            nobody = Counter({(cell[0], 0): 0 for cell in canary})
-            for cell, count in canary.items():
-                nobody[cell[0], 0] += count
-            down = looks.log_e(looks.shares(stable, nobody), 1.0 - self.shares[phase], tolerance=slot.tolerance)
-            return down - math.log(2 * slot.ways)
+            arms = [self._arms(slot, way, phase) for way in range(slot.ways)]
+            commonest = max(range(slot.ways), key=lambda way: sum(cell[1] * count for cell, count in arms[way][1].items()))
+            same = [(_all_of(canary, looks.GRID if way == commonest else 0), stable) for way, (canary, stable) in enumerate(arms)]
+            return self._evidence(slot, phase, same) - math.log(3)
         canary, stable = self._arms(slot, 0, phase)
-        units = looks.means(canary, stable) if slot.kind == "mean" else looks.shares(canary, stable)
-        return looks.log_e(looks.failing(units), self.shares[phase], tolerance=slot.tolerance) - math.log(1 if slot.said else 3)
+        units, worst = looks.shares(canary, stable), 1.0
+        if slot.kind == "mean":  # twice what is allowed
+            units = looks.means(canary, stable)
+            worst = 2.0 * max(slot.tolerance, 1.0) * max((one.value for one in units), default=0.0)
+        seen = looks.log_e(looks.failing(units, worst), self.shares[phase], tolerance=slot.tolerance)
+        return seen - math.log(1 if slot.said else 3)
 
     # What others read, and what is kept.
 
@@ -338,7 +338,7 @@ class Tally:
             if any(values):
                 names = ("units", "bad", "requests", "bad_requests", "weight", "weights", "total", "squares")
                 counts[guard].append(Count(phase=phase, arm=ARMS[arm], since=since, way=way, **dict(zip(names, values, strict=True))))
-        blocks = [*self._blocks, self._block]
+        blocks = [*self._blocks[-1:], self._block]
         return Tallied(
             counts=dict(counts),
             looked=dict(self._looked),
@@ -397,6 +397,14 @@ def _add(rows: dict[int, int], found: Mapping[int, int]) -> None:
 
 def _cell(slot: Slot, requests: int, amount: int) -> Cell:
     return looks.mean_cell(requests, amount) if slot.kind == "mean" else looks.share_cell(requests, amount)
+
+
+def _all_of(cells: Mapping[Cell, int], bucket: int) -> Counter[Cell]:
+    """The same units, were all their requests of one kind."""
+    found: Counter[Cell] = Counter()
+    for (weight, _), count in cells.items():
+        found[weight, bucket] += count
+    return found
 
 
 def _window(blocks: Sequence[_Block], phase: int) -> tuple[Counter[int], ...]:
