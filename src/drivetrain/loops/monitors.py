@@ -69,7 +69,7 @@ class MonitorsLoop:
         self._alerts = alerts
         self._leases = leases
         self._clock = clock
-        self._compared: dict[str, tuple[float, int]] = {}  # when windows were last looked for, and of how many requests, by deployment
+        self._compared: dict[str, tuple[float, tuple[str, int]]] = {}  # when windows were last looked for, after what, of how many requests
         self._news = threading.Event()
         self._stopping = False
 
@@ -147,7 +147,7 @@ class MonitorsLoop:
         return self._drift(deployment, variant, monitor, config), before
 
     def _drift(self, deployment: Deployment, variant: Variant, monitor: Monitor, config: questions.Drift) -> Answer | None:
-        last, before = self._compared.get(deployment.id, (float("-inf"), -1))
+        last, before = self._compared.get(deployment.id, (float("-inf"), ("", -1)))
         if time.monotonic() - last < config.seconds:
             return None
         since = max(uuid7_ms(monitor.cursor) if monitor.cursor else 0, variant.created_ms)
@@ -156,11 +156,11 @@ class MonitorsLoop:
         # Whole minutes are counted: perhaps a few more than there are, never fewer. Where nothing has come since, there is no need to look.
         until = now_ms() + MINUTE_MS
         asked = sum(self._events.total([deployment.id], since_ms=since, until_ms=until, variant=arm).requests for arm in arms)
-        if asked == before:
+        if (monitor.cursor, asked) == before:
             return None
         if asked < config.rows:
             return None if monitor.checked_ms else Answer(state="waiting", words=f"It compares every {config.rows} requests.")
-        self._compared[deployment.id] = (time.monotonic(), asked)
+        self._compared[deployment.id] = time.monotonic(), (monitor.cursor, asked)
         acting = acting_for(deployment)
         reference = self._monitors.references.of(acting, variant)
         with self._events.files(deployment.workspace_id, deployment.id, since_ms=since) as (spools, rows):
