@@ -469,3 +469,15 @@ def test_exposures_are_no_events(book: Book, tmp_path: Path) -> None:
         total = events.total([book.rollout.deployment_id], since_ms=0, until_ms=now_ms() + 60_000)
         assert total.requests == 1
         book.folder().compact(force=True)
+
+
+def test_rules_on_texts_read_the_lines_themselves(world: World, home: Home) -> None:
+    """Also beside other deployments' events, and beside a line that is none."""
+    book = begun(world, home, "invalid_output:json", "errors")
+    stranger = Event(id=uuid7(), t=0, output="{}")
+    book.write(stranger, book.event("canary", "ann", output="no json"), book.event("stable", "bob", output="[1]"))
+    (file,) = home.spool.glob("*/*.jsonl")
+    file.write_bytes(b'{"t": "no time"}\n' + file.read_bytes())
+    assert book.folder().fold() == 3
+    assert book.counts() == {(1, "canary"): (1, 1), (1, "stable"): (1, 0)}
+    assert book.counts(1) == {(1, "canary"): (1, 0), (1, "stable"): (1, 0)}

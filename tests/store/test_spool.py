@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from drivetrain.store.event import Event
 from drivetrain.store.ids import uuid7
 from drivetrain.store.spool import Spool
-from drivetrain.store.spoolfiles import complete_end, find_line, lines_backwards, read_complete, spool_files
+from drivetrain.store.spoolfiles import complete_end, complete_lines, find_line, lines_backwards, spool_files
 from tests.conftest import wait_for
 
 APPEND_FOR_EVER = """
@@ -93,13 +93,13 @@ def test_only_complete_lines_are_read(tmp_path_factory: pytest.TempPathFactory, 
     whole = b"".join(line + b"\n" for line in lines)
     path.write_bytes(whole + tail.replace(b"\n", b""))
     assert complete_end(path) == len(whole)
-    assert read_complete(path, 0) == whole
+    assert b"".join(complete_lines(path, 0)) == whole
     assert list(lines_backwards(path)) == [line for line in reversed(lines) if line]
     start = min(cut, len(whole))
-    assert read_complete(path, start) == whole[start:]
+    assert b"".join(complete_lines(path, start)) == whole[start:]
 
 
 def test_a_line_longer_than_the_read_size(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * (9 << 20) + b"\nshort\n")
-    assert len(read_complete(path, 0)) == (9 << 20) + 7
+    assert len(b"".join(complete_lines(path, 0))) == (9 << 20) + 7

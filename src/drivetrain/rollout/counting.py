@@ -24,6 +24,7 @@ from drivetrain.store.sql import Database
 from drivetrain.tracking.feedback import Feedback, Opinion, Said
 
 CANARY, STABLE = 0, 1
+MOST_NAMES = 20_000
 MOST_ALIKE = 10_000
 """Kinds of answers of which it is remembered what they count for."""
 
@@ -34,14 +35,17 @@ class Counting:
     def __init__(self) -> None:
         self._rules = RuleBook()
         self._tallies = Tallies()
+        self._names: dict[str, int] = {}
 
     def add(self, connection: sa.Connection, events: Sequence[Counted], lines: Callable[[], Sequence[bytes]]) -> None:
         for rollout in sorted({event.rollout for event in events} - {""}):
             rules = self._rules.of(connection, rollout)
             if rules is None:
                 self._tallies.forget(rollout)
-            elif batch := observed(rules, events, lines):
+            elif batch := observed(rules, events, lines, self._names):
                 self._tallies.add(connection, rules, batch)
+        if len(self._names) > MOST_NAMES:
+            self._names.clear()
 
     def count_feedback(self, db: Database, feedback: Feedback, rollout: str) -> int:
         """Count what was said of the rollout's answers and has not been counted, or has changed since; how much that was."""
@@ -107,8 +111,9 @@ class _Sight:
         return delta
 
 
-def observed(rules: Rules, events: Sequence[Counted], lines: Callable[[], Sequence[bytes]]) -> Batch:
-    """What these events say for the rollout. Every one of them passes here, so this does little for each."""
+def observed(rules: Rules, events: Sequence[Counted], lines: Callable[[], Sequence[bytes]], names: dict[str, int]) -> Batch:
+    """What these events say for the rollout. Every one of them passes here, so this does little for each. `names`: of units, and how they
+    are kept, so that who comes back is not hashed again and again."""
     found = _Gathered()
     rollout = rules.id
     if any(guard.measure.needs_output for guard in rules.guards):
@@ -116,7 +121,6 @@ def observed(rules: Rules, events: Sequence[Counted], lines: Callable[[], Sequen
         events = [decoder.decode(line) for event, line in zip(events, lines(), strict=True) if event.rollout == rollout]
     exposure = rules.slots[0].once(0)
     sights: dict[tuple[str, int], _Sight] = {}
-    names: dict[str, int] = {}
     for counted in events:
         if counted.rollout != rollout:
             continue

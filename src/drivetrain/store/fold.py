@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +30,7 @@ from drivetrain.store.counters import Counted, event_counters
 from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms
 from drivetrain.store.segments import Segment, event_segments
-from drivetrain.store.spoolfiles import SpoolFile, complete_end, read_complete, remove_empty_folders, spool_files
+from drivetrain.store.spoolfiles import SpoolFile, complete_end, complete_lines, remove_empty_folders, spool_files
 from drivetrain.store.sql import Database, metadata, upsert
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,6 @@ spool_offsets = sa.Table(
 
 _AT_ONCE = 64 << 20  # bytes of spool that one process makes segments of
 _PATIENCE = 6  # segments are made every so many `event_segment_seconds`, or as soon as `event_segment_bytes` are waiting
-_NEAR = 128 << 10
-_TEXTS = b',"input":"'
 _SMALL = 4 << 20
 _MERGE_FROM = 16
 _REPLACED_MS = 3_600_000
@@ -98,15 +97,14 @@ class EventFolder:
         folded = 0
         while True:
             try:
-                data = read_complete(file.path, offset)
+                events, length = _decoded(decoder, file.path, offset)
             except FileNotFoundError:
                 return folded
-            if not data:
+            if not length:
                 return folded
-            events, lines = _decoded(decoder, data, file.path)
-            if not self._advance(file.name, offset, offset + len(data), events, lines):
+            if not self._advance(file.name, offset, offset + length, events, partial(_lines, decoder, file.path, offset, length)):
                 return folded
-            offset += len(data)
+            offset += length
             folded += len(events)
 
     def _advance(self, name: str, old: int, new: int, events: Sequence[Counted], lines: Callable[[], Sequence[bytes]]) -> bool:
@@ -114,7 +112,8 @@ class EventFolder:
         table = spool_offsets
         mine = (table.c.server == self._home.server_id) & (table.c.name == name) & (table.c.offset == old) & ~table.c.compacted
         with self._db.write() as connection:
-            upsert(connection, table, [row], key=["server", "name"])
+            if not old:
+                upsert(connection, table, [row], key=["server", "name"])
             # Whoever moves the offset from where it was read counts the events; nobody else does.
             if connection.execute(sa.update(table).where(mine).values(offset=new)).rowcount != 1:
                 return False
@@ -266,32 +265,38 @@ class EventFolder:
             return {row.name: (row.offset, row.compacted) for row in rows}
 
 
-def _decoded(decoder: msgspec.json.Decoder[Counted], data: bytes, path: Path) -> tuple[list[Counted], Callable[[], Sequence[bytes]]]:
-    """The events of these lines, and a way to the lines themselves. Some lines at a time, which stay near the processor meanwhile."""
+def _decoded(decoder: msgspec.json.Decoder[Counted], path: Path, start: int) -> tuple[list[Counted], int]:
+    """The events of the complete lines from `start` on, and how many bytes these are."""
     events: list[Counted] = []
-    start = 0
-    try:
-        while start < len(data):
-            end = data.find(b"\n", min(start + _NEAR, len(data) - 1)) + 1
-            events.extend(map(decoder.decode, data[start : end - 1].split(b"\n")))
-            start = end
-    except msgspec.DecodeError:
-        return _readable(decoder, data, path)
-    return events, lambda: data[:-1].split(b"\n")
-
-
-def _readable(decoder: msgspec.json.Decoder[Counted], data: bytes, path: Path) -> tuple[list[Counted], Callable[[], Sequence[bytes]]]:
-    """Those of the lines that are events."""
-    events, lines = [], []
-    for line in data.split(b"\n"):
-        if not line:
-            continue
+    length = 0
+    for piece in complete_lines(path, start):
+        lines = piece[:-1].split(b"\n")
         try:
-            events.append(decoder.decode(line))
-            lines.append(line)
-        except msgspec.DecodeError as error:
-            log.warning("a line of %s is no event and is left out: %s", path, error)
-    return events, lambda: lines
+            events.extend([decoder.decode(line) for line in lines])
+        except msgspec.DecodeError:
+            for line in filter(None, lines):
+                try:
+                    events.append(decoder.decode(line))
+                except msgspec.DecodeError as error:
+                    log.warning("a line of %s before byte %d is no event and is left out: %s", path, start + length + len(piece), error)
+        length += len(piece)
+    return events, length
+
+
+def _lines(decoder: msgspec.json.Decoder[Counted], path: Path, start: int, length: int) -> list[bytes]:
+    """The lines that `_decoded` has read."""
+    with path.open("rb") as file:
+        file.seek(start)
+        lines = file.read(length).split(b"\n")
+    return [line for line in lines if line and _is_event(decoder, line)]
+
+
+def _is_event(decoder: msgspec.json.Decoder[Counted], line: bytes) -> bool:
+    try:
+        decoder.decode(line)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def _insert(connection: sa.Connection, segments: Sequence[Segment]) -> None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from drivetrain.store.spool import LOCK
 
 _READ = 4 << 20
+_PIECE = 128 << 10
 _EMPTY_FOLDER_S = 60
 
 
@@ -61,17 +62,21 @@ def complete_end(path: Path) -> int:
     return 0
 
 
-def read_complete(path: Path, start: int) -> bytes:
-    """Complete lines from `start` on: some megabytes of them at most, none if there is no new one."""
-    size = _READ
-    with path.open("rb") as file:
-        while True:
-            file.seek(start)
-            data = file.read(size)
+def complete_lines(path: Path, start: int) -> Iterator[bytes]:
+    """Complete lines from `start` on, some at a time, of some megabytes in all at most; none if there is no new one. Pieces are small: what
+    is read stays near the processor until it is decoded."""
+    rest, taken = b"", 0
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        while taken < _READ and (data := file.read(_PIECE)):
             end = data.rfind(b"\n") + 1
-            if end or len(data) < size:
-                return data[:end]
-            size *= 2
+            if not end:
+                rest += data
+                continue
+            piece = rest + data[:end]
+            rest = data[end:]
+            taken += len(piece)
+            yield piece
 
 
 def lines_backwards(path: Path) -> Iterator[bytes]:
