@@ -8,7 +8,7 @@ counts again gets the same numbers.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -40,12 +40,15 @@ class Counting:
     def add(self, connection: sa.Connection, events: Sequence[Counted], lines: Callable[[], Sequence[bytes]]) -> None:
         for rollout in sorted({event.rollout for event in events} - {""}):
             rules = self._rules.of(connection, rollout)
-            if rules is None:
-                self._tallies.forget(rollout)
-            elif batch := observed(rules, events, lines, self._names):
+            if rules is not None and (batch := observed(rules, events, lines, self._names)):
                 self._tallies.add(connection, rules, batch)
         if len(self._names) > MOST_NAMES:
             self._names.clear()
+
+    def keep(self, rollouts: Collection[str]) -> None:
+        """Keep in memory what is known of these rollouts, and nothing of others: they have ended."""
+        self._rules.keep(rollouts)
+        self._tallies.keep(rollouts)
 
     def count_feedback(self, db: Database, feedback: Feedback, rollout: str) -> int:
         """Count what was said of the rollout's answers and has not been counted, or has changed since; how much that was."""
@@ -218,17 +221,18 @@ def _opinion(guard: Guard, opinion: Opinion | None, phase: int) -> Observation |
     return observe(opinion, guard.fixed.line)
 
 
-def unheard(rules: Rules, opinions: Iterable[Opinion]) -> dict[int, tuple[int, int]]:
-    """Of each guardrail, how many opinions of the canary's answers and of stable's are not counted yet."""
+def unheard(rules: Rules, waiting: Iterable[tuple[Opinion, int]]) -> dict[int, tuple[int, int]]:
+    """Of each guardrail, how many opinions of the canary's answers and of stable's are not counted yet. `waiting`: opinions, and how many
+    there are of the like."""
     found: defaultdict[int, list[int]] = defaultdict(lambda: [0, 0])
-    for opinion in opinions:
+    for opinion, count in waiting:
         about = opinion.about
         arm = rules.arm(about.variant) if about is not None else None
         if about is None or arm is None:
             continue
         for guard in rules.guards:
             if _opinion(guard, opinion, about.phase) is not None:
-                found[guard.number][arm] += 1
+                found[guard.number][arm] += count
     return {guard: (counts[CANARY], counts[STABLE]) for guard, counts in found.items()}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -66,10 +66,10 @@ class Tallies:
             told = msgspec.json.encode(held.tally.told()).decode()
             upsert(c, t.tallies, [{**row, "told": told}], key=["rollout_id"], update=["number", "token", "told"])
 
-    def forget(self, rollout: str) -> None:
-        """Nobody counts for it any more."""
+    def keep(self, rollouts: Collection[str]) -> None:
+        """Let go of all others: nobody counts for them any more."""
         with self._lock:
-            self._held.pop(rollout, None)
+            self._held = {rollout: held for rollout, held in self._held.items() if rollout in rollouts}
 
     @contextmanager
     def _changing(self, c: sa.Connection, rules: Rules) -> Iterator[_Held]:

@@ -5,7 +5,7 @@ All of it is fixed before a phase begins: who counts the same lines again gets t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import msgspec
@@ -87,12 +87,15 @@ class RuleBook:
         of = t.rollouts.c
         row = c.execute(sa.select(of.revision, of.state).where(of.id == rollout).with_for_update()).one_or_none()
         if row is None or row.state not in _OPEN:
-            self._known.pop(rollout, None)
             return None
         known = self._known.get(rollout)
         if known is None or known.revision != row.revision:
             known = self._known[rollout] = read(c, rollout)
         return known
+
+    def keep(self, rollouts: Collection[str]) -> None:
+        """Let go of all others."""
+        self._known = {rollout: rules for rollout, rules in self._known.items() if rollout in rollouts}
 
 
 _OPEN = frozenset(state.value for state in OPEN)

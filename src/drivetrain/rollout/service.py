@@ -302,7 +302,8 @@ class Rollouts:
         return rollout
 
     def _judged(self, c: sa.Connection, rollout: Rollout) -> tuple[Evidence, ...]:
-        book = whole(c, self._feedback, self._serving, rollout.id)
+        waiting = self._feedback.waiting(c, rollout.id) if rollout.state in OPEN else ()
+        book = whole(c, self._serving, rollout.id, waiting)
         return evidence(book, lambda name: self._feedback.said(rollout.deployment_id, name))
 
     def _by_key(self, key: str) -> Rollout | None:

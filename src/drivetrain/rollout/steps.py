@@ -34,7 +34,7 @@ from drivetrain.serving.outputs import Seen
 from drivetrain.serving.service import WHOLE, Serving
 from drivetrain.store.event import Event
 from drivetrain.store.sql import Database
-from drivetrain.tracking.feedback import Feedback
+from drivetrain.tracking.feedback import Feedback, Opinion
 
 log = logging.getLogger(__name__)
 
@@ -101,20 +101,24 @@ class Steps:
         self._passed: dict[str, float] = {}
         self._tried: dict[str, float] = {}
         self._ripe: dict[str, Ripe] = {}
+        self._waiting: dict[str, list[tuple[Opinion, int]]] = {}
+        self._silent: dict[str, float] = {}
         self._curves = Curves(db)
 
     def open(self) -> list[Sign]:
         """The open rollouts, of all workspaces."""
         query = sa.select(t.rollouts.c.id, t.rollouts.c.revision).where(t.rollouts.c.state.in_([state.value for state in OPEN]))
         with self._db.read() as c:
-            return [Sign(row.id, row.revision) for row in c.execute(query.order_by(t.rollouts.c.id))]
+            found = [Sign(row.id, row.revision) for row in c.execute(query.order_by(t.rollouts.c.id))]
+        self._counting.keep({sign.id for sign in found})
+        self._waiting = {sign.id: self._waiting[sign.id] for sign in found if sign.id in self._waiting}
+        return found
 
     def step(self, rollout_id: str, passed_ms: float) -> bool:
         """Look at one rollout, `passed_ms` after the last look, and take at most one step. Whether traffic has moved."""
-        if self._feedback.ripe(rollout_id):
-            self._counting.count_feedback(self._db, self._feedback, rollout_id)
+        self._listen(rollout_id, passed_ms)
         with self._db.read() as c:
-            book = whole(c, self._feedback, self._serving, rollout_id)
+            book = whole(c, self._serving, rollout_id, self._waiting.get(rollout_id, ()))
             rollout = book.rollout
             if rollout.state not in OPEN:
                 self._forget(rollout_id)
@@ -128,6 +132,19 @@ class Steps:
             return self._step(book, standing, passed_ms)
         except Conflict:
             return False  # somebody was faster: look again
+
+    def _listen(self, rollout_id: str, passed_ms: float) -> None:
+        """Count what people have said, as soon as it can be compared. What is too young for that is asked for once a second."""
+        silent = self._silent.pop(rollout_id, 0.0) - passed_ms
+        if silent > 0:
+            self._silent[rollout_id] = silent
+            return
+        if self._feedback.ripe(rollout_id):
+            self._counting.count_feedback(self._db, self._feedback, rollout_id)
+        with self._db.read() as c:
+            self._waiting[rollout_id] = self._feedback.waiting(c, rollout_id)
+        if self._waiting[rollout_id]:
+            self._silent[rollout_id] = TRY_MS
 
     def untold(self) -> list[tuple[Rollout, Decision]]:
         """Decisions that somebody should hear of, and that `told` was not called for."""
@@ -278,7 +295,7 @@ class Steps:
         return True
 
     def _forget(self, rollout_id: str) -> None:
-        for kept in (self._passed, self._tried, self._ripe):
+        for kept in (self._passed, self._tried, self._ripe, self._silent):
             kept.pop(rollout_id, None)
 
     def _failed(self, rollout: Rollout, standing: Standing) -> bool:
@@ -325,11 +342,10 @@ class Steps:
             return self._serving.source(c, rollout.canary)
 
 
-def whole(c: sa.Connection, feedback: Feedback, serving: Serving, rollout_id: str) -> Book:
-    """All that is known of a rollout, with what is said and not counted yet."""
+def whole(c: sa.Connection, serving: Serving, rollout_id: str, waiting: Sequence[tuple[Opinion, int]]) -> Book:
+    """All that is known of a rollout, with what is said and not counted yet (see `Feedback.waiting`)."""
     book = ledger.read(c, rollout_id)
-    opinions = feedback.untaken(c, rollout_id) if book.rollout.state in OPEN else []
-    left = unheard(read_rules(c, rollout_id), opinions) if opinions else {}
+    left = unheard(read_rules(c, rollout_id), waiting) if waiting else {}
     return msgspec.structs.replace(book, unheard=left, source=serving.source(c, book.rollout.canary))
 
 

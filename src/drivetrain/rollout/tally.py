@@ -37,15 +37,16 @@ ARMS = ("canary", "stable")
 
 
 class _Block:
-    """What was seen since a look."""
+    """What was seen since a look. `phase`: the newest one in it."""
 
-    __slots__ = ("alone", "new", "requests", "rows")
+    __slots__ = ("alone", "new", "phase", "requests", "rows")
 
     def __init__(self) -> None:
         self.rows: defaultdict[Place, dict[int, int]] = defaultdict(dict)
         self.alone: defaultdict[Place, Counter[int]] = defaultdict(Counter)
         self.requests = 0
         self.new = 0
+        self.phase = 0
 
 
 class Tally:
@@ -81,6 +82,7 @@ class Tally:
         for phase, times in batch.requests.items():
             self._requests[phase] += times
             block.requests += times
+            block.phase = max(block.phase, phase)
         for place, some in batch.alone.items():
             block.alone[place].update(some)
             for delta, times in some.items():
@@ -262,30 +264,31 @@ class Tally:
 
     @property
     def due(self) -> bool:
-        """Whether there is enough that is new for another look. Only people who come back give a look something to see: of the others,
-        units as they come tell as much."""
-        phase = max(self._block.rows, default=(0, 0))[0]
-        requests = self._requests[phase]
-        if not 0.0 < self.shares.get(phase, 0.0) < 1.0 or self._block.requests < max(LOOK_EVERY, LOOK_SHARE * requests):
-            return False
-        rows = sum(len(self._rows[phase, arm]) for arm in range(len(ARMS)))
-        return rows > 0 and (requests >= RETURNING * (rows << self.level) or phase > min(self.shares))
+        """Whether there is enough that is new for another look."""
+        return self._block.requests >= max(LOOK_EVERY, LOOK_SHARE * self._requests[self._block.phase])
 
     def look(self) -> None:
         """Look at the newest phase: at what came since the last look, since the fourth last one, and at all of it."""
-        phase = max(self._block.rows, default=(self._phase, 0))[0]
-        if not 0.0 < self.shares.get(phase, 0.0) < 1.0:
-            return
+        phase = self._block.phase or self._phase
         if phase != self._phase:
             self._blocks, self._phase = [], phase
         self._blocks = [*self._blocks, self._block][-WINDOWS:]
         self._block = _Block()
+        if not self._returning(phase):
+            return
         windows = [_window(self._blocks[-1:], phase), _window(self._blocks, phase)]
         for slot in self.slots:
             if slot.said or slot.guard == EXPOSURES:
                 continue
             seen = [self._evidence(slot, phase, _window_cells(slot, window)) for window in windows]
             self._note(slot, [*seen, self._whole(slot, phase)], phase)
+
+    def _returning(self, phase: int) -> bool:
+        """Whether people come back in this phase, or have come back to it, while something is left to chance. Only they give a look
+        something to see: of the others, units as they come tell as much."""
+        rows = sum(len(self._rows[phase, arm]) for arm in range(len(ARMS)))
+        back = self._requests[phase] >= RETURNING * (rows << self.level) or phase > min(self.shares)
+        return rows > 0 and back and 0.0 < self.shares.get(phase, 0.0) < 1.0
 
     def _whole(self, slot: Slot, phase: int) -> float:
         return self._evidence(slot, phase, [self._arms(slot, way, phase) for way in range(slot.ways)])
@@ -296,7 +299,8 @@ class Tally:
     def _evidence(self, slot: Slot, phase: int, by_way: Sequence[tuple[Mapping[Cell, int], Mapping[Cell, int]]]) -> float:
         share = self.shares[phase]
         if slot.kind == "mix":  # a way may have become more common, or less
-            both = [(looks.shares(canary, stable), looks.shares(stable, canary)) for canary, stable in by_way if canary or stable]
+            told = [arms for arms in by_way if any(cell[1] for some in arms for cell in some)]
+            both = [(looks.shares(canary, stable), looks.shares(stable, canary)) for canary, stable in told]
             logs = [looks.log_e(up, share, tolerance=slot.tolerance) for up, _ in both]
             logs += [looks.log_e(down, 1.0 - share, tolerance=slot.tolerance) for _, down in both]
             return looks.together(logs)
@@ -444,12 +448,12 @@ def _unpacked_places(places: Iterable[Any]) -> dict[Place, dict[int, int]]:
 
 def _packed_block(block: _Block) -> Any:
     alone = [(list(place), [(packed(delta), times) for delta, times in some.items()]) for place, some in block.alone.items()]
-    return [_packed_places(block.rows), alone, block.requests, block.new]
+    return [_packed_places(block.rows), alone, block.requests, block.new, block.phase]
 
 
 def _unpacked_block(data: Any) -> _Block:
     block = _Block()
-    rows, alone, block.requests, block.new = data
+    rows, alone, block.requests, block.new, block.phase = data
     block.rows.update(_unpacked_places(rows))
     for place, some in alone:
         block.alone[place[0], place[1]].update({unpacked(delta): times for delta, times in some})

@@ -197,9 +197,16 @@ class Feedback:
         with self._db.read() as c:
             return bool(self._ripe(c, self._untaken(rollout, 1000)))
 
-    def untaken(self, connection: sa.Connection, rollout: str, *, limit: int = 1000) -> list[Opinion]:
-        """What was said of answers of this rollout and is not counted yet."""
-        return [_opinion(row) for row in connection.execute(self._untaken(rollout, limit))]
+    def waiting(self, connection: sa.Connection, rollout: str) -> list[tuple[Opinion, int]]:
+        """What was said of answers of this rollout and is not counted yet: one opinion of each name, version and phase, and how many there
+        are of the like."""
+        of = table.c
+        mine = of.rollout == rollout, ~of.counted
+        groups = sa.select(sa.func.min(of.id), sa.func.count()).where(*mine).group_by(of.kind, of.name, of.variant, of.phase)
+        counts = {row[0]: int(row[1]) for row in connection.execute(groups.limit(NEWEST))}
+        if not counts:
+            return []
+        return [(_opinion(row), counts[row.id]) for row in connection.execute(sa.select(table).where(of.id.in_(list(counts)[:500])))]
 
     def _untaken(self, rollout: str, limit: int) -> sa.Select[tuple[object, ...]]:
         return sa.select(table).where(table.c.rollout == rollout, ~table.c.counted).order_by(table.c.id).limit(limit)
