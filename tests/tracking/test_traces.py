@@ -334,3 +334,25 @@ def test_a_page_is_read_off_the_index(tracking: Tracking, ctx: Context) -> None:
             c.exec_driver_sql("SET LOCAL enable_bitmapscan = off")
             plan = [str(row[0]) for row in c.exec_driver_sql(f"EXPLAIN {text}")]
             assert any("Index Scan" in line for line in plan) and not any("Sort" in line for line in plan), plan
+
+
+def test_traces_of_a_deleted_experiment_are_not_found(tracking: Tracking, ctx: Context) -> None:
+    """As by MLflow's own server; they are there again when it is restored."""
+    there, deleted = tracking.create_experiment(ctx, "there").id, tracking.create_experiment(ctx, "deleted").id
+    for experiment in (there, deleted):
+        tracking.log_spans(ctx, experiment, [span(uuid7(), 1)])
+    found = tracking.search_traces(ctx, [there, deleted]).items
+    tracking.delete_experiment(ctx, deleted)
+    assert [one.experiment_id for one in tracking.search_traces(ctx, [there, deleted]).items] == [there]
+    assert tracking.traces(ctx, [one.id for one in found], experiment_ids=[deleted]) == []
+    tracking.restore_experiment(ctx, deleted)
+    assert len(tracking.search_traces(ctx, [there, deleted]).items) == 2
+
+
+def test_no_storey_of_tracking_shadows_another() -> None:
+    seen: dict[str, type] = {}
+    for storey in reversed(Tracking.__mro__[:-1]):
+        for name in vars(storey):
+            if not name.startswith("__"):
+                assert name not in seen, f"{storey.__name__}.{name} hides {seen[name].__name__}'s"
+                seen[name] = storey

@@ -16,6 +16,7 @@ from drivetrain.tracking.grammar import Order, parse_order
 from drivetrain.tracking.languages import RUNS
 from drivetrain.tracking.media import Media
 from drivetrain.tracking.model import View
+from drivetrain.tracking.rows import experiment_uids
 
 MOST_GROUPS = 500
 MOST_METRICS = 8
@@ -67,7 +68,7 @@ class Groups(Media):
         limit = max(1, min(limit, MOST_GROUPS))
         with self.db.read() as c:
             sqlite = c.dialect.name == "sqlite"
-            uids = self._uids(c, ctx, experiment_ids)
+            uids = experiment_uids(c, ctx, experiment_ids)
             if not uids:
                 return [], False
             source, value = _grouping(by)
@@ -105,18 +106,9 @@ class Groups(Media):
         ctx.require(Scope.read)
         plan = search.Plan.of(filter, ())
         with self.db.read() as c:
-            uids = self._uids(c, ctx, experiment_ids)
+            uids = experiment_uids(c, ctx, experiment_ids)
             where = search.matching(plan, uids, View.active, sqlite=c.dialect.name == "sqlite")
             return int(c.scalar(sa.select(sa.func.count()).select_from(t.runs).where(*where)) or 0) if uids else 0
-
-    def _uids(self, c: sa.Connection, ctx: Context, experiment_ids: Sequence[str]) -> list[int]:
-        e = t.experiments.c
-        numbers = [int(one) for one in experiment_ids if one.isascii() and one.isdigit() and len(one) < 10]
-        found: list[int] = []
-        for start in range(0, len(numbers), 500):
-            some = sa.select(e.uid).where(e.workspace_id == ctx.workspace_id, e.number.in_(numbers[start : start + 500]))
-            found.extend(c.scalars(some))
-        return sorted(found)
 
 
 def _grouping(by: str) -> tuple[sa.FromClause, sa.ColumnElement[Any]]:

@@ -133,3 +133,14 @@ def from_token(token: str, length: int | None = None) -> list[Any]:
             f"{shown(token)} is not a page token of this search: send the one that came with the page before.", param="page_token"
         )
     return found
+
+
+def experiment_uids(c: sa.Connection, ctx: Context, experiment_ids: Iterable[str], *, active: bool = False) -> list[int]:
+    """The rows of these experiments of the workspace, in order; those that are not there have none. `active`: nor have deleted ones."""
+    e = t.experiments.c
+    numbers = sorted({int(one) for one in experiment_ids if one.isascii() and one.isdigit() and len(one) < 10})
+    found: list[int] = []
+    for some in chunked(numbers):
+        mine = sa.select(e.uid).where(e.workspace_id == ctx.workspace_id, e.number.in_(some))
+        found += c.scalars(mine.where(e.lifecycle == "active") if active else mine)
+    return sorted(found)

@@ -19,7 +19,7 @@ from drivetrain.tracking import tracewrites as w
 from drivetrain.tracking.assessments import Assessment, Assessments
 from drivetrain.tracking.experiments import check_limit
 from drivetrain.tracking.model import Page
-from drivetrain.tracking.rows import Base, chunked, to_token
+from drivetrain.tracking.rows import Base, chunked, experiment_uids, to_token
 from drivetrain.tracking.spans import Span, clean
 from drivetrain.tracking.tracesearch import trace_rows
 
@@ -226,7 +226,7 @@ class Traces(Assessments, Base):
         with self.db.read() as c:
             rows = self._rows(c, ctx, trace_ids)
             if experiment_ids is not None:
-                uids = set(self._uids(c, ctx, experiment_ids))
+                uids = set(experiment_uids(c, ctx, experiment_ids, active=True))
                 rows = [row for row in rows if row.experiment_uid in uids]
             return list(build(c, rows))
 
@@ -244,17 +244,8 @@ class Traces(Assessments, Base):
         ctx.require(Scope.read)
         check_limit(limit, MAX_PAGE)
         with self.db.read() as c:
-            rows, ends = trace_rows(c, filter, order_by, self._uids(c, ctx, experiment_ids), limit, token)
+            rows, ends = trace_rows(c, filter, order_by, experiment_uids(c, ctx, experiment_ids, active=True), limit, token)
             return Page(_infos(c, rows), to_token(ends) if ends is not None else None)
-
-    def _uids(self, c: sa.Connection, ctx: Context, experiment_ids: Sequence[str]) -> list[int]:
-        e = t.experiments.c
-        given = [int(one) for one in experiment_ids if one.isascii() and one.isdigit() and len(one) < 10]
-        uids: list[int] = []
-        for some in chunked(sorted(set(given))):
-            mine = sa.select(e.uid).where(e.workspace_id == ctx.workspace_id, e.number.in_(some), e.lifecycle == "active")
-            uids += c.scalars(mine.order_by(e.uid))
-        return uids
 
     def _rows(self, c: sa.Connection, ctx: Context, trace_ids: Sequence[str]) -> list[sa.Row[Any]]:
         found: dict[str, sa.Row[Any]] = {}
