@@ -10,7 +10,7 @@ import pytest
 from drivetrain.profiles.model import Column, Profile
 from drivetrain.profiles.sketch import Sketch
 from drivetrain.rollout.outputs import FEWEST, Known, learned
-from drivetrain.serving.outputs import MOST, Seen, look
+from drivetrain.serving.outputs import MOST, Seen, hidden, look
 
 
 def tensor(data: Any, *, datatype: str = "FP64", shape: list[int] | None = None) -> bytes:
@@ -36,11 +36,21 @@ def tensor(data: Any, *, datatype: str = "FP64", shape: list[int] | None = None)
         (tensor([1.0], shape=[2]), Seen("shape", "FP64[]")),
         (b'{"outputs":[]}', Seen("empty", "nothing")),
         (b"no json", Seen("shape", "unreadable")),
-        (b"[" * 100_000, Seen("shape", "unreadable")),
+        (b"[" * 50_000, Seen("shape", "unreadable")),
     ],
 )
 def test_tensors(output: bytes, seen: Seen) -> None:
     assert look("infer", output) == seen
+
+
+def test_sentences_in_tensors_are_not_kept_and_words_only_where_texts_are() -> None:
+    def said(text: str, *, plain: bool) -> object:
+        return look("infer", tensor([text], datatype="BYTES"), plain=plain).said
+
+    assert said("not spam", plain=True) == "not spam"
+    assert said("not spam", plain=False) == hidden("not spam") != hidden("spam")
+    for text in ("call me at home", "x" * 33, "two\nlines", "\x1b[31m"):
+        assert said(text, plain=True) == said(text, plain=False) == float(len(text))
 
 
 def test_texts_and_what_is_not_looked_at() -> None:
@@ -68,4 +78,8 @@ def test_the_training_data_say_what_can_be_an_answer() -> None:
     assert known.strange("FP64[]", 9.1) and known.strange("FP64[]", -0.1) and not known.strange("FP64[]", 9.0)
     classes = Profile(rows=10, columns=[Column(name="y", kind="categorical", rows=10, counts={"0": 5, "1": 5})], target="y")
     known = learned([], classes)
-    assert known.strange("INT64[]", 2.0) and not known.strange("INT64[]", 1.0) and not known.strange("FP64[2]", "greatest: 1")
+    assert known.strange("INT64[]", 2.0) and not known.strange("INT64[]", 1.0)
+    assert known.strange("BYTES[]", hidden("2")) and not known.strange("BYTES[]", hidden("1"))
+    scores = [Seen("", "FP64[2]", "greatest: 1")] * FEWEST
+    known = learned(scores, classes)
+    assert not known.classes and not known.strange("FP64[2]", "greatest: 1")

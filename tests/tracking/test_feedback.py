@@ -139,6 +139,32 @@ def test_what_is_said_anew_is_taken_again_with_what_it_was(database: Database) -
     assert before == (4, False)
 
 
+def test_a_label_that_is_said_anew_before_its_answer_is_found_is_compared_when_it_is(database: Database) -> None:
+    feedback = later(database)
+    request, answer = uuid7(), about(output='{"outputs":[{"data":[3]}]}')
+    feedback.add(ADA, request, "digit", 3, kind="label", about=answer)
+    with database.write() as c:
+        later(database, 120_000).take(c, "r1")
+    feedback.add(ADA, request, "digit", 4, kind="label")
+    assert not later(database, 120_000).ripe("r1") and [one.correct for one in feedback.of(ADA, request)] == [None]
+    feedback.join("w1", request, answer)
+    with database.write() as c:
+        (one,) = later(database, 120_000).take(c, "r1")
+    assert one.before is not None and (one.before.correct, one.opinion.correct) == (True, False)
+
+
+def test_opinions_that_are_too_young_keep_no_others_waiting(database: Database) -> None:
+    """More of one name than are counted at once, each of which takes an hour, came before those of another."""
+    hour = 3_600_000
+    slow = Feedback(database, clock=lambda: hour)
+    for _ in range(7):
+        slow.add(ADA, uuid7(), "label", True, about=about(event_ms=0))
+    Feedback(database, clock=lambda: hour).add(ADA, uuid7(), "thumbs", True, about=about(event_ms=hour))
+    with database.write() as c:
+        (one,) = Feedback(database, clock=lambda: hour + 120_000).take(c, "r1", limit=5)
+    assert one.opinion.name == "thumbs"
+
+
 @pytest.mark.parametrize(("canary_takes", "ripe"), [(100, 50), (30_000, 21)])
 def test_opinions_wait_for_those_of_the_slower_version(database: Database, canary_takes: int, ripe: int) -> None:
     """Of 50 answers of each, one a second; stable's labels take 0.1 s. What is ripe is of answers of the same age."""

@@ -15,8 +15,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from drivetrain.errors import Invalid
+
 EXPOSURES = -1
 """In place of a guardrail's number: units as they were assigned."""
+FORMAT = 1
+"""Of what is written down of tallies."""
 WAYS = 12
 """Kinds of predictions that are told apart, at most."""
 _BITS, _WIDE = 32, 96
@@ -74,10 +78,11 @@ Firsts = list[tuple[int, int, int, int, int, int]]
 class Batch:
     """Some observations. `named`: by place, what is added to each unit's row; `alone`: by place, what was added by requests that are units
     of their own, and how often. `firsts`: guard, phase, arm, unit, time, value: for means, which count each unit's first. `requests`: by
-    phase. `said`: by people, perhaps a correction, after which the guards `corrected` are looked at anew. `looked`: a look was taken after
+    phase. `said`: by people; `heard` by guard
+    and phase how many opinions; after a correction the guards `corrected` are looked at anew. `looked`: a look was taken after
     it."""
 
-    __slots__ = ("alone", "corrected", "firsts", "looked", "named", "requests", "said")
+    __slots__ = ("alone", "corrected", "firsts", "heard", "looked", "named", "requests", "said")
 
     def __init__(
         self,
@@ -87,6 +92,7 @@ class Batch:
         requests: dict[int, int] | None = None,
         *,
         said: bool = False,
+        heard: Sequence[tuple[int, int, int]] = (),
         corrected: Sequence[int] = (),
         looked: bool = False,
     ) -> None:
@@ -95,6 +101,7 @@ class Batch:
         self.firsts = firsts or []
         self.requests = requests or {}
         self.said = said
+        self.heard = heard
         self.corrected = corrected
         self.looked = looked
 
@@ -105,20 +112,31 @@ class Batch:
         """As it is written down."""
         named = [(*place, packed_rows(rows)) for place, rows in self.named.items()]
         alone = [(*place, [(packed(delta), times) for delta, times in some.items()]) for place, some in self.alone.items()]
-        return msgspec.msgpack.encode((named, alone, self.firsts, self.requests, self.said, list(self.corrected), self.looked))
+        told = list(self.heard), list(self.corrected), self.looked
+        return msgspec.msgpack.encode((FORMAT, named, alone, self.firsts, self.requests, self.said, *told))
 
     @classmethod
     def unpack(cls, data: bytes) -> Batch:
-        named, alone, firsts, requests, said, corrected, looked = msgspec.msgpack.decode(data)
+        """Raises `Invalid` for what another version of drivetrain has written."""
+        form, *values = msgspec.msgpack.decode(data)
+        check_format(form)
+        named, alone, firsts, requests, said, heard, corrected, looked = values
         return cls(
             {(phase, arm): unpacked_rows(rows) for phase, arm, rows in named},
             {(phase, arm): Counter({unpacked(delta): times for delta, times in some}) for phase, arm, some in alone},
             [tuple(first) for first in firsts],
             requests,
             said=said,
+            heard=[tuple(one) for one in heard],
             corrected=corrected,
             looked=looked,
         )
+
+
+def check_format(form: object) -> None:
+    """Raises `Invalid` unless tallies are written as this version does."""
+    if form != FORMAT:
+        raise Invalid("It was counted by another version of drivetrain, in another form.")
 
 
 def packed(number: int) -> bytes:

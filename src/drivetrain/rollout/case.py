@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import msgspec
+
 from drivetrain.errors import Invalid
 from drivetrain.rollout import looks
 from drivetrain.rollout.ledger import Book
@@ -30,8 +32,12 @@ STREAMS = 2
 MISMATCH_ALPHA = 0.001
 FEWEST = 20
 """Units of each arm that a guardrail must have seen before a step may be left, if the step wants so many at all."""
+OTHERWISE = -1
+"""A way that predictions do not go."""
 WHOLE = 10_000
 ASSIGNMENT = "assignment"
+MOSTLY = 0.9
+"""Share of bad requests of stable from which on there is little left to be worse."""
 RETURNING = 1.2
 """Requests a unit from which on units are said to come back."""
 _MOST = 700.0  # what exp() can hold
@@ -87,6 +93,7 @@ class Case:
         self._strata = Strata(book.phases)
         self._told = self._strata.told(book.counts(number))
         self._looked = book.tallied.looked.get(number, Looked())
+        self._here = {phase.number for phase in book.phases if phase.step == book.rollout.step}
         self._unheard = book.unheard.get(number)
         self._bad_way = 0
 
@@ -138,8 +145,8 @@ class Case:
         return self._made(Verdict.safe, f"{measure.name}: no harm seen. {self._rates()}{more}", certified=certified, **numbers)
 
     def _failing(self, count: Count) -> float:
-        """Bad units, had everybody whom the canary has in the present phase met something bad."""
-        return count.units if count.arm == "canary" and count.phase == self._rollout.phase else count.bad
+        """Bad units, had everybody whom the canary has in the present step met something bad."""
+        return count.units if count.arm == "canary" and count.phase in self._here else count.bad
 
     def _uncertain(self) -> str:
         why = "; of people who come back, that cannot be certified" if self._returning else ""
@@ -160,7 +167,7 @@ class Case:
         if (found is not None and found.low > 0) or looked >= self._need:
             by = f" {self._sure(looked)}" if looked >= self._need else ""
             return self._made(Verdict.harm, f"{measure.name}: harm. {self._averages(scale)}{by}", **numbers)
-        if found is None and not self._looked.could >= self._need:
+        if found is None and not self._sees:
             little = self._too_little(measure)
             words = f"{measure.name}: not enough data: {self._seen()}; means need 100 of each, or people who come back."
             return self._made(*(little or (Verdict.not_enough_data, words)), **numbers)
@@ -197,16 +204,10 @@ class Case:
         for count in self._told:
             by_way.setdefault(count.way, []).append(count)
         logs = self._mixed(by_way, lambda count: count.bad)
-        # Were it to say to all what stable says most: each of its units would have that, and nothing else.
-        commonest = max(by_way, key=lambda way: sum(count.bad_requests for count in by_way[way] if count.arm == "stable"), default=0)
-        units = {(count.phase, count.since, count.arm): count.units for count in by_way.get(0, ())}
-
-        def same(count: Count) -> float:
-            if count.arm == "stable" or count.phase != self._rollout.phase:
-                return count.bad
-            return units.get((count.phase, count.since, count.arm), 0) if count.way == commonest else 0
-
-        could = looks.together(self._mixed(by_way, same))
+        # Were it to say one thing to all: what stable says most, or what it hardly says.
+        said = {way: sum(count.bad_requests for count in counts if count.arm == "stable") for way, counts in by_way.items()}
+        ways = (max(said, key=said.__getitem__), min(said, key=said.__getitem__) if len(said) > 1 else OTHERWISE) if said else ()
+        could = max((looks.together(self._mixed(*self._saying(by_way, way))) for way in ways), default=-math.inf)
         value = self._stronger(looks.together(logs))
         numbers: dict[str, Any] = {"value": _exp(value), "threshold": math.exp(self._need)}
         told = self._moved(by_way)
@@ -215,6 +216,18 @@ class Case:
         if (unsure := self._unsure(measure, could)) is not None:
             return self._made(*unsure, **numbers)
         return self._made(Verdict.safe, f"{measure.name}: no harm seen. {told}", **numbers)
+
+    def _saying(self, by_way: dict[int, list[Count]], one: int) -> tuple[dict[int, list[Count]], Callable[[Count], float]]:
+        """The same units, were the canary's of the present step to have all their requests go this way, and none another."""
+        units = {(count.phase, count.since, count.arm): count.units for count in by_way[0]} if 0 in by_way else {}
+        ways = by_way if one in by_way else {**by_way, one: [msgspec.structs.replace(count, way=one, bad=0) for count in by_way.get(0, ())]}
+
+        def bad(count: Count) -> float:
+            if count.arm == "stable" or count.phase not in self._here:
+                return count.bad
+            return units.get((count.phase, count.since, count.arm), 0) if count.way == one else 0
+
+        return ways, bad
 
     def _mixed(self, by_way: dict[int, list[Count]], amount: Callable[[Count], float]) -> list[float]:
         """log E of each way's having become more common than is allowed, and of its having become as much rarer."""
@@ -258,9 +271,16 @@ class Case:
         """Why it cannot be called safe; None if it can. `could`: log E of units as they come, had the canary failed all that it has."""
         if (little := self._too_little(measure)) is not None:
             return little
-        if max(could, self._looked.could if self._looked.number else -math.inf) >= self._need:
+        if could >= self._need or self._sees:
             return None
         canary, stable = (self._effective(arm) for arm in ("canary", "stable"))
+        requests = self._sum("stable", "requests")
+        if requests and self._sum("stable", "bad_requests") > MOSTLY * requests and measure.kind != "mix":
+            words = (
+                f"{measure.name}: blind. Nearly all of {self._rollout.stable_name}'s own are bad, so none of "
+                f"{self._rollout.canary_name}'s could be worse. {self._rates()} Leave this guardrail out, or give it another line."
+            )
+            return Verdict.blind, words
         words = (
             f"{measure.name}: blind. Even if {self._rollout.canary_name} had failed everybody whom it has now, that could not be told from "
             f"chance: it is seen by {canary:,.0f} units and {self._rollout.stable_name} by {stable:,.0f} (effective number). It takes more "
@@ -280,7 +300,8 @@ class Case:
                 return Verdict.not_enough_data, f"{name}: not enough data: {why}"
             return Verdict.not_enough_data, f"{name}: not enough data: its line is not fixed yet, for want of answers of {stable}."
         wanted = max(1, min(FEWEST, self._rollout.plan.steps[self._rollout.step].min_units))
-        if min(self._sum("canary", "weight"), self._sum("stable", "weight")) >= wanted:
+        here = [count for count in self._told if count.phase in self._here and not count.way]
+        if all(sum(count.weight for count in here if count.arm == arm) >= wanted for arm in ("canary", "stable")):
             return None
         if self._unheard is not None:
             words = (
@@ -293,6 +314,11 @@ class Case:
         if not self._sum("canary", "units"):
             why = " The deployment must keep outputs for it (capture)." if measure.needs_output else ""
         return Verdict.not_enough_data, f"{name}: not enough data: {self._seen()} {of}; it takes {wanted} of each.{why}"
+
+    @property
+    def _sees(self) -> bool:
+        """Whether a look at the present step could see harm."""
+        return self._looked.phase in self._here and self._looked.could >= self._need
 
     @property
     def _line(self) -> float | None:

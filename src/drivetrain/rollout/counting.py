@@ -27,6 +27,8 @@ CANARY, STABLE = 0, 1
 MOST_NAMES = 20_000
 MOST_ALIKE = 10_000
 """Kinds of answers of which it is remembered what they count for."""
+GREATEST = 1 << 50
+"""Of one value, in the steps of its measure: engines say what they like, and counters must not run over."""
 
 
 class Counting:
@@ -69,15 +71,12 @@ class _Gathered:
         self.firsts: Firsts = []
         self.requests: Counter[int] = Counter()
 
-    def batch(self, *, said: bool = False, corrected: Iterable[int] = ()) -> Batch:
-        named = {place: dict(rows) for place, rows in self.named.items() if rows}
+    def batch(self) -> Batch:
         return Batch(
-            named,
-            dict(self.alone),
+            {place: dict(rows) for place, rows in self.named.items() if rows},
+            {place: some for place, some in self.alone.items() if some},
             self.firsts,
             {phase: count for phase, count in self.requests.items() if count},
-            said=said,
-            corrected=sorted(corrected),
         )
 
 
@@ -197,6 +196,7 @@ def heard(rules: Rules, said: Iterable[Said]) -> Batch:
     than before takes the former back."""
     found = _Gathered()
     corrected: set[int] = set()
+    opinions: Counter[tuple[int, int]] = Counter()
     for one in said:
         about = one.opinion.about
         arm = rules.arm(about.variant) if about is not None else None
@@ -208,10 +208,14 @@ def heard(rules: Rules, said: Iterable[Said]) -> Batch:
             if before is not None and before != now:
                 corrected.add(guard.number)
             if now is not None:
+                opinions[guard.number, about.phase] += before is None
                 found.named[about.phase, arm][unit] += _added(guard, now)
             if before is not None:
                 found.named[about.phase, arm][unit] -= _added(guard, before)
-    return found.batch(said=True, corrected=corrected)
+    batch = found.batch()
+    batch.said, batch.corrected = True, sorted(corrected)
+    batch.heard = [(*place, count) for place, count in opinions.items()]
+    return batch
 
 
 def _opinion(guard: Guard, opinion: Opinion | None, phase: int) -> Observation | None:
@@ -228,7 +232,7 @@ def unheard(rules: Rules, waiting: Iterable[tuple[Opinion, int]]) -> dict[int, t
     for opinion, count in waiting:
         about = opinion.about
         arm = rules.arm(about.variant) if about is not None else None
-        if about is None or arm is None:
+        if about is None or arm is None or not rules.compares(about.phase) or rules.repeats(about.phase):
             continue
         for guard in rules.guards:
             if _opinion(guard, opinion, about.phase) is not None:
@@ -244,7 +248,7 @@ def _added(guard: Guard, observation: Observation) -> int:
 
 
 def _amount(guard: Guard, observation: Observation) -> int:
-    return max(0, round(observation.value * guard.measure.scale))
+    return min(max(0, round(observation.value * guard.measure.scale)), GREATEST)
 
 
 def hashed(unit: str) -> int:

@@ -3,10 +3,14 @@
 Whoever counts keeps the tally in memory, writes down what it adds, and reads what others have added since it last looked. So a fold costs
 three statements, however many units there are, and several servers on one database count into the same tally. What was counted in a
 transaction that failed is in memory only: then its token is not in the database, and the tally is read anew.
+
+A tally that cannot be counted (another version of drivetrain wrote it) is given up alone: it must not keep the events of all others from
+being folded.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import zlib
 from collections.abc import Collection, Iterator
@@ -16,6 +20,7 @@ from dataclasses import dataclass
 import msgspec
 import sqlalchemy as sa
 
+from drivetrain.errors import DrivetrainError
 from drivetrain.rollout import tables as t
 from drivetrain.rollout.batch import Batch
 from drivetrain.rollout.model import Tallied
@@ -24,10 +29,13 @@ from drivetrain.rollout.tally import Tally
 from drivetrain.store.ids import uuid7
 from drivetrain.store.sql import upsert
 
+log = logging.getLogger(__name__)
+
 LARGE = 4 << 20
 MANY = 1_000
 """Bytes and rows of batches that are made into one; of a large tally, more bytes."""
 _FAST = 1  # of zlib's levels
+_GIVEN_UP = "given up"  # in place of a token
 
 
 @dataclass
@@ -49,7 +57,19 @@ class Tallies:
 
     def add(self, c: sa.Connection, rules: Rules, batch: Batch) -> None:
         """Count a batch, and look if it is time."""
-        with self._lock, self._changing(c, rules) as held:
+        with self._lock:
+            try:
+                self._add(c, rules, batch)
+            except (sa.exc.SQLAlchemyError, OSError, MemoryError):
+                raise  # nothing is wrong with the tally: it is counted later
+            except Exception as problem:
+                log.exception("the tally of rollout %s cannot be counted", rules.id)
+                self._give_up(c, rules.id, problem)
+
+    def _add(self, c: sa.Connection, rules: Rules, batch: Batch) -> None:
+        with self._changing(c, rules) as held:
+            if held is None:
+                return
             held.tally.add(batch)
             if held.tally.due:
                 held.tally.look()
@@ -66,24 +86,32 @@ class Tallies:
             told = msgspec.json.encode(held.tally.told()).decode()
             upsert(c, t.tallies, [{**row, "told": told}], key=["rollout_id"], update=["number", "token", "told"])
 
+    def _give_up(self, c: sa.Connection, rollout: str, problem: Exception) -> None:
+        why = str(problem) if isinstance(problem, DrivetrainError) else f"It cannot be counted ({type(problem).__name__}: see the log)."
+        tallied = msgspec.structs.replace(told(c, rollout), problem=why)
+        row = {"rollout_id": rollout, "number": 0, "token": _GIVEN_UP, "told": msgspec.json.encode(tallied).decode()}
+        upsert(c, t.tallies, [row], key=["rollout_id"], update=["token", "told"])
+
     def keep(self, rollouts: Collection[str]) -> None:
         """Let go of all others: nobody counts for them any more."""
         with self._lock:
             self._held = {rollout: held for rollout, held in self._held.items() if rollout in rollouts}
 
     @contextmanager
-    def _changing(self, c: sa.Connection, rules: Rules) -> Iterator[_Held]:
-        held = self._current(c, rules)
+    def _changing(self, c: sa.Connection, rules: Rules) -> Iterator[_Held | None]:
         try:
-            yield held
+            yield self._current(c, rules)
         except BaseException:
             self._held.pop(rules.id, None)  # half changed
             raise
 
-    def _current(self, c: sa.Connection, rules: Rules) -> _Held:
+    def _current(self, c: sa.Connection, rules: Rules) -> _Held | None:
+        """The tally as it is now; None if it was given up."""
         query = sa.select(t.tallies.c.number, t.tallies.c.token).where(t.tallies.c.rollout_id == rules.id)
         now = c.execute(query).one_or_none()
         number, token = (now.number, now.token) if now is not None else (0, "")
+        if token == _GIVEN_UP:
+            return None
         held = self._held.get(rules.id)
         if held is None or (held.token != token and not self._catch_up(c, rules, held)):
             held = _Held(Tally(rules.slots, rules.shares))

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from drivetrain.rollout.case import WHOLE, evidence, exposed
 from drivetrain.rollout.ledger import Book
+from drivetrain.rollout.measures import is_feedback
 from drivetrain.rollout.model import Evidence, Role, State, Verdict
 from drivetrain.rollout.pace import endless, span
 
@@ -46,6 +47,11 @@ def judge(book: Book, said: Callable[[str], bool] = lambda _: True) -> Judgement
         return Judgement(evidence=found, action=Action.roll_back, why=" ".join(one.words for one in harmed))
     if rollout.state in (State.starting, State.promoted):
         return Judgement(evidence=found, action=Action.hold, why=rollout.why)
+    if book.tallied.problem and rollout.state is State.running:
+        why = (
+            f"{book.tallied.problem} Nothing that comes is counted any more: drivetrain rollout abort {rollout.deployment}, and start anew."
+        )
+        return Judgement(evidence=found, action=Action.pause, why=why)
     odd = [one for one in found if one.verdict is Verdict.mismatch]
     signals = [one for one, guard in guards if one.verdict is Verdict.harm and one.role is Role.signal and not guard.overruled]
     if rollout.state is State.paused:
@@ -69,7 +75,10 @@ def _at_the_end(book: Book, found: tuple[Evidence, ...]) -> Judgement:
         why = f"This step takes {' and '.join(waits)}."
         never = endless(book, units) if units < step.min_units else ""
         return Judgement(evidence=found, action=Action.hold, why=f"{why} {never}".rstrip(), ripe=bool(never))
-    lacking = [one for one in found[: len(book.guards)] if one.verdict in LACKING]
+    # Nobody sees the answers of a shadow, so nobody can speak of them.
+    mute = step.share == 0
+    guards = zip(found, rollout.plan.guardrails, strict=False)
+    lacking = [one for one, guardrail in guards if one.verdict in LACKING and not (mute and is_feedback(guardrail.measure))]
     unsure = [
         one
         for one, guardrail in zip(found, rollout.plan.guardrails, strict=False)

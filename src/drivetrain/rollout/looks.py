@@ -11,7 +11,8 @@ however unequal, correlated or changing they are (randomisation inference: Fishe
 that of a Chernoff bound, with a mixture over λ in place of its best value).
 
 Looks depend on each other, so they are not multiplied. The j-th look may spend 1/(j (j + 1)) of α: these add up to 1, and by Markov's
-inequality P(E_j / (j (j + 1)) ≥ 1/α for any j) ≤ α.
+inequality P(E_j / (j (j + 1)) ≥ 1/α for any j) ≤ α. When a phase begins depends a little on what was seen, and so on the hash: that this
+does no harm rests on simulation, not on this argument.
 """
 
 from __future__ import annotations

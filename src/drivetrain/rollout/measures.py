@@ -166,6 +166,14 @@ def parse(name: str) -> Measure:
     return Measure(plain, "feedback", "count", observe_opinion=_said(plain), custom=plain)
 
 
+def is_feedback(name: str) -> bool:
+    """Whether what people say decides; False for what is no measure."""
+    try:
+        return parse(name).source == "feedback"
+    except Invalid:
+        return False
+
+
 def known() -> list[str]:
     """The measures that need nobody's feedback of a name of its own."""
     quantiles = [f"{stem}_{tail}" for stem in _VALUES if stem not in ("cost", "memory") for tail in _QUANTILES]

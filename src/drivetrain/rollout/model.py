@@ -120,18 +120,20 @@ class Count(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Looked(Struct, frozen=True, kw_only=True):
-    """The looks of one guardrail: how many; the greatest log E, less what looking again and again costs; the last one; and what the next
-    one could reach at most, had the canary failed everybody whom it has."""
+    """The looks of one guardrail: how many; the greatest log E, less what looking again and again costs; the last one, and in which
+    `phase`; and what the next one could reach there, had the canary failed everybody whom it has."""
 
     number: int = 0
     best: float | None = None
     last: float = 0.0
     could: float = 0.0
+    phase: int = 0
 
 
 class Tallied(Struct, frozen=True, kw_only=True):
     """What was counted of a rollout. `people`: units that said who they are. `recent`: requests since the look before the last,
-    of which `recent_new` were of people whom nobody knew. At `level` n, one in 2^n of the units is kept."""
+    of which `recent_new` were of people whom nobody knew. At `level` n, one in 2^n of the units is kept. `problem`: why nothing is counted
+    any more."""
 
     counts: dict[int, list[Count]] = {}
     looked: dict[int, Looked] = {}
@@ -139,6 +141,7 @@ class Tallied(Struct, frozen=True, kw_only=True):
     recent: int = 0
     recent_new: int = 0
     level: int = 0
+    problem: str = ""
 
 
 class Evidence(Struct, frozen=True, kw_only=True):

@@ -13,20 +13,22 @@ from msgspec import Struct
 
 from drivetrain.profiles.model import Profile
 from drivetrain.rollout.batch import WAYS
-from drivetrain.serving.outputs import Seen
+from drivetrain.serving.outputs import Seen, hidden
 
 FEWEST = 50
 """Answers of the version before that show what its answers are like."""
 COMMON = 0.02
 """A form that so many of its answers have is one of its own."""
+RARELY = 0.05
+"""Share of the answers of the version before that may be outside of what was trained on."""
 MOST_CLASSES = 1_000
 PARTS = 10
 
 
 class Known(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """`low` and `high`: the range of what was trained on, or `classes`: its values. `forms`: types and inner shapes that the version before
-    answers with. `edges`: where its predictions, being numbers, are cut into parts of about the same size; `common`: its commonest ones,
-    being classes."""
+    """`low` and `high`: the range of what was trained on, or `classes`: its values, plain and hidden. `forms`: types and inner shapes that
+    the version before answers with. `edges`: where its predictions, being numbers, are cut into parts of about the same size; `common`: its
+    commonest ones, being classes."""
 
     low: float | None = None
     high: float | None = None
@@ -46,11 +48,11 @@ class Known(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether an answer is of a form that the version before does not have, or outside of what was trained on."""
         if self.forms and form not in self.forms:
             return True
-        if said is None or form == "text":
-            return False
+        if said is None or form == "text" or (form.startswith("BYTES") and isinstance(said, float)):
+            return False  # of text it is a length
         if isinstance(said, float) and self.low is not None and self.high is not None:
             return not self.low <= said <= self.high
-        return bool(self.classes) and not str(said).startswith("greatest: ") and named(said) not in self.classes
+        return bool(self.classes) and named(said) not in self.classes
 
 
 def named(said: float | str) -> str:
@@ -72,7 +74,11 @@ def learned(answers: Iterable[Seen], profile: Profile | None) -> Known:
     if target is not None and target.kind == "numeric" and target.sketch is not None and target.sketch.count:
         low, high = target.sketch.low, target.sketch.high
     elif target is not None and target.kind == "categorical" and not target.other and len(target.counts) <= MOST_CLASSES:
-        classes = tuple(target.counts)
+        classes = (*target.counts, *map(hidden, target.counts))
+    trained = Known(low=low, high=high, classes=classes)
+    if sum(trained.strange(one.form, one.said) for one in some) > RARELY * len(some):
+        # What it answers is no value of that column: a probability of it, say, or a number for its name.
+        low, high, classes = None, None, ()
     return Known(
         low=low,
         high=high,

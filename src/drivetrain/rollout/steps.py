@@ -34,7 +34,7 @@ from drivetrain.serving.outputs import Seen
 from drivetrain.serving.service import WHOLE, Serving
 from drivetrain.store.event import Event
 from drivetrain.store.sql import Database
-from drivetrain.tracking.feedback import Feedback, Opinion
+from drivetrain.tracking.feedback import AT_ONCE, Feedback, Opinion
 
 log = logging.getLogger(__name__)
 
@@ -139,11 +139,10 @@ class Steps:
         if silent > 0:
             self._silent[rollout_id] = silent
             return
-        if self._feedback.ripe(rollout_id):
-            self._counting.count_feedback(self._db, self._feedback, rollout_id)
+        more = self._feedback.ripe(rollout_id) and self._counting.count_feedback(self._db, self._feedback, rollout_id) >= AT_ONCE
         with self._db.read() as c:
             self._waiting[rollout_id] = self._feedback.waiting(c, rollout_id)
-        if self._waiting[rollout_id]:
+        if self._waiting[rollout_id] and not more:
             self._silent[rollout_id] = TRY_MS
 
     def untold(self) -> list[tuple[Rollout, Decision]]:

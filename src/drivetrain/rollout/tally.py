@@ -20,13 +20,13 @@ from typing import Any
 import msgspec
 
 from drivetrain.rollout import looks
-from drivetrain.rollout.batch import EXPOSURES, Batch, Place, Slot, packed, packed_rows, unpacked, unpacked_rows
+from drivetrain.rollout.batch import EXPOSURES, FORMAT, Batch, Place, Slot, check_format, packed, packed_rows, unpacked, unpacked_rows
 from drivetrain.rollout.looks import Cell
 from drivetrain.rollout.model import Count, Looked, Tallied
 
 NEW, OURS = 0, -1
 MOST = 500_000
-"""Rows (units × phases) that are kept in memory, in some 200 MB."""
+"""Rows (units × phases) that are kept in memory, in some 200 MB; of each mean that is watched, about as much again."""
 LOOK_EVERY = 100
 """Requests between two looks, at least; later on, a twentieth of the phase's."""
 LOOK_SHARE = 0.05
@@ -54,6 +54,7 @@ class Tally:
 
     def __init__(self, slots: Sequence[Slot], shares: Mapping[int, float]) -> None:
         self.slots = tuple(slots)
+        self._alike = sum(((1 << slot.width) - 1) << slot.at for slot in self.slots if slot.kind != "mean")
         self.shares = dict(shares)
         self.level = 0
         self.people = 0
@@ -84,14 +85,16 @@ class Tally:
             block.requests += times
             block.phase = max(block.phase, phase)
         for place, some in batch.alone.items():
-            block.alone[place].update(some)
             for delta, times in some.items():
+                block.alone[place][delta & self._alike] += times  # values differ from request to request: windows do without them
                 self._move(*place, NEW, 0, delta, times, firsts=True)
                 block.new += times * (self.slots[0].read(delta)[0] > 0)
         for place in sorted(batch.named):
             found = self._kept_of(batch.named[place])
             _add(block.rows[place], found)
-            block.new += self._merge(*place, found)
+            fresh = self._merge(*place, found)
+            block.new += fresh
+            self.people += fresh
         self._count_firsts(batch.firsts)
         if self._kept > MOST:
             self._thin()
@@ -105,9 +108,9 @@ class Tally:
         for slot in self.slots:
             if not slot.said:
                 continue
-            said = [(place[0], delta) for place, rows in batch.named.items() for delta in rows.values() if slot.read(delta)[0]]
+            said = [(phase, count) for guard, phase, count in batch.heard if guard == slot.guard]
             self._touched[slot.guard] |= {phase for phase, _ in said}
-            self._opinions[slot.guard] += len(said)
+            self._opinions[slot.guard] += sum(count for _, count in said)
             again = slot.guard in batch.corrected
             if again:
                 before = self._looked.get(slot.guard, Looked())
@@ -153,7 +156,6 @@ class Tally:
         self._kept += len(new)
         for (old, delta, since), times in moves.items():
             self._move(phase, arm, since, old, old + delta, times)
-        self.people += fresh
         return fresh
 
     def _since(self, unit: int, earlier: Sequence[Place]) -> int:
@@ -275,6 +277,8 @@ class Tally:
         self._blocks = [*self._blocks, self._block][-WINDOWS:]
         self._block = _Block()
         if not self._returning(phase):
+            self._blocks[-1].rows.clear()
+            self._blocks[-1].alone.clear()
             return
         windows = [_window(self._blocks[-1:], phase), _window(self._blocks, phase)]
         for slot in self.slots:
@@ -316,22 +320,23 @@ class Tally:
         last = looks.together(found)
         kept = last - looks.spent(number)
         best = kept if before.best is None else max(before.best, kept)
-        self._looked[slot.guard] = Looked(number=number, best=best, last=last, could=self._could(slot, phase) - looks.spent(number + 1))
+        could = self._could(slot, phase, len(found)) - looks.spent(number + 1)
+        self._looked[slot.guard] = Looked(number=number, best=best, last=last, could=could, phase=phase)
 
-    def _could(self, slot: Slot, phase: int) -> float:
-        """log E, had the canary failed all that it was asked, or said to all what stable says most: what these units could show."""
+    def _could(self, slot: Slot, phase: int, windows: int) -> float:
+        """log E, had the canary failed all that it was asked, or said one thing to all (what stable says most, or least): what these units
+        could show, in one of so many `windows`."""
         if slot.kind == "mix":
             arms = [self._arms(slot, way, phase) for way in range(slot.ways)]
-            commonest = max(range(slot.ways), key=lambda way: sum(cell[1] * count for cell, count in arms[way][1].items()))
-            same = [(_all_of(canary, looks.GRID if way == commonest else 0), stable) for way, (canary, stable) in enumerate(arms)]
-            return self._evidence(slot, phase, same) - math.log(3)
+            said = [sum(cell[1] * count for cell, count in stable.items()) for _, stable in arms]
+            return max(self._evidence(slot, phase, _saying(arms, said.index(of(said)))) for of in (max, min)) - math.log(windows)
         canary, stable = self._arms(slot, 0, phase)
         units, worst = looks.shares(canary, stable), 1.0
         if slot.kind == "mean":  # twice what is allowed
             units = looks.means(canary, stable)
             worst = 2.0 * max(slot.tolerance, 1.0) * max((one.value for one in units), default=0.0)
         seen = looks.log_e(looks.failing(units, worst), self.shares[phase], tolerance=slot.tolerance)
-        return seen - math.log(1 if slot.said else 3)
+        return seen - math.log(windows)
 
     # What others read, and what is kept.
 
@@ -355,6 +360,7 @@ class Tally:
     def pack(self) -> bytes:
         """All of it, to go on from."""
         state = {
+            "format": FORMAT,
             "level": self.level,
             "people": self.people,
             "rows": _packed_places(self._rows),
@@ -374,6 +380,7 @@ class Tally:
     def unpack(self, data: bytes) -> None:
         """Go on from what was packed."""
         state: dict[str, Any] = msgspec.msgpack.decode(data, strict=False)
+        check_format(state.get("format"))
         self.level, self.people, self._phase = state["level"], state["people"], state["phase"]
         self._rows.update(_unpacked_places(state["rows"]))
         self._kept = sum(len(rows) for rows in self._rows.values())
@@ -401,6 +408,11 @@ def _add(rows: dict[int, int], found: Mapping[int, int]) -> None:
 
 def _cell(slot: Slot, requests: int, amount: int) -> Cell:
     return looks.mean_cell(requests, amount) if slot.kind == "mean" else looks.share_cell(requests, amount)
+
+
+def _saying(arms: Sequence[tuple[Counter[Cell], Counter[Cell]]], one: int) -> list[tuple[Counter[Cell], Counter[Cell]]]:
+    """The same units, were the canary to say this to all of them."""
+    return [(_all_of(canary, looks.GRID if way == one else 0), stable) for way, (canary, stable) in enumerate(arms)]
 
 
 def _all_of(cells: Mapping[Cell, int], bucket: int) -> Counter[Cell]:

@@ -27,6 +27,11 @@ def kept(policy: str, rate: float, request_id: str, text: str | bytes | None) ->
     return _shortened(text)
 
 
+def plain(policy: str) -> bool:
+    """Whether events hold texts as they are."""
+    return policy in ("all", "sampled")
+
+
 def chosen(rate: float, request_id: str) -> bool:
     """Whether the sample of `rate` (0 to 1) holds this request. The random tail of a UUIDv7 decides."""
     return int(request_id[-8:], 16) < rate * 0x1_0000_0000

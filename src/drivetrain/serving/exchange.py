@@ -14,7 +14,7 @@ from drivetrain.errors import DrivetrainError, Invalid, Overloaded, TooLarge, Un
 from drivetrain.identity.model import Context, Scope
 from drivetrain.serving.assignment import stand_in
 from drivetrain.serving.balance import Moved, Pool, Replica
-from drivetrain.serving.capture import kept
+from drivetrain.serving.capture import kept, plain
 from drivetrain.serving.outputs import look
 from drivetrain.serving.routes import DeploymentRoute, Prices, RolloutRoute, VariantRoute
 from drivetrain.serving.upstream import Answer, Lost
@@ -169,7 +169,7 @@ class Exchange:
         deployment = self._deployment
         if deployment is not None:
             text, event = output() if callable(output) else output, self.event
-            event.wrong, event.form, event.said = look(event.task, text)
+            event.wrong, event.form, event.said = look(event.task, text, plain=plain(deployment.capture))
             event.output = kept(deployment.capture, deployment.capture_rate, event.id, text)
 
     def _assign(self, deployment: DeploymentRoute) -> VariantRoute:

@@ -14,7 +14,7 @@ import msgspec
 
 from drivetrain.errors import UpstreamFailed, UpstreamTimeout
 from drivetrain.serving.canonical import Frames, Transcript, chunk, vectors
-from drivetrain.serving.capture import chosen, kept
+from drivetrain.serving.capture import chosen, kept, plain
 from drivetrain.serving.outputs import look
 from drivetrain.serving.routes import DeploymentRoute, VariantRoute
 from drivetrain.serving.upstream import Answer, Lost
@@ -98,7 +98,7 @@ class Shadows:
                     event.error = "invalid" if 400 <= answer.status < 500 else "upstream"
                 else:
                     said = await _read(answer, event, began)
-                    event.wrong, event.form, event.said = look(event.task, said)
+                    event.wrong, event.form, event.said = look(event.task, said, plain=plain(deployment.capture))
                     event.output = kept(deployment.capture, deployment.capture_rate, event.id, said)
             finally:
                 answer.close()

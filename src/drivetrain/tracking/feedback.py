@@ -21,7 +21,12 @@ OF_EACH = 5
 """Opinions of each version that tell how long they take to come."""
 PATIENCE_MS = 60_000
 """How long opinions of one version alone wait for those of the other, and three times as long as they took themselves."""
-NEWEST = 2_000
+NEWEST = 1_000
+"""Opinions of one name that tell it."""
+NAMES = 100
+"""Names of opinions that are looked at in one go, those first that wait longest."""
+AT_ONCE = 1_000
+"""Opinions that are counted in one transaction."""
 _OLD = 0.95
 MAX_TEXT = 20_000
 PAGE = 1000
@@ -179,10 +184,10 @@ class Feedback:
                     found[row.request_id] = row.value
         return found
 
-    def take(self, connection: sa.Connection, rollout: str, *, limit: int = 1000) -> list[Said]:
+    def take(self, connection: sa.Connection, rollout: str, *, limit: int = AT_ONCE) -> list[Said]:
         """What was said of answers of this rollout and has not been taken yet, or has changed since, within the caller's transaction: each
         once. It is taken when it is `ripe`."""
-        rows = self._ripe(connection, self._untaken(rollout, limit).with_for_update())
+        rows = connection.execute(self._ripe(connection, rollout).order_by(table.c.id).limit(limit).with_for_update()).all()
         if rows:
             taken = [{"of": row.id, "as_": {"value": row.value, "correct": row.correct}} for row in rows]
             update = sa.update(table).where(table.c.id == sa.bindparam("of"))
@@ -195,7 +200,7 @@ class Feedback:
         Opinions of one name are compared at equal age: of answers that are so old that nearly all opinions of either version's have come
         by then. So a version whose answers or labels take longer is not judged before they are there, nor the other one without it."""
         with self._db.read() as c:
-            return bool(self._ripe(c, self._untaken(rollout, 1000)))
+            return c.execute(self._ripe(c, rollout).with_only_columns(table.c.id).limit(1)).first() is not None
 
     def waiting(self, connection: sa.Connection, rollout: str) -> list[tuple[Opinion, int]]:
         """What was said of answers of this rollout and is not counted yet: one opinion of each name, version and phase, and how many there
@@ -203,26 +208,31 @@ class Feedback:
         of = table.c
         mine = of.rollout == rollout, ~of.counted
         groups = sa.select(sa.func.min(of.id), sa.func.count()).where(*mine).group_by(of.kind, of.name, of.variant, of.phase)
-        counts = {row[0]: int(row[1]) for row in connection.execute(groups.limit(NEWEST))}
+        counts = {row[0]: int(row[1]) for row in connection.execute(groups.limit(500))}
         if not counts:
             return []
-        return [(_opinion(row), counts[row.id]) for row in connection.execute(sa.select(table).where(of.id.in_(list(counts)[:500])))]
+        return [(_opinion(row), counts[row.id]) for row in connection.execute(sa.select(table).where(of.id.in_(list(counts))))]
 
-    def _untaken(self, rollout: str, limit: int) -> sa.Select[tuple[object, ...]]:
-        return sa.select(table).where(table.c.rollout == rollout, ~table.c.counted).order_by(table.c.id).limit(limit)
-
-    def _ripe(self, c: sa.Connection, query: sa.Select[tuple[object, ...]]) -> list[sa.Row[tuple[object, ...]]]:
-        rows = c.execute(query).all()
-        if not rows:
-            return []
+    def _ripe(self, c: sa.Connection, rollout: str) -> sa.Select[tuple[object, ...]]:
+        """What is not counted yet, of answers that are old enough, or was counted as something else."""
         of = table.c
-        newest = sa.select(of.kind, of.name, of.variant, of.created_ms - of.event_ms).where(of.rollout == rows[0].rollout)
-        delays: dict[tuple[str, str], dict[str, list[int]]] = {}
-        for kind, name, variant, delay in c.execute(newest.order_by(of.id.desc()).limit(NEWEST)):
-            delays.setdefault((kind, name), {}).setdefault(variant, []).append(delay)
-        ages = {group: _age(list(by.values())) for group, by in delays.items()}
+        untaken = of.rollout == rollout, ~of.counted, of.event_ms.is_not(None)
+        names = sa.select(of.kind, of.name).where(*untaken).group_by(of.kind, of.name).order_by(sa.func.min(of.id)).limit(NAMES)
         now = self._clock()
-        return [row for row in rows if row.counted_as is not None or row.event_ms + ages.get((row.kind, row.name), 0) <= now]
+        enough: list[sa.ColumnElement[bool]] = [of.counted_as.is_not(sa.null())]
+        for kind, name in c.execute(names).all():
+            enough.append(sa.and_(of.kind == kind, of.name == name, of.event_ms <= now - self._age(c, rollout, kind, name)))
+        return sa.select(table).where(*untaken, sa.or_(*enough))
+
+    def _age(self, c: sa.Connection, rollout: str, kind: str, name: str) -> int:
+        """How old answers must be before what is said of them under this name is compared, by how long the newest opinions took."""
+        of = table.c
+        mine = of.rollout == rollout, of.kind == kind, of.name == name, of.event_ms.is_not(None)
+        delays: dict[str, list[int]] = {}
+        newest = sa.select(of.variant, of.created_ms - of.event_ms).where(*mine).order_by(of.id.desc()).limit(NEWEST)
+        for variant, delay in c.execute(newest):
+            delays.setdefault(variant, []).append(delay)
+        return _age(list(delays.values()))
 
     def said(self, deployment: str, name: str) -> bool:
         """Whether anything of this name has been said of the deployment's answers."""
@@ -327,9 +337,9 @@ def _age(delays: list[list[int]]) -> int:
 
 
 def _joined(kind: str, value: Scalar, about: About | None) -> dict[str, object]:
-    """The columns that tell of the answer; none of them before its event is known."""
+    """The columns that tell of the answer. A label that is said again is compared with the answer again, as soon as that is found."""
     if about is None:
-        return {}
+        return {"event_ms": None, "correct": None} if kind == "label" else {}
     return {
         "event_ms": about.event_ms,
         "deployment": about.deployment,

@@ -35,4 +35,5 @@ feedback = sa.Table(
     sa.Index(None, "deployment", "event_ms"),
     sa.Index(None, "deployment", "id"),
     sa.Index(None, "rollout", "counted"),
+    sa.Index(None, "rollout", "kind", "name", "id"),
 )

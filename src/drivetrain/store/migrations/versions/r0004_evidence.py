@@ -35,3 +35,4 @@ def upgrade() -> None:
     op.add_column("rollout_guards", sa.Column("known", sa.JSON(none_as_null=True), nullable=True))
     op.add_column("deployments", sa.Column("unit", sa.String(length=16), nullable=False, server_default="person"))
     op.add_column("feedback", sa.Column("counted_as", sa.JSON(none_as_null=True), nullable=True))
+    op.create_index(op.f("ix_feedback_rollout_kind_name_id"), "feedback", ["rollout", "kind", "name", "id"])
