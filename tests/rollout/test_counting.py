@@ -11,10 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from drivetrain.config import Settings
-from drivetrain.rollout import journal
+from drivetrain.rollout import batch, journal, tally
 from drivetrain.rollout import tables as t
 from drivetrain.rollout.counting import Counting
-from drivetrain.rollout.model import Guardrail, Rollout, Step, Tallied, Verdict
+from drivetrain.rollout.model import Guardrail, Rollout, State, Step, Tallied, Verdict
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.compact import compact
 from drivetrain.store.event import Event, Exposure
@@ -428,6 +428,33 @@ def test_lines_are_counted_once_whenever_it_is_killed(world: World, home: Home) 
     book.forget()
     book.fold(*lines)
     assert book.everything() == once
+
+
+@pytest.mark.parametrize("what", ["batches", "whole"])
+def test_a_tally_that_another_version_wrote_is_given_up_alone(world: World, home: Home, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Events are counted on, and the rollout waits for somebody."""
+    if what == "whole":
+        monkeypatch.setattr(journal, "MANY", 1)
+    book = begun(world, home, "errors")
+    with monkeypatch.context() as then:
+        then.setattr(batch, "FORMAT", 99)
+        then.setattr(tally, "FORMAT", 99)
+        book.fold(*traffic(book, random.Random(1), 30))
+    counts = book.counts()
+    assert counts and book.fold(*traffic(book, random.Random(2), 30)) == 60
+    assert "another version" in book.told().problem and book.counts() == counts
+    assert book.fold(*traffic(book, random.Random(3), 30)) == 60
+    rollout = world.pass_time(book.rollout, 5)
+    assert rollout.state is State.paused and "rollout abort live" in rollout.why
+    world.rollouts.abort(ME, rollout.id)
+    assert world.now(rollout).state is State.aborted
+
+
+def test_no_value_however_great_runs_over(world: World, home: Home) -> None:
+    book = begun(world, home, "tokens_out_mean", "errors")
+    great = [book.event("canary", "u1", error, tokens_out=1 << 55) for error in ("upstream", "")]
+    book.fold(book.exposure("canary", "u1"), *great, book.event("stable", "u2", tokens_out=1))
+    assert not book.told().problem and book.requests(1) == {(1, "canary"): (2, 1), (1, "stable"): (1, 0)}
 
 
 def traffic(book: Book, rng: random.Random, count: int) -> list[Line]:

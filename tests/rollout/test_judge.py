@@ -11,7 +11,7 @@ import pytest
 from drivetrain.rollout.case import exposed
 from drivetrain.rollout.judge import Action, Judgement, judge
 from drivetrain.rollout.ledger import Book, GuardState
-from drivetrain.rollout.model import Count, Guardrail, Phase, Plan, Role, Rollout, State, Step, Tallied, Verdict
+from drivetrain.rollout.model import Count, Guardrail, Looked, Phase, Plan, Role, Rollout, State, Step, Tallied, Verdict
 
 SAFE = (Step(share=1_000, min_units=50, min_seconds=10), Step(share=5_000, min_units=50, min_seconds=10), Step(share=10_000))
 
@@ -180,6 +180,26 @@ def test_shadow_phases_compare_one_to_one() -> None:
     assert good.action is Action.advance
     assert of(good, "assignment") is Verdict.not_enough_data
     assert judge(book(shadowed, arms(1, (500, 30), (500, 2)), exposures=[])).action is Action.roll_back
+
+
+@pytest.mark.parametrize("measure", ["thumbs_down", "label_error"])
+def test_a_step_whose_answers_nobody_sees_does_not_wait_for_what_people_say_of_them(measure: str) -> None:
+    steps = (Step(share=0, shadow=10_000, min_units=50, min_seconds=1), *SAFE[1:])
+    guards = Guardrail(measure="errors"), Guardrail(measure=measure)
+    shadowed = rollout(*guards, steps=steps)
+    assert judge(book(shadowed, arms(1, (500, 5), (500, 5)), [], exposures=[])).action is Action.advance
+    assert judge(book(rollout(*guards), arms(1, (100, 0), (900, 0)), [])).action is Action.hold
+
+
+@pytest.mark.parametrize(("phase", "verdict"), [(1, Verdict.blind), (2, Verdict.safe)])
+def test_a_step_is_safe_by_what_it_could_have_seen_itself(phase: int, verdict: Verdict) -> None:
+    """What looks at an earlier step could see counts for that step."""
+    phases = [Phase(number=number, step=number - 1, share=5_000, shadow=0, started_ms=0) for number in (1, 2)]
+    counted = book(rollout(step=1, phase=2), arms(2, (100, 100), (100, 100)), phases=phases)
+    looked = {0: Looked(number=9, best=-5.0, last=-1.0, could=50.0, phase=phase)}
+    judgement = judge(msgspec.structs.replace(counted, tallied=msgspec.structs.replace(counted.tallied, looked=looked)))
+    assert of(judgement, "errors") is verdict
+    assert (verdict is Verdict.blind) is ("Nearly all of v1's own are bad" in judgement.evidence[0].words)
 
 
 def test_what_is_to_be_certified_holds_until_it_is() -> None:

@@ -24,6 +24,9 @@ class Cached(Struct, frozen=True):
     cached_tokens: int = 0
 
 
+_MOST_TOKENS = 1 << 31
+
+
 class Usage(Struct, frozen=True):
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -31,8 +34,10 @@ class Usage(Struct, frozen=True):
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """In, of these cached, out."""
-        return self.prompt_tokens, self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else 0, self.completion_tokens
+        """In, of these cached, out. Engines say what they like; what is counted of it must not run over."""
+        cached = self.prompt_tokens_details.cached_tokens if self.prompt_tokens_details else 0
+        tokens_in, cached, tokens_out = (min(max(0, said), _MOST_TOKENS) for said in (self.prompt_tokens, cached, self.completion_tokens))
+        return tokens_in, cached, tokens_out
 
 
 class Called(Struct):
