@@ -253,4 +253,9 @@ def _amount(guard: Guard, observation: Observation) -> int:
 
 def hashed(unit: str) -> int:
     """The form in which a unit is kept: 64 bits of its blake2b, so that no name of a person is stored here; never 0."""
-    return int.from_bytes(blake2b(unit.encode("utf-8", "surrogatepass"), digest_size=8).digest()) or 1
+    digest = _begun()  # a copy is made in half the time of a new one
+    digest.update(unit.encode("utf-8", "surrogatepass"))
+    return int.from_bytes(digest.digest(), "big") or 1
+
+
+_begun = blake2b(digest_size=8).copy

@@ -36,6 +36,9 @@ MANY = 1_000
 """Bytes and rows of batches that are made into one; of a large tally, more bytes."""
 _FAST = 1  # of zlib's levels
 _GIVEN_UP = "given up"  # in place of a token
+# Made once: to build a statement takes longer than to run it.
+_NOW = sa.select(t.tallies.c.number, t.tallies.c.token).where(t.tallies.c.rollout_id == sa.bindparam("rollout"))
+_BATCH = sa.insert(t.batches)
 
 
 @dataclass
@@ -80,7 +83,7 @@ class Tallies:
             held.bytes += len(data)
             held.rows += 1
             row = {"rollout_id": rules.id, "number": held.number, "token": held.token}
-            c.execute(sa.insert(t.batches).values(**row, whole=False, data=data))
+            c.execute(_BATCH, {**row, "whole": False, "data": data})
             if held.rows >= MANY or held.bytes > max(LARGE, held.whole // 2):
                 self._fold(c, rules.id, held)
             told = msgspec.json.encode(held.tally.told()).decode()
@@ -107,8 +110,7 @@ class Tallies:
 
     def _current(self, c: sa.Connection, rules: Rules) -> _Held | None:
         """The tally as it is now; None if it was given up."""
-        query = sa.select(t.tallies.c.number, t.tallies.c.token).where(t.tallies.c.rollout_id == rules.id)
-        now = c.execute(query).one_or_none()
+        now = c.execute(_NOW, {"rollout": rules.id}).one_or_none()
         number, token = (now.number, now.token) if now is not None else (0, "")
         if token == _GIVEN_UP:
             return None
@@ -153,7 +155,7 @@ class Tallies:
         data = zlib.compress(held.tally.pack(), _FAST)
         c.execute(sa.delete(t.batches).where(t.batches.c.rollout_id == rollout))
         row = {"rollout_id": rollout, "number": held.number, "token": held.token, "whole": True}
-        c.execute(sa.insert(t.batches).values(**row, data=data))
+        c.execute(_BATCH, {**row, "data": data})
         held.bytes = held.rows = 0
         held.whole = len(data)
 

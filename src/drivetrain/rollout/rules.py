@@ -84,8 +84,7 @@ class RuleBook:
 
     def of(self, c: sa.Connection, rollout: str) -> Rules | None:
         """How this rollout counts; None if it has ended, or is none. Holds its row, so that two servers count one after the other."""
-        of = t.rollouts.c
-        row = c.execute(sa.select(of.revision, of.state).where(of.id == rollout).with_for_update()).one_or_none()
+        row = c.execute(_STANDS, {"rollout": rollout}).one_or_none()
         if row is None or row.state not in _OPEN:
             return None
         known = self._known.get(rollout)
@@ -99,6 +98,8 @@ class RuleBook:
 
 
 _OPEN = frozenset(state.value for state in OPEN)
+# Made once: to build a statement takes longer than to run it.
+_STANDS = sa.select(t.rollouts.c.revision, t.rollouts.c.state).where(t.rollouts.c.id == sa.bindparam("rollout")).with_for_update()
 
 
 def read(c: sa.Connection, rollout: str) -> Rules:

@@ -44,6 +44,17 @@ spool_offsets = sa.Table(
     sa.Column("compacted", sa.Boolean, nullable=False),
 )
 
+# Made once: to build a statement takes longer than to run it.
+_ADVANCE = (
+    sa.update(spool_offsets)
+    .where(
+        spool_offsets.c.server == sa.bindparam("of_server"),
+        spool_offsets.c.name == sa.bindparam("of_name"),
+        spool_offsets.c.offset == sa.bindparam("old"),
+        ~spool_offsets.c.compacted,
+    )
+    .values(offset=sa.bindparam("new"))
+)
 _AT_ONCE = 64 << 20  # bytes of spool that one process makes segments of
 _PATIENCE = 6  # segments are made every so many `event_segment_seconds`, or as soon as `event_segment_bytes` are waiting
 _SMALL = 4 << 20
@@ -109,13 +120,11 @@ class EventFolder:
 
     def _advance(self, name: str, old: int, new: int, events: Sequence[Counted], lines: Callable[[], Sequence[bytes]]) -> bool:
         row = {"server": self._home.server_id, "name": name, "offset": 0, "compacted": False}
-        table = spool_offsets
-        mine = (table.c.server == self._home.server_id) & (table.c.name == name) & (table.c.offset == old) & ~table.c.compacted
         with self._db.write() as connection:
             if not old:
-                upsert(connection, table, [row], key=["server", "name"])
+                upsert(connection, spool_offsets, [row], key=["server", "name"])
             # Whoever moves the offset from where it was read counts the events; nobody else does.
-            if connection.execute(sa.update(table).where(mine).values(offset=new)).rowcount != 1:
+            if connection.execute(_ADVANCE, {"of_server": self._home.server_id, "of_name": name, "old": old, "new": new}).rowcount != 1:
                 return False
             counters.add(connection, counters.count(events))
             for fold in self._folds:
