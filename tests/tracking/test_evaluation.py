@@ -6,6 +6,8 @@ import hashlib
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -93,6 +95,19 @@ def test_writers_at_the_same_moment_make_no_double(tracking: Tracking, ctx: Cont
     assert sum(added for added, _ in told) == 50 and sum(merged for _, merged in told) == 350
     assert tracking.evaluation_dataset(ctx, made.id).profile == '{"num_records": 50}'
     assert sorted(versions) == list(range(1, 9))
+
+
+def test_the_first_writers_of_a_workspace_do_not_meet_in_its_default_experiment(tracking: Tracking, ctx: Context) -> None:
+    """Each has made it, or found it made, whichever of its two keys they meet in."""
+    with ThreadPoolExecutor(8) as pool:
+        for n in range(40):
+            fresh, start = replace(ctx, workspace_id=f"fresh{n}"), Barrier(8)
+
+            def write(_: int, fresh: Context = fresh, start: Barrier = start) -> int:
+                start.wait()
+                return tracking.register_scorer(fresh, "0", "tone", "{}").version
+
+            assert sorted(pool.map(write, range(8))) == list(range(1, 9))
 
 
 @pytest.mark.parametrize(

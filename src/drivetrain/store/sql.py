@@ -103,10 +103,11 @@ def upsert(
     table: sa.Table,
     rows: Sequence[dict[str, Any]],
     *,
-    key: Sequence[str],
+    key: Sequence[str] = (),
     update: Sequence[str] = (),
 ) -> None:
-    """Insert `rows`; where the `key` columns exist already, overwrite the `update` columns (none: keep the old row)."""
+    """Insert `rows`; where the `key` columns exist already, overwrite the `update` columns (none: keep the old row). Without a `key`, old
+    rows are kept whichever key they have: of a table with several, PostgreSQL says which one two writers meet in by chance."""
     if not rows:
         return
     connection.execute(_upsert(connection.dialect.name, table, tuple(key), tuple(update)), list(rows))
@@ -117,7 +118,7 @@ def _upsert(dialect: str, table: sa.Table, key: tuple[str, ...], update: tuple[s
     # Kept: to build a statement takes longer than to run it.
     statement = (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table)
     if not update:
-        return statement.on_conflict_do_nothing(index_elements=list(key))
+        return statement.on_conflict_do_nothing(index_elements=list(key) or None)
     return statement.on_conflict_do_update(index_elements=list(key), set_={name: statement.excluded[name] for name in update})
 
 

@@ -50,7 +50,7 @@ class Base:
     def _default(self, c: sa.Connection, ctx: Context) -> sa.Row[Any]:
         now = now_ms()
         values = {"workspace_id": ctx.workspace_id, "number": 0, "name": DEFAULT, "lifecycle": "active", "artifact_location": ""}
-        upsert(c, t.experiments, [values | {"created_ms": now, "updated_ms": now}], key=["workspace_id", "number"])
+        upsert(c, t.experiments, [values | {"created_ms": now, "updated_ms": now}])
         e = t.experiments.c
         return c.execute(sa.select(t.experiments).where(e.workspace_id == ctx.workspace_id, e.number == 0)).one()
 
