@@ -26,8 +26,8 @@ from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.migrate import migrate
 from drivetrain.store.sql import Database
-from drivetrain.tracking import points
 from drivetrain.tracking import tables as t
+from drivetrain.tracking.metrics import points
 from drivetrain.tracking.service import Tracking
 
 RUNS = 100_000

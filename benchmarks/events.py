@@ -27,17 +27,17 @@ from benchmarks.fixtures.gate import ROLLOUT, snapshot
 from benchmarks.gateway import CONNECTIONS, Target
 from drivetrain.config import Settings
 from drivetrain.rollout import tables as t
-from drivetrain.rollout.counting import Counting
-from drivetrain.rollout.outputs import Known
-from drivetrain.rollout.plans import preset
-from drivetrain.serving.meters import Meters
+from drivetrain.rollout.counting.fold import Counting
+from drivetrain.rollout.counting.outputs import Known
+from drivetrain.rollout.planning.plans import preset
+from drivetrain.serving.gateway.meters import Meters
 from drivetrain.serving.routes import DeploymentRoute
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.event import Event, Exposure
-from drivetrain.store.fold import EventFolder
+from drivetrain.store.events.fold import EventFolder
+from drivetrain.store.events.model import Event, Exposure
+from drivetrain.store.events.spool import Spool
 from drivetrain.store.home import Home
 from drivetrain.store.ids import uuid7
-from drivetrain.store.spool import Spool
 from drivetrain.store.sql import Database
 
 EVENTS = 20_000

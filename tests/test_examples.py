@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from drivetrain.rollout.plans import parse_plan
+from drivetrain.rollout.planning.plans import parse_plan
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from drivetrain.client import Client
     from drivetrain.client.profile import log_profile
-    from drivetrain.client.sdk import Run, init, log, runs
     from drivetrain.errors import DrivetrainError
+    from drivetrain.sdk import Run, init, log, runs
 
     __version__: str
 
@@ -36,7 +36,7 @@ def __getattr__(name: str) -> object:
 
         return Client
     if name in ("Run", "init", "log", "runs"):
-        from drivetrain.client import sdk
+        from drivetrain import sdk
 
         return getattr(sdk, name)
     if name == "log_profile":

@@ -12,32 +12,32 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from drivetrain.checklist.service import Checklists
 from drivetrain.config import Settings
 from drivetrain.errors import Invalid
+from drivetrain.feedback.service import Feedback
 from drivetrain.identity.model import Context, Scope
 from drivetrain.identity.service import Identity
 from drivetrain.jobs.service import Jobs
-from drivetrain.monitoring.alerts import Alerts
-from drivetrain.monitoring.channels import Channels
+from drivetrain.monitoring.alerts.channels import Channels
+from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.reference import References
 from drivetrain.monitoring.service import Monitors
 from drivetrain.registry.service import Registry
-from drivetrain.rollout.checklist import Checklists
-from drivetrain.rollout.provenance import Provenances
-from drivetrain.rollout.retraining.service import Retrainings
+from drivetrain.retraining.provenance import Provenances
+from drivetrain.retraining.service import Retrainings
 from drivetrain.rollout.service import Rollouts
 from drivetrain.serving.lineage import Lineages
 from drivetrain.serving.routes import RoutesHolder
 from drivetrain.serving.service import Serving
-from drivetrain.store.backup import backup_database, last_backup_ms
+from drivetrain.store.backups.backup import backup_database, last_backup_ms
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.events import Events
+from drivetrain.store.events.lookup import Events
+from drivetrain.store.events.spool import Spool
 from drivetrain.store.home import Home
 from drivetrain.store.migrate import migrate
-from drivetrain.store.spool import Spool
 from drivetrain.store.sql import Database
-from drivetrain.tracking.deletion import Deletion
-from drivetrain.tracking.feedback import Feedback
+from drivetrain.tracking.deletion.service import Deletion
 from drivetrain.tracking.model import Run
 from drivetrain.tracking.service import Tracking
 from drivetrain.training.sweeps.service import Sweeps
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from drivetrain.dialects.wandb.services import Services as WandbServices
     from drivetrain.serving.catalog import Catalog
-    from drivetrain.serving.gateway import Gateway
+    from drivetrain.serving.gateway.gateway import Gateway
     from drivetrain.serving.model import Deployment
     from drivetrain.wire.door import Dialect, Door
     from drivetrain.wire.request import Receive, Send
@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 JOB_HANDLERS = {
     "pull": "drivetrain.registry.pull:run",
     "environment": "drivetrain.engines.environments:run",
-    "retrain": "drivetrain.rollout.retraining.job:run",
+    "retrain": "drivetrain.retraining.job:run",
 }
 """Kind of job → what runs it, in a process of its own."""
 SHARE_SECONDS = 1.0
@@ -180,7 +180,7 @@ class Application:
         self, platform: Platform, routes: RoutesHolder, spool: Spool, wake: Callable[[str], None], ports: Mapping[int, str] | None = None
     ) -> None:
         from drivetrain.serving.catalog import Listing
-        from drivetrain.serving.gateway import Gateway
+        from drivetrain.serving.gateway.gateway import Gateway
         from drivetrain.wire.hosts import Hosts
         from drivetrain.wire.meter import Meter
         from drivetrain.wire.request import run_sync
@@ -227,8 +227,8 @@ class Application:
     def metrics(self, ctx: Context) -> str:
         """Prometheus' text: what all web processes of this server have answered, and this one's state. Of deployments, those of the asker's
         workspace; an admin of the server sees them all."""
-        from drivetrain.rollout import gauges
-        from drivetrain.serving import meters
+        from drivetrain.rollout.judging import gauges
+        from drivetrain.serving.gateway import meters
         from drivetrain.wire.meter import exposition, siblings
 
         mine = None if ctx.server_admin else ctx.workspace_id
@@ -272,7 +272,7 @@ class Application:
 
     async def share(self, family: int) -> None:
         """Let the other web processes of this server (children of process `family`) know this one's counts. Runs until it is cancelled."""
-        from drivetrain.serving.meters import PREFIX
+        from drivetrain.serving.gateway.meters import PREFIX
         from drivetrain.wire.meter import forget_strangers, share_file
 
         self._family = family

@@ -28,7 +28,7 @@ from drivetrain.store.home import Home
 
 if TYPE_CHECKING:
     from drivetrain.app import Platform
-    from drivetrain.serving.channel import Message
+    from drivetrain.serving.gateway.channel import Message
 
 log = logging.getLogger(__name__)
 
@@ -84,13 +84,13 @@ class Supervisor:
         from drivetrain.loops.retraining import RetrainingLoop
         from drivetrain.loops.rollouts import RolloutsLoop
         from drivetrain.registry.forgetting import forget
-        from drivetrain.rollout.counting import Counting
-        from drivetrain.rollout.retraining.watch import Watch
+        from drivetrain.retraining.watch import Watch
+        from drivetrain.rollout.counting.fold import Counting
         from drivetrain.rollout.steps import Steps
-        from drivetrain.serving.channel import ChannelServer, socket_path
-        from drivetrain.store.fold import EventFolder
+        from drivetrain.serving.gateway.channel import ChannelServer, socket_path
+        from drivetrain.store.events.fold import EventFolder
         from drivetrain.store.leases import Leases
-        from drivetrain.tracking.purging import Purger
+        from drivetrain.tracking.deletion.purging import Purger
         from drivetrain.wire.hosts import is_loopback
 
         self._platform = platform

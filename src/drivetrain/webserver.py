@@ -42,10 +42,10 @@ async def serve(settings: Any, home: Any, index: int, listeners: str) -> None:
     import uvicorn
 
     from drivetrain.app import Application, build
-    from drivetrain.serving.channel import ChannelClient, socket_path
+    from drivetrain.serving.gateway.channel import ChannelClient, socket_path
     from drivetrain.serving.routes import RoutesHolder
+    from drivetrain.store.events.spool import Spool
     from drivetrain.store.ids import uuid7
-    from drivetrain.store.spool import Spool
 
     routes = RoutesHolder()
     counts: list[Callable[[], dict[str, int]]] = []

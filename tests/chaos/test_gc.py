@@ -12,8 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from drivetrain.store.sql import Database
-from drivetrain.tracking import points
 from drivetrain.tracking import tables as t
+from drivetrain.tracking.metrics import points
 from tests.conftest import Server, wait_for
 
 pytestmark = pytest.mark.slow

@@ -14,13 +14,13 @@ import pytest
 import sqlalchemy as sa
 
 from drivetrain.client import Client
-from drivetrain.rollout import journal
+from drivetrain.feedback.tables import feedback
 from drivetrain.rollout import tables as t
-from drivetrain.rollout.measures import Fixed, parse
-from drivetrain.store.event import Event, Exposure
-from drivetrain.store.fold import spool_offsets
-from drivetrain.store.spoolfiles import complete_end, spool_files
-from drivetrain.tracking.tables_feedback import feedback
+from drivetrain.rollout.counting import journal
+from drivetrain.rollout.counting.measures import Fixed, parse
+from drivetrain.store.events.fold import spool_offsets
+from drivetrain.store.events.model import Event, Exposure
+from drivetrain.store.events.spoolfiles import complete_end, spool_files
 from tests.chaos.test_kill import kill_supervisor, kill_web
 from tests.conftest import Server, wait_for
 from tests.rollout.live import Traffic, begin, database, deploy, make_models, plan, spooled

@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drivetrain.client import Client
-from drivetrain.client.portable import folder
-from drivetrain.client.portable.bring import Brought, Columns, ConsoleLine, File, LoggedModel, Row, bring
-from drivetrain.client.portable.export import Exported, export
-from drivetrain.client.portable.exported import ExportedRun, find
 from drivetrain.errors import DrivetrainError, Invalid
+from drivetrain.portable import folder
+from drivetrain.portable.bring import Brought, Columns, ConsoleLine, File, LoggedModel, Row, bring
+from drivetrain.portable.export import Exported, export
+from drivetrain.portable.exported import ExportedRun, find
 from drivetrain.store.ids import uuid7
 from tests.conftest import Server
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivetrain.client.portable.terminal import WINDOW, Numbers, Terminal
-from drivetrain.client.portable.wandb_log import BLOCK, HEADER, MAGIC, Log, fields, text, whole
 from drivetrain.errors import Invalid
+from drivetrain.portable.terminal import WINDOW, Numbers, Terminal
+from drivetrain.portable.wandb_log import BLOCK, HEADER, MAGIC, Log, fields, text, whole
 
 
 def log(records: list[bytes]) -> bytes:

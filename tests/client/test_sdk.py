@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from drivetrain.client.sdk import spool
+from drivetrain.sdk import spool
 from tests.conftest import Server, wait_for
 
 pytestmark = pytest.mark.slow

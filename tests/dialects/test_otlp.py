@@ -21,7 +21,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span as Message
 
 from drivetrain.dialects.mlflow import otlp
 from drivetrain.errors import Invalid, TooLarge
-from drivetrain.tracking.spans import Event, Link, Span, Status
+from drivetrain.tracking.traces.spans import Event, Link, Span, Status
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 VALUES: st.SearchStrategy[Any] = st.recursive(

@@ -10,7 +10,7 @@ from drivetrain.store.blobs import Blobs
 from drivetrain.store.home import Home
 from drivetrain.store.leases import Leases
 from drivetrain.store.sql import Database
-from drivetrain.tracking.details import Details
+from drivetrain.tracking.history.service import Details
 from drivetrain.tracking.service import Tracking
 
 ME = Context("u1", "ann", "w1", "red")
@@ -82,7 +82,7 @@ def test_a_run_that_has_ended_is_left_alone(parts: Parts) -> None:
 
 
 def test_a_wall_clock_that_jumps_ends_no_run(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    from drivetrain.tracking import details
+    from drivetrain.tracking.history import service as details
 
     hour = 3600 * 1000
     run_id = parts.begin("lives")

@@ -10,25 +10,25 @@ import pytest
 import sqlalchemy as sa
 
 from drivetrain.errors import Invalid
+from drivetrain.feedback.service import About
+from drivetrain.feedback.tables import feedback
 from drivetrain.loops.monitors import MonitorsLoop, drift_answer
 from drivetrain.monitoring import ask, tables_monitors
 from drivetrain.monitoring.accuracy import Memory
-from drivetrain.monitoring.alerts import Alerts
+from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.model import Alert
 from drivetrain.monitoring.questions import Drift
 from drivetrain.monitoring.reference import References
 from drivetrain.monitoring.service import Monitor, Monitors, Window
 from drivetrain.serving.lineage import Lineages
-from drivetrain.store import counters
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.events import Events
+from drivetrain.store.events import counters
+from drivetrain.store.events.lookup import Events
 from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.leases import Leases
 from drivetrain.store.sql import Database
-from drivetrain.tracking.feedback import About
 from drivetrain.tracking.service import Tracking
-from drivetrain.tracking.tables_feedback import feedback
 from tests.rollout.parts import ME, World
 
 MINUTE_MS = 60_000

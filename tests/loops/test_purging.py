@@ -17,8 +17,8 @@ from drivetrain.store.home import Home
 from drivetrain.store.leases import Leases
 from drivetrain.store.sql import Database
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.deletion import Deletion
-from drivetrain.tracking.purging import Purger
+from drivetrain.tracking.deletion.purging import Purger
+from drivetrain.tracking.deletion.service import Deletion
 from drivetrain.tracking.service import Tracking
 from tests.conftest import wait_for
 

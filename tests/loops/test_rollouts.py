@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from drivetrain.loops.rollouts import LONGEST_MS, RolloutsLoop
-from drivetrain.monitoring.alerts import Alerts
+from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.model import AlertState
 from drivetrain.rollout.model import Role, State, Step
-from drivetrain.rollout.plans import guardrail
+from drivetrain.rollout.planning.plans import guardrail
 from drivetrain.rollout.steps import Steps
 from drivetrain.store.leases import Leases
 from drivetrain.store.sql import Database

@@ -18,8 +18,8 @@ from drivetrain.errors import Conflict, Forbidden, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.identity.service import Identity
 from drivetrain.loops.alerts import AlertsLoop
-from drivetrain.monitoring.alerts import Alerts
-from drivetrain.monitoring.channels import Channels
+from drivetrain.monitoring.alerts.channels import Channels
+from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.model import Alert, AlertState
 from drivetrain.store.leases import Leases
 from drivetrain.store.sql import Database

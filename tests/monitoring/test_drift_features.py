@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from drivetrain.monitoring.drift.features import confidences, table
-from drivetrain.store.event import Event
+from drivetrain.store.events.model import Event
 
 
 def event(asked: Any, said: Any = None, *, task: str = "infer", **more: Any) -> Event:

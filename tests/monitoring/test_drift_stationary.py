@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from drivetrain.loops.monitors import MonitorsLoop, drift_answer
-from drivetrain.monitoring.alerts import Alerts
+from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.drift.report import compare
 from drivetrain.monitoring.drift.work import Work
 from drivetrain.monitoring.drift.worker import run
@@ -20,10 +20,10 @@ from drivetrain.monitoring.reference import References
 from drivetrain.monitoring.service import Monitors, Window
 from drivetrain.profiles.build import profile
 from drivetrain.serving.lineage import Lineages
-from drivetrain.store import counters
-from drivetrain.store.counters import Counted
-from drivetrain.store.event import Event
-from drivetrain.store.events import Events
+from drivetrain.store.events import counters
+from drivetrain.store.events.counters import Counted
+from drivetrain.store.events.lookup import Events
+from drivetrain.store.events.model import Event
 from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.leases import Leases

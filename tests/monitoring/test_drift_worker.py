@@ -15,7 +15,7 @@ from drivetrain.monitoring.drift.work import Done, Work
 from drivetrain.profiles.build import profile
 from drivetrain.profiles.calibration import calibrate
 from drivetrain.store.child import run_child
-from drivetrain.store.event import Event, Exposure
+from drivetrain.store.events.model import Event, Exposure
 
 RANDOM = np.random.default_rng(0)
 NAMES = ("age", "height")

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drivetrain.feedback.labels import prediction, same
 from drivetrain.monitoring.quality import quality, wilson
-from drivetrain.store.event import Event
-from drivetrain.tracking.labels import prediction, same
+from drivetrain.store.events.model import Event
 
 
 def answer(request_id: str, value: object, **more: object) -> Event:

@@ -11,9 +11,9 @@ import pytest
 from drivetrain.monitoring import ask, shares
 from drivetrain.monitoring.questions import Answer, Errors, Latency
 from drivetrain.monitoring.shares import MINUTE_MS, Memory, Minute, Seen
-from drivetrain.store import counters
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.events import Events
+from drivetrain.store.events import counters
+from drivetrain.store.events.lookup import Events
 from drivetrain.store.home import Home
 from drivetrain.store.sql import Database
 

@@ -19,8 +19,8 @@ import httpx
 import msgspec
 
 from drivetrain.client import Client
-from drivetrain.store.event import Event
-from drivetrain.store.spoolfiles import spool_files
+from drivetrain.store.events.model import Event
+from drivetrain.store.events.spoolfiles import spool_files
 from drivetrain.store.sql import Database
 from tests.conftest import Server, wait_for
 

@@ -10,22 +10,22 @@ import msgspec
 import sqlalchemy as sa
 
 from drivetrain.config import Settings
+from drivetrain.feedback.service import About, Feedback, Scalar
 from drivetrain.identity.model import Context
 from drivetrain.registry.service import Registry
-from drivetrain.rollout.counting import Counting
+from drivetrain.rollout.counting.fold import Counting
 from drivetrain.rollout.model import Guardrail, Plan, Rollout, Step
 from drivetrain.rollout.service import Rollouts
 from drivetrain.rollout.steps import Steps
 from drivetrain.serving import tables as serving_tables
 from drivetrain.serving.model import Deployment, Variant
 from drivetrain.serving.service import Serving
-from drivetrain.store import counters
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.counters import Counted
-from drivetrain.store.event import Event, Exposure
+from drivetrain.store.events import counters
+from drivetrain.store.events.counters import Counted
+from drivetrain.store.events.model import Event, Exposure
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database
-from drivetrain.tracking.feedback import About, Feedback, Scalar
 
 ME = Context(user_id="u1", user_name="ann", workspace_id="w1", workspace="default")
 OTHER = Context(user_id="u2", user_name="bob", workspace_id="w2", workspace="bobs")

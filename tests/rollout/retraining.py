@@ -7,22 +7,22 @@ from typing import Any
 
 import msgspec
 
+from drivetrain.feedback.service import About
 from drivetrain.jobs.service import Jobs
 from drivetrain.loops.retraining import RetrainingLoop
-from drivetrain.monitoring.alerts import Alerts
+from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.model import Alert
-from drivetrain.rollout.retraining.model import Gate, GateResult, Policy, Retraining, Stage, Trigger, held_out
-from drivetrain.rollout.retraining.service import Retrainings
-from drivetrain.rollout.retraining.watch import Watch
+from drivetrain.retraining.model import Gate, GateResult, Policy, Retraining, Stage, Trigger, held_out
+from drivetrain.retraining.service import Retrainings
+from drivetrain.retraining.watch import Watch
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.event import Event
-from drivetrain.store.events import Events
+from drivetrain.store.events.lookup import Events
+from drivetrain.store.events.model import Event
+from drivetrain.store.events.spool import Spool
 from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.leases import Leases
-from drivetrain.store.spool import Spool
 from drivetrain.store.sql import Database
-from drivetrain.tracking.feedback import About
 from drivetrain.tracking.service import Tracking
 from tests.rollout.parts import ME, World
 

@@ -7,26 +7,26 @@ from dataclasses import replace
 
 import pytest
 
+from drivetrain.checklist.lines import Line
+from drivetrain.checklist.service import Checklists
 from drivetrain.config import Settings
 from drivetrain.errors import Forbidden, NotFound
 from drivetrain.identity.audit import Audit
 from drivetrain.identity.secrets import Secrets
 from drivetrain.jobs.service import Jobs
-from drivetrain.monitoring.alerts import Alerts
-from drivetrain.monitoring.channels import Channels
+from drivetrain.monitoring.alerts.channels import Channels
+from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.reference import References
 from drivetrain.monitoring.service import Monitors
 from drivetrain.profiles.model import FILE
-from drivetrain.rollout.checklist import Checklists
-from drivetrain.rollout.checks import Line
+from drivetrain.retraining.provenance import Provenances
+from drivetrain.retraining.service import Retrainings
 from drivetrain.rollout.model import State
-from drivetrain.rollout.provenance import Provenances
-from drivetrain.rollout.retraining.service import Retrainings
-from drivetrain.store.event import Event
-from drivetrain.store.events import Events
+from drivetrain.store.events.lookup import Events
+from drivetrain.store.events.model import Event
+from drivetrain.store.events.spool import Spool
 from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.spool import Spool
 from drivetrain.tracking.model import Dataset, Input, Owner
 from drivetrain.tracking.service import Tracking
 from tests.rollout.parts import ME, OTHER, World

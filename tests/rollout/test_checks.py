@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from drivetrain.checklist.lines import DAY_MS, Facts, Line, Standing, lines
 from drivetrain.config import Settings
 from drivetrain.monitoring.model import Alert, AlertState, Channel, Severity
 from drivetrain.monitoring.service import Monitor
 from drivetrain.registry.model import Version
-from drivetrain.rollout.checks import DAY_MS, Facts, Line, Standing, lines
 from drivetrain.rollout.model import Guardrail, Plan, Rollout, State, Step
 from drivetrain.serving.model import Deployment, Replica, Variant
 from drivetrain.tracking.model import Dataset, Input, Run

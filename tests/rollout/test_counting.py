@@ -11,20 +11,20 @@ import pytest
 import sqlalchemy as sa
 
 from drivetrain.config import Settings
-from drivetrain.rollout import batch, journal, tally
+from drivetrain.feedback.service import About, Scalar
+from drivetrain.feedback.tables import feedback
 from drivetrain.rollout import tables as t
-from drivetrain.rollout.counting import Counting
+from drivetrain.rollout.counting import batch, journal, tally
+from drivetrain.rollout.counting.fold import Counting
 from drivetrain.rollout.model import Guardrail, Rollout, State, Step, Tallied, Verdict
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.compact import compact
-from drivetrain.store.event import Event, Exposure
-from drivetrain.store.events import Events
-from drivetrain.store.fold import EventFolder
+from drivetrain.store.events.compact import compact
+from drivetrain.store.events.fold import EventFolder
+from drivetrain.store.events.lookup import Events
+from drivetrain.store.events.model import Event, Exposure
+from drivetrain.store.events.spool import Spool
 from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.spool import Spool
-from drivetrain.tracking.feedback import About, Scalar
-from drivetrain.tracking.tables_feedback import feedback
 from tests.rollout.parts import ME, World, plan
 
 Line = Event | Exposure

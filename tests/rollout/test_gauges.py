@@ -7,9 +7,9 @@ import re
 import subprocess
 from pathlib import Path
 
-from drivetrain.rollout.gauges import exposition
+from drivetrain.rollout.judging.gauges import exposition
 from drivetrain.rollout.model import Rollout
-from drivetrain.serving import meters
+from drivetrain.serving.gateway import meters
 from drivetrain.wire import meter
 from tests.rollout.parts import ME, World, plan
 

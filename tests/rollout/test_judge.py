@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from drivetrain.rollout.case import exposed
-from drivetrain.rollout.judge import Action, Judgement, judge
+from drivetrain.rollout.judging.case import exposed
+from drivetrain.rollout.judging.judge import Action, Judgement, judge
 from drivetrain.rollout.ledger import Book, GuardState
 from drivetrain.rollout.model import Count, Guardrail, Looked, Phase, Plan, Role, Rollout, State, Step, Tallied, Verdict
 

@@ -15,7 +15,7 @@ import pytest
 
 from drivetrain.client import Client
 from drivetrain.client.http import Json
-from drivetrain.store.event import Event
+from drivetrain.store.events.model import Event
 from tests.conftest import Server, wait_for
 
 pytestmark = pytest.mark.slow

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from drivetrain.errors import Invalid
-from drivetrain.rollout.measures import Fixed, known, nearest, parse
-from drivetrain.rollout.outputs import Known
-from drivetrain.store.event import Event
-from drivetrain.tracking.feedback import Opinion, Scalar
+from drivetrain.feedback.service import Opinion, Scalar
+from drivetrain.rollout.counting.measures import Fixed, known, nearest, parse
+from drivetrain.rollout.counting.outputs import Known
+from drivetrain.store.events.model import Event
 
 GOOD: dict[str, Any] = {"id": "e", "t": 0, "latency_ms": 100.0, "ttft_ms": 10.0, "tokens_out": 50, "cost": 0.5, "output": "fine"}
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivetrain.rollout.model import Guardrail, Plan, Role, Step
-from drivetrain.rollout.planner import Forecast, People, people_of, plan_rollout, shared_alpha
-from drivetrain.rollout.plans import PRESETS, parse_plan
+from drivetrain.rollout.planning.planner import Forecast, People, people_of, plan_rollout, shared_alpha
+from drivetrain.rollout.planning.plans import PRESETS, parse_plan
 
 GUARDS = (Guardrail(measure="errors"),)
 

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivetrain.errors import Invalid
-from drivetrain.rollout.measures import parse
+from drivetrain.rollout.counting.measures import parse
 from drivetrain.rollout.model import Guardrail, Plan, Role
-from drivetrain.rollout.plans import PRESETS, checked, guardrail, parse_plan, preset, with_guardrails
+from drivetrain.rollout.planning.plans import PRESETS, checked, guardrail, parse_plan, preset, with_guardrails
 
 
 def shares(plan: Plan) -> list[int]:

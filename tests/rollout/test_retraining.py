@@ -10,7 +10,7 @@ import pytest
 
 from drivetrain.errors import Conflict, Forbidden, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
-from drivetrain.rollout.retraining.model import Gate, Retraining, Stage, State, Trigger
+from drivetrain.retraining.model import Gate, Retraining, Stage, State, Trigger
 from drivetrain.store.ids import uuid7
 from tests.rollout.parts import ME, OTHER, plan
 from tests.rollout.retraining import QUICK, REFUSED, Scene

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from drivetrain.rollout.retraining.model import Stage, State, Trigger
+from drivetrain.retraining.model import Stage, State, Trigger
 from drivetrain.store.ids import now_ms
 from tests.rollout.parts import ME, plan
 from tests.rollout.retraining import ENOUGH, PASSED, QUICK, REFUSED, Scene, wait_a_millisecond

@@ -7,8 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from drivetrain.rollout.retraining.gate import compare, judge, score, spread
-from drivetrain.rollout.retraining.model import Gate, held_out
+from drivetrain.retraining.gate import compare, judge, score, spread
+from drivetrain.retraining.model import Gate, held_out
 from drivetrain.store.ids import uuid7
 
 NAMES = ("digits version 2", "digits version 1")

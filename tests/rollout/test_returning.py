@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from drivetrain.rollout.batch import Batch, layout
-from drivetrain.rollout.case import evidence
+from drivetrain.rollout.counting.batch import Batch, layout
+from drivetrain.rollout.counting.tally import Tally
+from drivetrain.rollout.judging.case import evidence
 from drivetrain.rollout.ledger import Book, GuardState
 from drivetrain.rollout.model import Guardrail, Phase, Step, Verdict
-from drivetrain.rollout.tally import Tally
 from tests.rollout.test_judge import rollout
 from tests.rollout.test_tally import named
 

@@ -13,10 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from drivetrain.rollout.case import STREAMS
-from drivetrain.rollout.model import Guardrail, Plan, Step
-from drivetrain.rollout.planner import plan_rollout
-from drivetrain.rollout.statistics import (
+from drivetrain.rollout.judging.case import STREAMS
+from drivetrain.rollout.judging.statistics import (
     RATIOS,
     WEIGHTS,
     ArmSums,
@@ -28,6 +26,8 @@ from drivetrain.rollout.statistics import (
     log_e_mismatch,
     odds_share,
 )
+from drivetrain.rollout.model import Guardrail, Plan, Step
+from drivetrain.rollout.planning.planner import plan_rollout
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from drivetrain.rollout.statistics import (
+from drivetrain.rollout.judging.statistics import (
     CERTIFIABLE,
     LEAST_PER_ARM,
     RATIOS,

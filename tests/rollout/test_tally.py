@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivetrain.rollout import tally as tallies
-from drivetrain.rollout.batch import Batch, layout
+from drivetrain.rollout.counting import tally as tallies
+from drivetrain.rollout.counting.batch import Batch, layout
+from drivetrain.rollout.counting.tally import ARMS, NEW, OURS, Tally
 from drivetrain.rollout.model import Tallied
-from drivetrain.rollout.tally import ARMS, NEW, OURS, Tally
 
 SLOTS = layout([(0, "count", 1.0, False), (1, "mean", 1.0, False), (2, "mix", 2.0, False), (3, "count", 1.0, True)])
 SHARES = {1: 0.1, 2: 0.3, 3: 0.6, 4: 1.0}

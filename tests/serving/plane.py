@@ -22,10 +22,10 @@ from drivetrain.dialects.openai import OpenAI
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
 from drivetrain.serving.catalog import Servable
-from drivetrain.serving.gateway import Gateway
+from drivetrain.serving.gateway.gateway import Gateway
 from drivetrain.serving.routes import DeploymentRoute, ReplicaRoute, Snapshot, VariantRoute
-from drivetrain.store.event import Event, Exposure
-from drivetrain.store.spool import Spool
+from drivetrain.store.events.model import Event, Exposure
+from drivetrain.store.events.spool import Spool
 from drivetrain.wire.door import Dialect, Door
 from tests.serving.replica import FakeReplica
 

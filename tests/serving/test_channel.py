@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from drivetrain.serving import channel
-from drivetrain.serving.channel import ChannelClient, ChannelServer, Message
+from drivetrain.serving.gateway import channel
+from drivetrain.serving.gateway.channel import ChannelClient, ChannelServer, Message
 from drivetrain.serving.routes import EMPTY, RoutesHolder, Snapshot
 
 

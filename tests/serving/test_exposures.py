@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from drivetrain.serving.assignment import assign
+from drivetrain.serving.gateway.shadow import MOST
 from drivetrain.serving.routes import DeploymentRoute, Prices, RolloutRoute, VariantRoute
-from drivetrain.serving.shadow import MOST
 from tests.conftest import wait_for
 from tests.serving.plane import Plane, deployment, running, variant
 from tests.serving.replica import FakeReplica

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 import pytest
 
 from drivetrain.errors import NotFound
+from drivetrain.feedback.service import Feedback
 from drivetrain.identity.model import Context
 from drivetrain.registry.service import Registry
 from drivetrain.serving.lineage import Lineages
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.event import Event
-from drivetrain.store.events import Events
+from drivetrain.store.events.lookup import Events
+from drivetrain.store.events.model import Event
+from drivetrain.store.events.spool import Spool
 from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.spool import Spool
 from drivetrain.store.sql import Database
-from drivetrain.tracking.deletion import Deletion
-from drivetrain.tracking.feedback import Feedback
+from drivetrain.tracking.deletion.purging import Purger
+from drivetrain.tracking.deletion.service import Deletion
 from drivetrain.tracking.model import Dataset, Input
-from drivetrain.tracking.purging import Purger
 from drivetrain.tracking.service import Tracking
 
 ADA = Context("u1", "ada", "w1", "vision")

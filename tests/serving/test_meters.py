@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from drivetrain.serving.meters import MOST, Meters, Now, exposition
-from drivetrain.store.event import Event
+from drivetrain.serving.gateway.meters import MOST, Meters, Now, exposition
+from drivetrain.store.events.model import Event
 from drivetrain.store.ids import uuid7
 from tests.chaos.common import ask_digits, deploy_digits
 from tests.conftest import Server, free_port, wait_for

@@ -9,8 +9,8 @@ import pytest
 
 from drivetrain.profiles.model import Column, Profile
 from drivetrain.profiles.sketch import Sketch
-from drivetrain.rollout.outputs import FEWEST, Known, learned
-from drivetrain.serving.outputs import MOST, Seen, hidden, look
+from drivetrain.rollout.counting.outputs import FEWEST, Known, learned
+from drivetrain.serving.gateway.outputs import MOST, Seen, hidden, look
 
 
 def tensor(data: Any, *, datatype: str = "FP64", shape: list[int] | None = None) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from drivetrain.errors import UpstreamFailed, UpstreamTimeout
-from drivetrain.serving.upstream import Lost, Upstream
+from drivetrain.serving.gateway.upstream import Lost, Upstream
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -17,16 +17,16 @@ import sqlalchemy as sa
 
 from drivetrain.config import Settings
 from drivetrain.errors import Invalid
-from drivetrain.store.archive import Manifest
-from drivetrain.store.backup import backup, backup_database, restore
+from drivetrain.store.backups.archive import Manifest
+from drivetrain.store.backups.backup import backup, backup_database, restore
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.event import Event
-from drivetrain.store.events import EventFolder, Events
+from drivetrain.store.events.lookup import EventFolder, Events
+from drivetrain.store.events.model import Event
+from drivetrain.store.events.spool import Spool
 from drivetrain.store.home import Home
 from drivetrain.store.ids import uuid7
 from drivetrain.store.leases import leases_table
 from drivetrain.store.migrate import HEAD, migrate
-from drivetrain.store.spool import Spool
 from drivetrain.store.sql import Database
 
 NEW_ROW = (

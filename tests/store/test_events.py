@@ -21,16 +21,16 @@ from hypothesis import strategies as st
 from drivetrain.config import Settings
 from drivetrain.errors import DrivetrainError, Invalid
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.compact import Made, Work, compact
-from drivetrain.store.counters import FIRST, LAST, bucket, edge, event_counters, quantile
-from drivetrain.store.event import Event, Exposure
-from drivetrain.store.events import EventFolder, Events
-from drivetrain.store.fold import spool_offsets
+from drivetrain.store.events.compact import Made, Work, compact
+from drivetrain.store.events.counters import FIRST, LAST, bucket, edge, event_counters, quantile
+from drivetrain.store.events.fold import spool_offsets
+from drivetrain.store.events.lookup import EventFolder, Events
+from drivetrain.store.events.model import Event, Exposure
+from drivetrain.store.events.segments import event_segments
+from drivetrain.store.events.spool import Spool
+from drivetrain.store.events.spoolfiles import spool_files
 from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.segments import event_segments
-from drivetrain.store.spool import Spool
-from drivetrain.store.spoolfiles import spool_files
 from drivetrain.store.sql import Database
 from tests.conftest import new_sqlite
 

@@ -16,14 +16,14 @@ import sqlalchemy as sa
 from drivetrain.config import Settings
 from drivetrain.errors import StorageFull
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.event import Event
-from drivetrain.store.events import EventFolder, Events
+from drivetrain.store.events.lookup import EventFolder, Events
+from drivetrain.store.events.model import Event
+from drivetrain.store.events.spool import Spool
 from drivetrain.store.files import FULL
 from drivetrain.store.home import Home
 from drivetrain.store.ids import uuid7
 from drivetrain.store.leases import leases_table
 from drivetrain.store.migrate import migrate
-from drivetrain.store.spool import Spool
 from drivetrain.store.sql import Database
 
 MiB = 1 << 20
@@ -122,11 +122,11 @@ import os, resource, sys, time
 from pathlib import Path
 from drivetrain.errors import StorageFull
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.event import Event
+from drivetrain.store.events.model import Event
 from drivetrain.store.ids import uuid7
 from drivetrain.store.home import Home
 from drivetrain.store.migrate import migrate
-from drivetrain.store.spool import Spool
+from drivetrain.store.events.spool import Spool
 from drivetrain.store.sql import Database
 
 home = Home.open(Path(sys.argv[1]))

@@ -13,18 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivetrain.store.event import Event
+from drivetrain.store.events.model import Event
+from drivetrain.store.events.spool import Spool
+from drivetrain.store.events.spoolfiles import complete_end, complete_lines, find_line, lines_backwards, spool_files
 from drivetrain.store.ids import uuid7
-from drivetrain.store.spool import Spool
-from drivetrain.store.spoolfiles import complete_end, complete_lines, find_line, lines_backwards, spool_files
 from tests.conftest import wait_for
 
 APPEND_FOR_EVER = """
 import itertools, sys, time
 from pathlib import Path
-from drivetrain.store.event import Event
+from drivetrain.store.events.model import Event
 from drivetrain.store.ids import uuid7
-from drivetrain.store.spool import Spool
+from drivetrain.store.events.spool import Spool
 spool = Spool(Path(sys.argv[1]))
 for i in itertools.count(1):
     if i % 200 == 0:

@@ -17,13 +17,13 @@ from drivetrain.registry.service import Registry
 from drivetrain.store.blobs import Blob, blobs_table
 from drivetrain.store.ids import now_ms
 from drivetrain.store.sql import Database, metadata
-from drivetrain.tracking import purging
 from drivetrain.tracking import tables as t
-from drivetrain.tracking import tables_retention as g
-from drivetrain.tracking.deletion import DAY_MS, GRACE_MS, Deletion
-from drivetrain.tracking.dependants import LOOSE, ROOTS, dependants, undeclared
+from drivetrain.tracking.deletion import purging
+from drivetrain.tracking.deletion import tables as g
+from drivetrain.tracking.deletion.dependants import LOOSE, ROOTS, dependants, undeclared
+from drivetrain.tracking.deletion.purging import Purger
+from drivetrain.tracking.deletion.service import DAY_MS, GRACE_MS, Deletion
 from drivetrain.tracking.model import Dataset, Input, Line, Metric, ModelLink, Owner, View
-from drivetrain.tracking.purging import Purger
 from drivetrain.tracking.service import Tracking
 from tests.conftest import wait_for
 

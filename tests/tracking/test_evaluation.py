@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Forbidden, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
-from drivetrain.tracking import tables_evaluation as t
-from drivetrain.tracking.deletion import Deletion
-from drivetrain.tracking.purging import Purger
+from drivetrain.tracking.deletion.purging import Purger
+from drivetrain.tracking.deletion.service import Deletion
+from drivetrain.tracking.evaluation import tables as t
 from drivetrain.tracking.service import Tracking
 
 ABSENT = "d-" + "0" * 32

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from drivetrain.errors import Forbidden, Invalid, NotFound
+from drivetrain.feedback.service import About, Feedback, Scalar
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import uuid7
 from drivetrain.store.sql import Database
-from drivetrain.tracking.feedback import About, Feedback, Scalar
 
 ADA = Context("u1", "ada", "w1", "vision")
 BOB = Context("u2", "bob", "w2", "speech")

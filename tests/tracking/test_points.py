@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drivetrain.identity.model import Context
-from drivetrain.tracking import pages, points
 from drivetrain.tracking import tables as t
+from drivetrain.tracking.finders import packed, tuples
+from drivetrain.tracking.metrics import points
+from drivetrain.tracking.metrics import summaries as pages
+from drivetrain.tracking.metrics.summaries import Packed
+from drivetrain.tracking.metrics.tables import metric_pages
 from drivetrain.tracking.model import Metric, Point
-from drivetrain.tracking.pages import Packed
-from drivetrain.tracking.rows import packed, tuples
 from drivetrain.tracking.service import Tracking
-from drivetrain.tracking.tables_pages import metric_pages
 
 LAWS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 values = st.sampled_from([0.0, 1.0, -3.5, 1e300, math.nan, math.inf, -math.inf]) | st.floats(-10, 10)

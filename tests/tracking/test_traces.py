@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.store.ids import uuid7
-from drivetrain.tracking import spans as s
-from drivetrain.tracking import tables_traces as x
-from drivetrain.tracking.assessments import Assessment
-from drivetrain.tracking.dependants import dependants, undeclared
+from drivetrain.tracking.deletion.dependants import dependants, undeclared
 from drivetrain.tracking.service import Tracking
-from drivetrain.tracking.spans import Event, Link, Span
-from drivetrain.tracking.traces import TraceInfo
+from drivetrain.tracking.traces import spans as s
+from drivetrain.tracking.traces import tables as x
+from drivetrain.tracking.traces.assessments import Assessment
+from drivetrain.tracking.traces.service import TraceInfo
+from drivetrain.tracking.traces.spans import Event, Link, Span
 
 MS = 10**6
 

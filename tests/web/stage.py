@@ -10,31 +10,31 @@ from pathlib import Path
 import sqlalchemy as sa
 from fastapi import FastAPI
 
+from drivetrain.checklist.service import Checklists
 from drivetrain.config import Settings
+from drivetrain.feedback.service import Feedback
 from drivetrain.identity.model import Context
 from drivetrain.identity.service import Identity
 from drivetrain.jobs.service import Jobs
-from drivetrain.monitoring.alerts import Alerts
-from drivetrain.monitoring.channels import Channels
+from drivetrain.monitoring.alerts.channels import Channels
+from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.reference import References
 from drivetrain.monitoring.service import Monitors
 from drivetrain.registry.service import Registry
-from drivetrain.rollout.checklist import Checklists
-from drivetrain.rollout.retraining.service import Retrainings
+from drivetrain.retraining.service import Retrainings
 from drivetrain.rollout.service import Rollouts
 from drivetrain.serving import tables
 from drivetrain.serving.lineage import Lineages
 from drivetrain.serving.routes import Snapshot
 from drivetrain.serving.service import Serving
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.event import Event
-from drivetrain.store.events import EventFolder, Events
+from drivetrain.store.events.lookup import EventFolder, Events
+from drivetrain.store.events.model import Event
+from drivetrain.store.events.spool import Spool
 from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.migrate import migrate
-from drivetrain.store.spool import Spool
 from drivetrain.store.sql import Database
-from drivetrain.tracking.feedback import Feedback
 from drivetrain.tracking.model import Dataset, Input, Metric, Owner
 from drivetrain.tracking.service import Tracking
 from drivetrain.training.sweeps.service import Sweeps

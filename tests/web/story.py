@@ -12,27 +12,27 @@ import msgspec
 import sqlalchemy as sa
 
 from drivetrain.identity.model import Context
-from drivetrain.monitoring.alerts import Alerts
-from drivetrain.monitoring.channels import Channels
+from drivetrain.monitoring.alerts.channels import Channels
+from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.drift.report import compare
 from drivetrain.monitoring.service import Monitors
 from drivetrain.profiles.build import profile
 from drivetrain.registry.service import Registry
+from drivetrain.retraining import tables as retraining_tables
+from drivetrain.retraining.model import Stage, Trigger
+from drivetrain.retraining.service import Retrainings
 from drivetrain.rollout import ledger
 from drivetrain.rollout import tables as t
-from drivetrain.rollout.curves import Curves
-from drivetrain.rollout.judge import Action, judge
-from drivetrain.rollout.measures import Fixed, parse
+from drivetrain.rollout.counting.measures import Fixed, parse
+from drivetrain.rollout.judging.curves import Curves
+from drivetrain.rollout.judging.judge import Action, judge
 from drivetrain.rollout.model import Count, Guardrail, Plan, Role, Rollout, State, Step, Tallied
-from drivetrain.rollout.retraining import tables as retraining_tables
-from drivetrain.rollout.retraining.model import Stage, Trigger
-from drivetrain.rollout.retraining.service import Retrainings
 from drivetrain.rollout.service import Rollouts
 from drivetrain.serving import tables as serving_tables
 from drivetrain.serving.lineage import Lineages
 from drivetrain.serving.service import Serving
 from drivetrain.store.blobs import Blobs
-from drivetrain.store.events import Events
+from drivetrain.store.events.lookup import Events
 from drivetrain.store.sql import Database, upsert
 
 SAFE = Plan(

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from drivetrain.rollout.retraining.tables import policies
+from drivetrain.retraining.tables import policies
 from tests.web.conftest import Site
 
 SIDES = ("drift", "quality", "retraining", "checklist")

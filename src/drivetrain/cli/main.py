@@ -8,32 +8,14 @@ from typing import Annotated
 
 import typer
 
-from drivetrain.cli import (
-    alerts,
-    artifacts,
-    chat,
-    check,
-    deploy,
-    doctor,
-    env,
-    gc,
-    home,
-    jobs,
-    keys,
-    models,
-    monitor,
-    people,
-    portable,
-    profile,
-    pull,
-    retrain,
-    rollout,
-    runs,
-    sweep,
-    trace,
-)
-from drivetrain.cli import up as up_
+from drivetrain.cli.monitoring import alerts, monitor
 from drivetrain.cli.output import EXIT_CODES, FAILED, USAGE, complain, emit
+from drivetrain.cli.registry import artifacts, models, pull
+from drivetrain.cli.rollout import check, retrain, rollout
+from drivetrain.cli.server import doctor, env, home, jobs, keys, people
+from drivetrain.cli.server import up as up_
+from drivetrain.cli.serving import chat, deploy, trace
+from drivetrain.cli.tracking import gc, portable, profile, runs, sweep
 from drivetrain.errors import DrivetrainError
 
 _CODES = " · ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items())

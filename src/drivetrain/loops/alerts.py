@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from drivetrain.monitoring.channels import Channels, Message
-from drivetrain.monitoring.send import Unsent, send
+from drivetrain.monitoring.alerts.channels import Channels, Message
+from drivetrain.monitoring.alerts.send import Unsent, send
 from drivetrain.store.leases import Leases
 
 log = logging.getLogger(__name__)

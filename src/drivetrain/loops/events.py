@@ -7,7 +7,7 @@ import threading
 import time
 
 from drivetrain.config import Settings
-from drivetrain.store.fold import EventFolder
+from drivetrain.store.events.fold import EventFolder
 from drivetrain.store.leases import Leases
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ import msgspec
 
 from drivetrain.identity.model import Context, Scope
 from drivetrain.monitoring import accuracy, ask, questions, shares
-from drivetrain.monitoring.alerts import Alerts
+from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.drift.report import Options
 from drivetrain.monitoring.drift.work import Done, Work
 from drivetrain.monitoring.questions import Answer
@@ -25,7 +25,7 @@ from drivetrain.serving.lineage import Lineages
 from drivetrain.serving.model import Deployment, Variant
 from drivetrain.serving.service import Serving
 from drivetrain.store.child import run_child
-from drivetrain.store.events import Events
+from drivetrain.store.events.lookup import Events
 from drivetrain.store.ids import now_ms, uuid7_ms
 from drivetrain.store.leases import Leases
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 
 from drivetrain.store.leases import Leases
-from drivetrain.tracking.deletion import Deletion
-from drivetrain.tracking.purging import Purger
+from drivetrain.tracking.deletion.purging import Purger
+from drivetrain.tracking.deletion.service import Deletion
 
 log = logging.getLogger(__name__)
 

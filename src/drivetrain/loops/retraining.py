@@ -13,9 +13,9 @@ from collections.abc import Callable
 import msgspec
 
 from drivetrain.errors import DrivetrainError
-from drivetrain.monitoring.alerts import Alerts
-from drivetrain.rollout.retraining.model import MOST_FAILURES, Policy, Retraining, State
-from drivetrain.rollout.retraining.watch import Watch
+from drivetrain.monitoring.alerts.service import Alerts
+from drivetrain.retraining.model import MOST_FAILURES, Policy, Retraining, State
+from drivetrain.retraining.watch import Watch
 from drivetrain.store.leases import Leases
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from drivetrain.monitoring.alerts import Alerts
+from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.rollout.ledger import DRIVETRAIN
 from drivetrain.rollout.model import Decision, Rollout
 from drivetrain.rollout.steps import Sign, Steps

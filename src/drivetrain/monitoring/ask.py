@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from drivetrain.monitoring import accuracy, performance, shares
 from drivetrain.monitoring.questions import Answer, Errors, Latency, Quality
-from drivetrain.store.counters import bucket
-from drivetrain.store.events import Events
+from drivetrain.store.events.counters import bucket
+from drivetrain.store.events.lookup import Events
 from drivetrain.store.ids import first_id
 from drivetrain.store.sql import Database
 

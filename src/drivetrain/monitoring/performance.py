@@ -8,11 +8,11 @@ from __future__ import annotations
 import sqlalchemy as sa
 from msgspec import Struct
 
+from drivetrain.feedback.tables import feedback as table
 from drivetrain.monitoring.accuracy import Label
 from drivetrain.monitoring.quality import wilson
 from drivetrain.store.ids import first_id
 from drivetrain.store.sql import Database
-from drivetrain.tracking.tables_feedback import feedback as table
 
 
 class Cohort(Struct, frozen=True, kw_only=True):

@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from drivetrain.store.event import Event
-from drivetrain.tracking.labels import prediction, same
+from drivetrain.feedback.labels import prediction, same
+from drivetrain.store.events.model import Event
 
 
 class Quality(Struct, frozen=True):

@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from drivetrain.errors import Conflict, NotFound
-from drivetrain.rollout import journal
 from drivetrain.rollout import tables as t
-from drivetrain.rollout.measures import Fixed
+from drivetrain.rollout.counting import journal
+from drivetrain.rollout.counting.measures import Fixed
+from drivetrain.rollout.counting.outputs import Known
 from drivetrain.rollout.model import OPEN, Count, Decision, Evidence, Phase, Plan, Rollout, State, Tallied
-from drivetrain.rollout.outputs import Known
 from drivetrain.serving.service import WHOLE, Serving
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import upsert

@@ -9,22 +9,22 @@ import msgspec
 import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, Invalid, NotFound
+from drivetrain.feedback.service import Feedback
 from drivetrain.identity.model import Context, Scope
 from drivetrain.rollout import ledger
 from drivetrain.rollout import tables as t
-from drivetrain.rollout.case import evidence
-from drivetrain.rollout.curves import Point, curves
-from drivetrain.rollout.measures import parse
+from drivetrain.rollout.counting.measures import parse
+from drivetrain.rollout.judging.case import evidence
+from drivetrain.rollout.judging.curves import Point, curves
 from drivetrain.rollout.model import OPEN, Decision, Evidence, Phase, Plan, Rollout, State, Verdict
-from drivetrain.rollout.planner import Forecast, People, people_of, plan_rollout
+from drivetrain.rollout.planning.planner import Forecast, People, people_of, plan_rollout
 from drivetrain.rollout.steps import Answers, whole
+from drivetrain.serving.gateway.outputs import LOOKED_AT
 from drivetrain.serving.model import Deployment, Variant
-from drivetrain.serving.outputs import LOOKED_AT
 from drivetrain.serving.service import WHOLE, Serving
-from drivetrain.store.counters import total
+from drivetrain.store.events.counters import total
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database
-from drivetrain.tracking.feedback import Feedback
 
 MOST_LISTED = 500
 HOUR_MS = 3_600_000

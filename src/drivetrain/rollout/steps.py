@@ -15,26 +15,26 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from drivetrain.errors import Conflict, Invalid
+from drivetrain.feedback.service import AT_ONCE, Feedback, Opinion
 from drivetrain.identity.model import Context, Scope
 from drivetrain.profiles.model import Profile
 from drivetrain.rollout import ledger
 from drivetrain.rollout import tables as t
-from drivetrain.rollout.case import settled
-from drivetrain.rollout.counting import Counting, unheard
-from drivetrain.rollout.curves import Curves
-from drivetrain.rollout.judge import Action, Judgement, judge
+from drivetrain.rollout.counting.fold import Counting, unheard
+from drivetrain.rollout.counting.measures import Fixed, Measure, parse
+from drivetrain.rollout.counting.outputs import Known, learned
+from drivetrain.rollout.counting.rules import read as read_rules
+from drivetrain.rollout.judging.case import settled
+from drivetrain.rollout.judging.curves import Curves
+from drivetrain.rollout.judging.judge import Action, Judgement, judge
+from drivetrain.rollout.judging.lines import line_of
 from drivetrain.rollout.ledger import DRIVETRAIN, Book
-from drivetrain.rollout.lines import line_of
-from drivetrain.rollout.measures import Fixed, Measure, parse
 from drivetrain.rollout.model import OPEN, Decision, Rollout, State
-from drivetrain.rollout.outputs import Known, learned
-from drivetrain.rollout.rules import read as read_rules
+from drivetrain.serving.gateway.outputs import Seen
 from drivetrain.serving.model import Standing, Variant
-from drivetrain.serving.outputs import Seen
 from drivetrain.serving.service import WHOLE, Serving
-from drivetrain.store.event import Event
+from drivetrain.store.events.model import Event
 from drivetrain.store.sql import Database
-from drivetrain.tracking.feedback import AT_ONCE, Feedback, Opinion
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Trained(Protocol):
 
 
 class Answers(Protocol):
-    """Who knows the newest requests of a deployment: `drivetrain.store.events.Events`."""
+    """Who knows the newest requests of a deployment: `drivetrain.store.events.lookup.Events`."""
 
     def recent(self, workspace_id: str, *, deployment: str | None = None, limit: int = 100) -> Sequence[Event]: ...
 

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drivetrain.errors import NotFound
+from drivetrain.feedback.service import About, Feedback, Opinion, Scalar, request_id
 from drivetrain.identity.model import Context, Scope
 from drivetrain.registry.model import Commit, FileEntry, Version
 from drivetrain.registry.service import Registry
-from drivetrain.store.event import Event
-from drivetrain.store.events import Events
+from drivetrain.store.events.lookup import Events
+from drivetrain.store.events.model import Event
 from drivetrain.store.ids import now_ms, uuid7_ms
-from drivetrain.tracking.feedback import About, Feedback, Opinion, Scalar, request_id
 from drivetrain.tracking.model import Experiment, Input, Run
 from drivetrain.tracking.service import Tracking
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from drivetrain.errors import Invalid
-from drivetrain.store import blobs, fold, leases  # noqa: F401 - their tables are part of the schema
+from drivetrain.store import blobs, leases  # noqa: F401 - their tables are part of the schema
+from drivetrain.store.events import fold  # noqa: F401 - their tables are part of the schema
 from drivetrain.store.sql import Database
 
 if TYPE_CHECKING:

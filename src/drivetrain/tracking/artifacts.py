@@ -15,8 +15,8 @@ from drivetrain.store.ids import now_ms
 from drivetrain.store.sql import upsert
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.inputs import Inputs
 from drivetrain.tracking.model import Artifact, Owner
+from drivetrain.tracking.runs.inputs import Inputs
 
 _a = t.artifacts.c
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import unquote
 
 from drivetrain.errors import Invalid
+from drivetrain.store.sql import INT64
 
 MAX_KEY = 250
 MAX_PARAM = 6000
@@ -17,7 +18,6 @@ MAX_PATH = 1024
 MAX_BATCH = 1000
 MAX_BATCH_PARAMS = 100
 MAX_BATCH_TAGS = 100
-INT64 = 1 << 63
 
 _KEY = re.compile(r"[/\w.\- :]+")
 

@@ -10,17 +10,18 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
+from drivetrain.search import sql as compare
+from drivetrain.search.grammar import parse_filter, parse_order
+from drivetrain.search.sql import Term
 from drivetrain.store.ids import now_ms
 from drivetrain.store.sql import upsert
-from drivetrain.tracking import checks, compare
+from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.compare import Term
-from drivetrain.tracking.grammar import parse_filter, parse_order
+from drivetrain.tracking.deletion.tables import numbers
+from drivetrain.tracking.finders import Base, chunked, from_token, location, to_token
 from drivetrain.tracking.languages import EXPERIMENTS
 from drivetrain.tracking.model import PURGING, Experiment, Page, View
-from drivetrain.tracking.reading import lived
-from drivetrain.tracking.rows import Base, chunked, from_token, location, to_token
-from drivetrain.tracking.tables_retention import numbers
+from drivetrain.tracking.runs.loading import lived
 
 MAX_PAGE = 50_000
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from drivetrain.tracking.grammar import Kind, Language
+from drivetrain.search.grammar import Kind, Language
 
 _ATTRIBUTES = {"attribute": "attribute", "attributes": "attribute", "attr": "attribute", "run": "attribute"}
 _TAGS = {"tag": "tag", "tags": "tag"}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from drivetrain.tracking.evaluation import Evaluation
-from drivetrain.tracking.traces import Traces
-from drivetrain.tracking.views import Views
+from drivetrain.tracking.evaluation.datasets import Evaluation
+from drivetrain.tracking.runs.views import Views
+from drivetrain.tracking.traces.service import Traces
 
 
 class Tracking(Evaluation, Views, Traces):

@@ -12,16 +12,20 @@ from drivetrain.identity.model import Context
 from drivetrain.jobs.model import Job
 from drivetrain.rollout.model import OPEN, Decision, Rollout
 from drivetrain.store.ids import now_ms
-from drivetrain.web import alert_rows, deployments, naming, rollout_rows, runtable
 from drivetrain.web import format as fmt
-from drivetrain.web.deployments import HOUR, MINUTE
+from drivetrain.web import naming
+from drivetrain.web.monitoring import alert_lists as alert_rows
+from drivetrain.web.monitoring.views import AlertRow
 from drivetrain.web.render import Pages, viewer
-from drivetrain.web.runshape import lower_is_better
+from drivetrain.web.rollout import lists as rollout_rows
+from drivetrain.web.runs import columns as runtable
+from drivetrain.web.runs.shape import lower_is_better
 from drivetrain.web.services import Services
+from drivetrain.web.serving import deployments
+from drivetrain.web.serving.deployments import HOUR, MINUTE
 from drivetrain.web.snippets import first_steps
 from drivetrain.web.svg import spark
 from drivetrain.web.views import DeploymentRow, Figure, Happening, JobRow, Overview, RecentRun, State
-from drivetrain.web.views_monitoring import AlertRow
 
 Viewer = Annotated[Context, Depends(viewer)]
 _JOBS = {

@@ -10,34 +10,17 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 
-from drivetrain.web import (
-    alerts,
-    assets,
-    checklist,
-    compare,
-    deployments,
-    drift,
-    keys,
-    links,
-    live,
-    models,
-    overview,
-    panels,
-    playground,
-    quality,
-    reference,
-    requests,
-    retraining,
-    rollouts,
-    runpage,
-    runs,
-    search,
-    signin,
-    sweeps,
-)
+from drivetrain.web import assets, keys, links, live, overview, reference, search, signin
 from drivetrain.web.assets import Assets
+from drivetrain.web.monitoring import alerts, drift, quality
+from drivetrain.web.registry import models
 from drivetrain.web.render import Pages
+from drivetrain.web.rollout import checklist, retraining, rollouts
+from drivetrain.web.runs import compare, panels, sweeps
+from drivetrain.web.runs import index as runs
+from drivetrain.web.runs import run as runpage
 from drivetrain.web.services import Services
+from drivetrain.web.serving import deployments, playground, requests
 
 BELOW_MOUNTS = links.ADDRESSES
 OPEN = ("/sign-in", "/static", "/favicon.ico", *BELOW_MOUNTS)

@@ -9,9 +9,11 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Response
 
 from drivetrain.identity.model import Context
-from drivetrain.web import deployments, models, naming
+from drivetrain.web import naming
+from drivetrain.web.registry import models
 from drivetrain.web.render import NAVIGATION, Pages, viewer
 from drivetrain.web.services import Services
+from drivetrain.web.serving import deployments
 from drivetrain.web.views import Found
 
 Viewer = Annotated[Context, Depends(viewer)]

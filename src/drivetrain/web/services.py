@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from drivetrain.checklist.service import Checklists
 from drivetrain.config import Settings
 from drivetrain.identity.service import Identity
 from drivetrain.jobs.service import Jobs
-from drivetrain.monitoring.alerts import Alerts
-from drivetrain.monitoring.channels import Channels
+from drivetrain.monitoring.alerts.channels import Channels
+from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.service import Monitors
 from drivetrain.registry.service import Registry
-from drivetrain.rollout.checklist import Checklists
-from drivetrain.rollout.retraining.service import Retrainings
+from drivetrain.retraining.service import Retrainings
 from drivetrain.rollout.service import Rollouts
 from drivetrain.serving.lineage import Lineages
 from drivetrain.serving.service import Serving
-from drivetrain.store.events import Events
+from drivetrain.store.events.lookup import Events
 from drivetrain.store.home import Home
 from drivetrain.tracking.service import Tracking
 from drivetrain.training.sweeps.service import Sweeps

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from drivetrain.store.event import Event
+from drivetrain.store.events.model import Event
 
 Snippet = tuple[str, str, str]
 """key, label, text"""

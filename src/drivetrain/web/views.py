@@ -12,9 +12,9 @@ from drivetrain.web.svg import Drawing
 
 if TYPE_CHECKING:
     from drivetrain.tracking.model import Line
-    from drivetrain.web.panels import Panel
-    from drivetrain.web.views_monitoring import AlertRow
-    from drivetrain.web.views_rollout import RolloutRow, StartForm
+    from drivetrain.web.monitoring.views import AlertRow
+    from drivetrain.web.rollout.views import RolloutRow, StartForm
+    from drivetrain.web.runs.panels import Panel
 
 Tone = Literal["good", "warn", "bad", "busy", "idle"]
 

@@ -10,8 +10,8 @@ import msgspec
 from drivetrain.dialects.invocations.convert import canonical, canonical_csv, predictions
 from drivetrain.errors import DrivetrainError, Invalid, NotFound, Unavailable, UpstreamFailed
 from drivetrain.identity.model import Scope
-from drivetrain.serving.canonical import INFER, parsed
-from drivetrain.serving.gateway import Gateway
+from drivetrain.serving.gateway.canonical import INFER, parsed
+from drivetrain.serving.gateway.gateway import Gateway
 from drivetrain.wire.request import Request
 
 _ON_THE_LOOP = 128 * 1024

@@ -11,8 +11,8 @@ import msgspec
 from drivetrain.dialects.kserve.tensors import Infer, answer, inflated, read
 from drivetrain.errors import DrivetrainError, Invalid, NotFound, Unavailable
 from drivetrain.identity.model import Scope
-from drivetrain.serving.canonical import INFER, METADATA
-from drivetrain.serving.gateway import Gateway
+from drivetrain.serving.gateway.canonical import INFER, METADATA
+from drivetrain.serving.gateway.gateway import Gateway
 from drivetrain.serving.routes import DeploymentRoute, VariantRoute
 from drivetrain.wire.request import Request
 

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from drivetrain.dialects.kserve.binary import DATATYPES, flat, pack, unpack
 from drivetrain.errors import Invalid, TooLarge, UpstreamFailed
-from drivetrain.serving.canonical import parsed
+from drivetrain.serving.gateway.canonical import parsed
 
 
 class Input(Struct, omit_defaults=True):

@@ -12,9 +12,9 @@ from drivetrain.dialects.mlflow import messages as m
 from drivetrain.dialects.mlflow.routing import Json, Route, Services
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
-from drivetrain.tracking.cases import Case
-from drivetrain.tracking.evaluation import EvaluationDataset
-from drivetrain.tracking.scorers import Scorer
+from drivetrain.tracking.evaluation.cases import Case
+from drivetrain.tracking.evaluation.datasets import EvaluationDataset
+from drivetrain.tracking.evaluation.scorers import Scorer
 
 
 class CreateDataset(Struct):

@@ -6,8 +6,8 @@ from drivetrain.dialects.mlflow import answers
 from drivetrain.dialects.mlflow import messages as m
 from drivetrain.dialects.mlflow.routing import Json, Route, Services
 from drivetrain.identity.model import Context
-from drivetrain.tracking.logged import MAX_MODELS
 from drivetrain.tracking.model import LoggedModel, Owner
+from drivetrain.tracking.models.service import MAX_MODELS
 
 _STATUS = {"LOGGED_MODEL_UPLOAD_FAILED": "FAILED", "UPLOAD_FAILED": "FAILED"}
 _STATUS_NUMBERS = {1: "PENDING", 2: "READY", 3: "FAILED"}

@@ -15,7 +15,8 @@ from typing import Any
 import msgspec
 
 from drivetrain.errors import Invalid, TooLarge
-from drivetrain.tracking.spans import INT64, Event, Link, Span, Status, Value
+from drivetrain.store.sql import INT64
+from drivetrain.tracking.traces.spans import Event, Link, Span, Status, Value
 
 MAX_DEPTH = 32
 """Of values within values."""

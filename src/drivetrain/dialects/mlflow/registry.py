@@ -11,11 +11,11 @@ from drivetrain.dialects.mlflow.routing import Json, Route, Services
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.registry.model import PROMPT, Clause, Repo, Version
+from drivetrain.search.grammar import Condition, Language, parse_filter, parse_order
 from drivetrain.tracking import checks
-from drivetrain.tracking.grammar import Condition, Language, parse_filter, parse_order
+from drivetrain.tracking.finders import from_token, to_token
 from drivetrain.tracking.languages import MODEL_VERSIONS, REGISTERED_MODELS
 from drivetrain.tracking.model import Page
-from drivetrain.tracking.rows import from_token, to_token
 
 STAGES = ("None", "Staging", "Production", "Archived")
 PROMPT_SOURCES = ("dummy-source", "prompt-template")

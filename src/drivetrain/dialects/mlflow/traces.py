@@ -14,8 +14,8 @@ from drivetrain.dialects.mlflow.messages import Exact, Nothing, Tag
 from drivetrain.dialects.mlflow.routing import Json, Route, Services
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
-from drivetrain.tracking.assessments import Assessment, Kind
-from drivetrain.tracking.traces import MAX_PAGE, Trace, TraceInfo
+from drivetrain.tracking.traces.assessments import Assessment, Kind
+from drivetrain.tracking.traces.service import MAX_PAGE, Trace, TraceInfo
 
 _DURATION = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9}))?s", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -12,7 +12,7 @@ from drivetrain.dialects.mlflow.routing import Json, Route, Services, Written
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
 from drivetrain.tracking import checks
-from drivetrain.tracking.metrics import MAX_HISTORY
+from drivetrain.tracking.metrics.service import MAX_HISTORY
 from drivetrain.tracking.model import Dataset, Input, Metric, ModelLink, Owner, View
 
 _VIEWS = {"": View.active, "ACTIVE_ONLY": View.active, "DELETED_ONLY": View.deleted, "ALL": View.all}

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter
 
-from drivetrain.rollout.checklist import Checklists
+from drivetrain.checklist.service import Checklists
 from drivetrain.wire.fastapi import Asking
 
 

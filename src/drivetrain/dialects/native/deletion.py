@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
-from drivetrain.tracking.deletion import Deletion
+from drivetrain.tracking.deletion.service import Deletion
 from drivetrain.tracking.service import Tracking
 from drivetrain.wire.fastapi import Asking
 

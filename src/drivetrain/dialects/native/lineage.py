@@ -8,9 +8,9 @@ import msgspec
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, StrictBool, StrictFloat, StrictInt, StrictStr
 
-from drivetrain.rollout.provenance import Provenances
+from drivetrain.feedback.service import Opinion
+from drivetrain.retraining.provenance import Provenances
 from drivetrain.serving.lineage import Lineage, Lineages
-from drivetrain.tracking.feedback import Opinion
 from drivetrain.tracking.model import Run
 from drivetrain.wire.fastapi import Asking
 

@@ -8,8 +8,8 @@ import msgspec
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from drivetrain.monitoring.alerts import Alerts
-from drivetrain.monitoring.channels import Channels
+from drivetrain.monitoring.alerts.channels import Channels
+from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.service import Monitors
 from drivetrain.store.ids import now_ms
 from drivetrain.wire.fastapi import Asking

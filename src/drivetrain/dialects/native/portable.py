@@ -17,10 +17,10 @@ from drivetrain.config import Settings
 from drivetrain.dialects.native.tracking import File
 from drivetrain.identity.model import Context
 from drivetrain.tracking.model import Line, Owner
-from drivetrain.tracking.records import ModelRecord, RunRecord, Series, convert
 from drivetrain.tracking.service import Tracking
-from drivetrain.tracking.transfer_in import Transfers
-from drivetrain.tracking.transfer_out import MAX_POINTS
+from drivetrain.tracking.transfer.incoming import Transfers
+from drivetrain.tracking.transfer.outgoing import MAX_POINTS
+from drivetrain.tracking.transfer.records import ModelRecord, RunRecord, Series, convert
 from drivetrain.wire.fastapi import RAW_BODY, Asking
 from drivetrain.wire.request import Request as WireRequest
 from drivetrain.wire.request import run_sync

@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Scope
-from drivetrain.rollout.retraining.model import TIME_LIMIT_SECONDS, Gate, Policy, Retraining, Stage, Trigger
-from drivetrain.rollout.retraining.service import Retrainings
+from drivetrain.retraining.model import TIME_LIMIT_SECONDS, Gate, Policy, Retraining, Stage, Trigger
+from drivetrain.retraining.service import Retrainings
 from drivetrain.wire.fastapi import Asking
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from drivetrain.rollout.model import Plan, Rollout
-from drivetrain.rollout.plans import PRESETS, guardrail, parse_plan, with_guardrails
+from drivetrain.rollout.planning.plans import PRESETS, guardrail, parse_plan, with_guardrails
 from drivetrain.rollout.service import Rollouts
 from drivetrain.wire.fastapi import Asking
 

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from drivetrain.identity.model import Context, Scope
-from drivetrain.store.spool import Spool
+from drivetrain.store.events.spool import Spool
 from drivetrain.store.sql import Database
 from drivetrain.wire.fastapi import Asking
 

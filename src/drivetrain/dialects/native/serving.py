@@ -9,13 +9,13 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from drivetrain.errors import Invalid, NotFound
+from drivetrain.feedback.service import Feedback
 from drivetrain.identity.model import Context, Scope
 from drivetrain.monitoring.quality import quality
 from drivetrain.serving.model import Deployment
 from drivetrain.serving.service import Serving
-from drivetrain.store.events import Events
+from drivetrain.store.events.lookup import Events
 from drivetrain.store.ids import now_ms
-from drivetrain.tracking.feedback import Feedback
 from drivetrain.wire.fastapi import Asking
 
 MOST_EVENTS = 1000

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from drivetrain.serving.canonical import Choice, Chunk, Transcript
-from drivetrain.store.event import Event
+from drivetrain.serving.gateway.canonical import Choice, Chunk, Transcript
+from drivetrain.store.events.model import Event
 
 
 class Lines:

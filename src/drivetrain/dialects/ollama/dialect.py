@@ -19,10 +19,10 @@ from drivetrain.dialects.ollama.requests import (
     named_decoder,
 )
 from drivetrain.errors import DrivetrainError, Invalid, NotFound, UpstreamFailed
-from drivetrain.serving.canonical import CHAT, COMPLETIONS, EMBEDDINGS, Frames, Usage, chunk, parsed, vectors
 from drivetrain.serving.catalog import Catalog, Servable
-from drivetrain.serving.exchange import Exchange
-from drivetrain.serving.gateway import Gateway
+from drivetrain.serving.gateway.canonical import CHAT, COMPLETIONS, EMBEDDINGS, Frames, Usage, chunk, parsed, vectors
+from drivetrain.serving.gateway.exchange import Exchange
+from drivetrain.serving.gateway.gateway import Gateway
 from drivetrain.wire.request import Request, run_sync
 
 API_VERSION = "0.13.0"

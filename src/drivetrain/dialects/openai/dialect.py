@@ -20,9 +20,9 @@ from drivetrain.dialects.openai.requests import (
 )
 from drivetrain.dialects.openai.stream import error_body, relay
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
-from drivetrain.serving.canonical import CHAT, COMPLETIONS, EMBEDDINGS, Transcript, chunk, parsed, renamed, vectors, with_fields
 from drivetrain.serving.catalog import Catalog, Servable
-from drivetrain.serving.gateway import Gateway
+from drivetrain.serving.gateway.canonical import CHAT, COMPLETIONS, EMBEDDINGS, Transcript, chunk, parsed, renamed, vectors, with_fields
+from drivetrain.serving.gateway.gateway import Gateway
 from drivetrain.wire.request import Request, run_sync
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from drivetrain.errors import DrivetrainError, UpstreamFailed
-from drivetrain.serving.canonical import Frames, Transcript, chunk, renamed
-from drivetrain.serving.exchange import Exchange
-from drivetrain.serving.upstream import Answer
+from drivetrain.serving.gateway.canonical import Frames, Transcript, chunk, renamed
+from drivetrain.serving.gateway.exchange import Exchange
+from drivetrain.serving.gateway.upstream import Answer
 from drivetrain.wire.request import Request
 
 DONE = b"data: [DONE]"

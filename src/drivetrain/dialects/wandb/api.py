@@ -8,7 +8,7 @@ from typing import Any
 from drivetrain.dialects.wandb.services import Json, Services, connection
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
-from drivetrain.tracking.history import SYSTEM
+from drivetrain.tracking.history.entries import SYSTEM
 from drivetrain.tracking.model import Experiment, Run
 from drivetrain.tracking.mongo import matching
 from drivetrain.tracking.values import strict

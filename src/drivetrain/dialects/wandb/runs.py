@@ -9,7 +9,7 @@ from drivetrain.dialects.wandb.artifact_objects import store
 from drivetrain.dialects.wandb.services import MOUNT, Json, Resolvers, Services, connection, project, run_of, when
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
-from drivetrain.tracking.history import SYSTEM
+from drivetrain.tracking.history.entries import SYSTEM
 from drivetrain.tracking.model import Artifact, Experiment, Owner, Run, RunDetails
 from drivetrain.tracking.values import plain
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from drivetrain.store.event import Event
+from drivetrain.store.events.model import Event
 
 OUTPUT = "prediction"
 """The column of what the model said. A profile's target is compared with it."""

@@ -22,8 +22,8 @@ from drivetrain.monitoring.drift.work import Done, Work
 from drivetrain.profiles.build import merge, profile
 from drivetrain.profiles.model import Profile
 from drivetrain.store.child import end_with
-from drivetrain.store.event import Event
-from drivetrain.store.segments import read_lines
+from drivetrain.store.events.model import Event
+from drivetrain.store.events.segments import read_lines
 
 
 def main() -> None:

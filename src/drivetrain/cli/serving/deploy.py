@@ -1,0 +1,202 @@
+"""`drivetrain deploy`, `ps`, `scale`, `restart`, `undeploy`: put models live and watch them."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from drivetrain.cli import output
+from drivetrain.cli.connect import connect, deployment_names, model_names
+from drivetrain.cli.output import JsonFlag, ago, console, emit, note, size
+from drivetrain.cli.rollout.rollout import plan_of, told
+from drivetrain.errors import Invalid
+
+Name = Annotated[str, typer.Argument(help="The deployment.", autocompletion=deployment_names)]
+
+
+class Capture(StrEnum):
+    all = "all"
+    sampled = "sampled"
+    hashed = "hashed"
+    nothing = "nothing"
+
+
+class Unit(StrEnum):
+    person = "person"
+    request = "request"
+
+
+def deploy(
+    name: Annotated[str, typer.Argument(help="What clients will call it: model=NAME.", autocompletion=deployment_names)],
+    source: Annotated[
+        str, typer.Argument(help="A registered model: NAME, NAME@alias, NAME@3, models:/NAME@alias …", autocompletion=model_names)
+    ],
+    engine: Annotated[str, typer.Option(help="llamacpp, pyfunc, …; auto chooses by the model's format.")] = "auto",
+    option: Annotated[list[str] | None, typer.Option("--option", "-o", help="An option of the engine, as KEY=VALUE.")] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=0, help="Replicas that always run (1). 0: started by the first request.", show_default=False)
+    ] = None,
+    max_replicas: Annotated[int | None, typer.Option(min=1, help="Most replicas.")] = None,
+    capture: Annotated[Capture, typer.Option(help="What events keep of inputs and outputs.")] = Capture.all,
+    unit: Annotated[
+        Unit | None,
+        typer.Option(help="Whom rollouts assign to a version: a person, who stays with it, or each request.", show_default=False),
+    ] = None,
+    rollout: Annotated[
+        str | None, typer.Option(help="Move traffic by steps instead of at once: safe, fast, shadow, or 1,10,50,100.", show_default=False)
+    ] = None,
+    price: Annotated[
+        list[str] | None, typer.Option("--price", help="What it costs, as million_in=0.5, million_out=1.5 (tokens) or request=0.01.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it answers, or say why it does not.")] = False,
+    timeout: Annotated[float, typer.Option(help="Longest wait, in seconds.")] = 600.0,
+    as_json: JsonFlag = False,
+) -> None:
+    """Put a registered model live under a name.
+
+    Under a name that exists already the new version starts beside the old one and takes the traffic when it is ready; the old one finishes
+    what it has begun.
+
+    With --rollout, the new version gets its traffic step by step and is judged on the way: see `drivetrain rollout`.
+
+    `drivetrain deploy classifier models:/classifier@champion --wait`
+    """
+    body: dict[str, Any] = {
+        "engine": engine,
+        "options": _options(option or []),
+        "min_replicas": replicas,
+        "max_replicas": max_replicas,
+        "capture": capture.value,
+        "unit": unit.value if unit is not None else None,
+        "prices": _prices(price or []),
+    }
+    with connect() as client:
+        if rollout is not None:
+            del body["capture"], body["unit"]  # these are the deployment's, and stay
+            body["options"] = body["options"] or None  # as at the version before
+            begun = client.rollouts.start(name, source, plan=plan_of(rollout), **body)
+            told(begun, as_json=as_json, watch=wait)
+            return
+        least = 1 if replicas is None else replicas
+        shown = client.deployments.deploy(name, source, **body | {"min_replicas": least, "max_replicas": max_replicas or max(1, least)})
+        if wait:
+            with output.progress(f"starting {name}", of_bytes=False) as tell:
+                shown = client.deployments.wait(
+                    name, timeout=timeout, watch=lambda seen: tell(0, 0, f"{name}: {seen['state']} {seen.get('problem') or ''}".rstrip())
+                )
+        url = client.url
+    if as_json:
+        emit(shown)
+        return
+    variant = _live(shown)
+    what = f"{_repo(shown, variant)} {_version(variant)} on {variant['engine']}" if variant else source
+    console().print(f"[bold]{name}[/] is {shown['state']}: {what}", soft_wrap=True)
+    if variant and variant.get("why"):
+        note(f"[dim]{variant['why']}[/]")
+    note(f"[dim]Dashboard: {url}/deployments/{name}{'' if wait else '     Watch it: drivetrain ps'}[/]")
+
+
+def ps(as_json: JsonFlag = False) -> None:
+    """List deployments with their replicas: state, version, memory, and what is wrong if something is."""
+    with connect() as client:
+        shown = client.deployments.list()
+    if as_json:
+        emit(shown)
+        return
+    made = output.table("deployment", "state", "version", "engine", ">replicas", ">memory", "since")
+    lines = []
+    for one in shown:
+        variant = _live(one) or {}
+        replicas = [r for r in one["replicas"] if r["state"] != "stopped"]
+        ready = sum(r["state"] == "ready" for r in replicas)
+        version = f"{_repo(one, variant)} {_version(variant)}" if variant else ""
+        memory = sum(int(r.get("memory_bytes") or 0) for r in replicas)
+        count = f"{ready}/{max(len(replicas), int(variant.get('min_replicas') or 0))}"
+        state = output.state(str(one["state"]))
+        lines.append(
+            (one["name"], state, version, variant.get("engine"), count, size(memory) if memory else "", ago(one.get("created_ms")))
+        )
+    output.rows(made, lines, empty="Nothing is deployed. Put a model live with: drivetrain deploy NAME MODEL --wait")
+    for one in shown:
+        if one.get("problem"):
+            note(f"[red]{one['name']}[/]: {one['problem']}")
+
+
+def undeploy(name: Name, as_json: JsonFlag = False) -> None:
+    """Take a deployment away. Requests that have begun are finished; the registered model stays."""
+    with connect() as client:
+        client.deployments.delete(name)
+    if as_json:
+        emit({"name": name, "deleted": True})
+    else:
+        console().print(f"{name} is gone. Its model and its events are still there.")
+
+
+def scale(
+    name: Name,
+    replicas: Annotated[int, typer.Argument(min=0, help="Replicas that always run; 0: on demand.")],
+    max_replicas: Annotated[int | None, typer.Option(min=1, help="Most replicas.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say how many replicas a deployment runs."""
+    with connect() as client:
+        shown = client.deployments.scale(name, min_replicas=replicas, max_replicas=max_replicas or max(1, replicas))
+    if as_json:
+        emit(shown)
+    else:
+        console().print(f"{name} will run {replicas} replica{'' if replicas == 1 else 's'}.")
+
+
+def restart(name: Name, as_json: JsonFlag = False) -> None:
+    """Replace the replicas of a deployment by new ones, without refusing a request."""
+    with connect() as client:
+        shown = client.deployments.restart(name)
+    if as_json:
+        emit(shown)
+    else:
+        console().print(f"{name} is restarting. Watch it: drivetrain ps")
+
+
+def _live(deployment: dict[str, Any]) -> dict[str, Any] | None:
+    live = [variant for variant in deployment.get("variants", ()) if variant.get("retired_ms") is None]
+    return max(live, key=lambda variant: int(variant["created_ms"]), default=None)
+
+
+def _repo(deployment: dict[str, Any], variant: dict[str, Any]) -> str:
+    """Without the workspace, where that is the deployment's own."""
+    return str(variant["repo"]).removeprefix(f"{deployment['workspace']}/")
+
+
+def _version(variant: dict[str, Any]) -> str:
+    return f"v{variant['version']}" if variant.get("version") else str(variant["commit"])[:10]
+
+
+def _prices(given: list[str]) -> dict[str, float] | None:
+    """NAME=NUMBER, several of them or separated by commas."""
+    found: dict[str, float] = {}
+    for text in [part for some in given for part in some.split(",")]:
+        name, equals, value = text.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise Invalid(f"--price {text!r}: write it as million_out=1.5.")
+    return found or None
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    """KEY=VALUE; values are read as JSON where they are that, else as text."""
+    found: dict[str, Any] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise Invalid(f"--option {text!r}: write it as KEY=VALUE.")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found

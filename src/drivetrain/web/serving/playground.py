@@ -1,0 +1,95 @@
+"""The playground: talk to a model, or send it a row, through the same gateway as every client."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from drivetrain.errors import NotFound
+from drivetrain.identity.model import Context
+from drivetrain.serving.model import Deployment
+from drivetrain.web.registry import models
+from drivetrain.web.render import Pages, viewer
+from drivetrain.web.services import Services
+from drivetrain.web.serving import deployments
+from drivetrain.web.snippets import infer_example
+from drivetrain.web.views import Playable
+
+Viewer = Annotated[Context, Depends(viewer)]
+
+
+def playables(services: Services, ctx: Context) -> list[Playable]:
+    """What can be talked to: deployments, then text models that start when they are called."""
+    deployed = services.serving.list(ctx)
+    found = {deployment.name: _of(deployment) for deployment in deployed if not deployment.implicit}
+    running = {
+        deployment.name.partition("@")[0]: deployments.state(deployment).word.lower() for deployment in deployed if deployment.implicit
+    }
+    for row in models.listing(services, ctx):
+        if row.format == "GGUF" and row.slug not in found:
+            found[row.slug] = Playable(row.slug, "chat", running.get(row.slug, "starts when called"))
+    return sorted(found.values(), key=lambda one: (one.kind != "chat", one.name))
+
+
+def _of(deployment: Deployment) -> Playable:
+    tasks = {task for variant in deployments.live(deployment) for task in variant.tasks}
+    note = deployments.state(deployment).word.lower()
+    if "chat" in tasks:
+        return Playable(deployment.name, "chat", note)
+    if "completion" in tasks:
+        return Playable(deployment.name, "completion", note)
+    return Playable(deployment.name, "embeddings" if "embeddings" in tasks else "tabular", note)
+
+
+def _row(services: Services, ctx: Context, name: str) -> str:
+    """The last row that was sent to a tabular deployment, or the columns that its signature asks for."""
+    try:
+        deployment = services.serving.get(ctx, name)
+    except NotFound:
+        return ""
+    example = infer_example(services.events.recent(ctx.workspace_id, deployment=deployment.id, limit=20))
+    if example is None:
+        example = {"dataframe_records": [_columns(services, deployment) or {"column": 0.0}]}
+    return json.dumps(example, indent=2)
+
+
+def _columns(services: Services, deployment: Deployment) -> dict[str, object]:
+    """A row of zeros by the input schema in the files' MLmodel (a JSON text on one line of that YAML file)."""
+    for variant in deployments.live(deployment):
+        try:
+            entry = services.registry.files(variant.commit).get("MLmodel")
+        except NotFound:
+            continue
+        if entry is None or entry.size > 1_000_000:
+            continue
+        text = b"".join(services.registry.blobs.read(entry.sha256)).decode("utf-8", "replace")
+        _, found, rest = text.partition("  inputs: '")
+        if not found:
+            continue
+        quoted = rest.partition("'\n  ")[0].rstrip("'\n").replace("\n   ", "")
+        try:
+            schema = json.loads(quoted)
+            return {str(one["name"]): "" if one.get("type") == "string" else 0 for one in schema if "name" in one}
+        except (ValueError, TypeError, KeyError):
+            continue
+    return {}
+
+
+def routes(services: Services, pages: Pages) -> APIRouter:
+    router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
+
+    @router.get("/playground")
+    def playground(request: Request, ctx: Viewer, model: str = "") -> Response:
+        choices = playables(services, ctx)
+        chosen = next((one for one in choices if one.name == model), None)
+        if chosen is None and model:
+            # A name of a version, say models:/smollm2@champion: the gateway knows whether it can be called.
+            chosen = Playable(model, "chat", "by name")
+            choices = [chosen, *choices]
+        chosen = chosen or (choices[0] if choices else None)
+        row = _row(services, ctx, chosen.name) if chosen and chosen.kind == "tabular" else ""
+        return pages.page(request, "playground.html", path=[("Playground", "/playground")], choices=choices, chosen=chosen, row=row)
+
+    return router
