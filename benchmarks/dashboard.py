@@ -43,13 +43,13 @@ def fill(folder: Path) -> dict[str, str]:
     migrate(db)
     identity = Identity(db, home.secret)
     identity.bootstrap()
-    tracking, ctx = Tracking(db, Blobs(db, str(home.blobs), min_free=0, scratch=home.cache)), identity.local_context()
-    known = [one for one in tracking.experiments(ctx) if one.name == "large"]
+    tracking, ctx = Tracking.of(db, Blobs(db, str(home.blobs), min_free=0, scratch=home.cache)), identity.local_context()
+    known = [one for one in tracking.experiments.all(ctx) if one.name == "large"]
     if not known:
-        _many(db, ctx, tracking.create_experiment(ctx, "large").uid)
-        _long(db, tracking, ctx, tracking.create_experiment(ctx, "long").id)
-    by_name = {one.name: one.id for one in tracking.experiments(ctx)}
-    long = tracking.search_runs(ctx, [by_name["long"]], limit=1).items[0].id
+        _many(db, ctx, tracking.experiments.create(ctx, "large").uid)
+        _long(db, tracking, ctx, tracking.experiments.create(ctx, "long").id)
+    by_name = {one.name: one.id for one in tracking.experiments.all(ctx)}
+    long = tracking.runs.search(ctx, [by_name["long"]], limit=1).items[0].id
     db.close()
     return {"large": by_name["large"], "long": long}
 
@@ -93,9 +93,9 @@ def _many(db: Database, ctx: Context, uid: int) -> None:
 
 
 def _long(db: Database, tracking: Tracking, ctx: Context, experiment: str) -> None:
-    run = tracking.create_run(ctx, experiment, name="a million points")
+    run = tracking.runs.create(ctx, experiment, name="a million points")
     dice, began = random.Random(2), now_ms()
-    uid = tracking.get_experiment(ctx, experiment).uid
+    uid = tracking.experiments.get(ctx, experiment).uid
     for start in range(0, POINTS, 50_000):
         some = {(n, began + n, 0, math.exp(-n / 2e5) + dice.gauss(0, 0.05)) for n in range(start, start + 50_000)}
         with db.write() as c:

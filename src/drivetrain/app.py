@@ -96,7 +96,7 @@ class Platform:
 
     def live_blobs(self) -> set[str]:
         """The blobs that something names."""
-        return self.registry.live_blobs() | self.tracking.live_blobs()
+        return self.registry.live_blobs() | self.tracking.artifacts.live_blobs()
 
 
 def build(settings: Settings, home: Home, *, nudge: Callable[[str], None], migrating: bool = False) -> Platform:
@@ -109,7 +109,7 @@ def build(settings: Settings, home: Home, *, nudge: Callable[[str], None], migra
         identity.bootstrap()
     registry = Registry(db, blobs, serves=lambda commits: serving.named_by(commits))  # noqa: PLW0108 - made below
     serving = Serving(db, registry, settings, nudge)
-    tracking = Tracking(db, blobs)
+    tracking = Tracking.of(db, blobs)
     feedback = Feedback(db)
     events = Events(db, blobs, home)
     jobs = Jobs(db, frozenset(JOB_HANDLERS), nudge)

@@ -41,7 +41,7 @@ batches = st.fixed_dictionaries({"metrics": st.lists(points, max_size=6)}, optio
 def call(database: Database, tmp_path: Path) -> Call:
     """A request to the dialect, as its door hands it on."""
     blobs = Blobs(database, str(tmp_path / "blobs"), min_free=0, scratch=tmp_path / "scratch")
-    services = Services(Tracking(database, blobs), Registry(database, blobs))
+    services = Services(Tracking.of(database, blobs), Registry(database, blobs))
     router = Router((*tracking.ROUTES, *logged.ROUTES, *registry.ROUTES))
     ctx = Context("u1", "ann", "w1", "red")
 

@@ -10,7 +10,7 @@ from drivetrain.store.blobs import Blobs
 from drivetrain.store.home import Home
 from drivetrain.store.leases import Leases
 from drivetrain.store.sql import Database
-from drivetrain.tracking.history.service import Details
+from drivetrain.tracking.history.reports import Reports
 from drivetrain.tracking.service import Tracking
 
 ME = Context("u1", "ann", "w1", "red")
@@ -19,7 +19,7 @@ ME = Context("u1", "ann", "w1", "red")
 class Parts:
     def __init__(self, database: Database, home: Home) -> None:
         self.now = 1000.0
-        self.tracking = Tracking(database, Blobs(database, str(home.blobs), min_free=0, scratch=home.cache))
+        self.tracking = Tracking.of(database, Blobs(database, str(home.blobs), min_free=0, scratch=home.cache))
         self.leases = Leases(database, home.server_id)
         self.loop = self.another()
 
@@ -28,14 +28,14 @@ class Parts:
         return HeartbeatsLoop(self.tracking, self.leases, clock=lambda: self.now)
 
     def begin(self, name: str) -> str:
-        return self.tracking.prepare_run(ME, "0", name)[0].id
+        return self.tracking.reports.begin(ME, "0", name)[0].id
 
     def pass_by(self, seconds: float) -> int:
         self.now += seconds
         return self.loop.step()
 
     def state(self, run_id: str) -> tuple[str, str]:
-        found = self.tracking.details(ME, run_id)
+        found = self.tracking.reports.get(ME, run_id)
         return found.state, found.run.status
 
 
@@ -47,15 +47,15 @@ def parts(database: Database, home: Home) -> Parts:
 def test_a_run_that_is_silent_for_long_has_crashed(parts: Parts) -> None:
     dead, alive = parts.begin("dead"), parts.begin("alive")
     assert parts.pass_by(0) == 0
-    beat = parts.tracking.details(ME, dead).heartbeat_ms
+    beat = parts.tracking.reports.get(ME, dead).heartbeat_ms
     for _ in range(4):
-        parts.tracking.stream(ME, alive)
+        parts.tracking.reports.append(ME, alive)
         assert parts.pass_by(SILENCE_SECONDS / 4 - 1) == 0
     assert parts.state(dead) == ("running", "RUNNING")
-    parts.tracking.stream(ME, alive)
+    parts.tracking.reports.append(ME, alive)
     assert parts.pass_by(5) == 1
     assert parts.state(dead) == ("crashed", "FAILED")
-    assert parts.tracking.get_run(ME, dead).end_ms == beat  # it ended when it was last heard of
+    assert parts.tracking.runs.get(ME, dead).end_ms == beat  # it ended when it was last heard of
     assert parts.state(alive) == ("running", "RUNNING")
     assert parts.pass_by(1) == 0  # it is told once
 
@@ -64,35 +64,35 @@ def test_a_run_that_speaks_again_goes_on(parts: Parts) -> None:
     run_id = parts.begin("asleep")
     parts.pass_by(0)
     assert parts.pass_by(SILENCE_SECONDS) == 1
-    parts.tracking.stream(ME, run_id, rows=['{"loss": 1, "_step": 0}'])
+    parts.tracking.reports.append(ME, run_id, rows=['{"loss": 1, "_step": 0}'])
     assert parts.state(run_id) == ("running", "RUNNING")
-    assert parts.tracking.get_run(ME, run_id).end_ms is None
+    assert parts.tracking.runs.get(ME, run_id).end_ms is None
     assert parts.pass_by(SILENCE_SECONDS - 1) == 0
     assert parts.pass_by(SILENCE_SECONDS) == 1  # silent again for as long
 
 
 def test_a_run_that_has_ended_is_left_alone(parts: Parts) -> None:
-    done, plain = parts.begin("done"), parts.tracking.create_run(ME, "0").id
-    parts.tracking.stream(ME, done, state="finished", exit_code=0)
+    done, plain = parts.begin("done"), parts.tracking.runs.create(ME, "0").id
+    parts.tracking.reports.append(ME, done, state="finished", exit_code=0)
     parts.pass_by(0)
     assert parts.pass_by(10 * SILENCE_SECONDS) == 0
     assert parts.state(done) == ("finished", "FINISHED")
     # Nobody has promised heartbeats of a run of mlflow's.
-    assert parts.tracking.get_run(ME, plain).status == "RUNNING"
+    assert parts.tracking.runs.get(ME, plain).status == "RUNNING"
 
 
 def test_a_wall_clock_that_jumps_ends_no_run(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    from drivetrain.tracking.history import service as details
+    from drivetrain.tracking.history import reports
 
     hour = 3600 * 1000
     run_id = parts.begin("lives")
-    began = parts.tracking.details(ME, run_id).heartbeat_ms
+    began = parts.tracking.reports.get(ME, run_id).heartbeat_ms
     for jump in (5 * hour, -5 * hour, 0):
-        monkeypatch.setattr(details, "now_ms", lambda jump=jump: began + jump)
-        parts.tracking.stream(ME, run_id)
+        monkeypatch.setattr(reports, "now_ms", lambda jump=jump: began + jump)
+        parts.tracking.reports.append(ME, run_id)
         assert parts.pass_by(60) == 0
     # Between beats too: only this process's own clock counts.
-    monkeypatch.setattr(details, "now_ms", lambda: began + 50 * hour)
+    monkeypatch.setattr(reports, "now_ms", lambda: began + 50 * hour)
     assert parts.pass_by(60) == 0
     assert parts.state(run_id) == ("running", "RUNNING")
 
@@ -111,12 +111,12 @@ def test_after_a_restart_everybody_has_the_whole_time_again(parts: Parts) -> Non
 def test_a_word_that_comes_at_the_last_moment_counts(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = parts.begin("late")
     parts.pass_by(0)
-    before = parts.tracking.beating()
+    before = parts.tracking.reports.beating()
 
-    def stale(self: Details, *, limit: int = 0) -> dict[str, int]:
-        parts.tracking.stream(ME, run_id)
+    def stale(self: Reports, *, limit: int = 0) -> dict[str, int]:
+        parts.tracking.reports.append(ME, run_id)
         return before
 
-    monkeypatch.setattr(Details, "beating", stale)
+    monkeypatch.setattr(Reports, "beating", stale)
     assert parts.pass_by(SILENCE_SECONDS) == 0
     assert parts.state(run_id) == ("running", "RUNNING")

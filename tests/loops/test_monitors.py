@@ -49,7 +49,7 @@ class Scene:
         db = self.db
         blobs = Blobs(db, str(self.folder / "blobs"), min_free=0, scratch=self.folder / "scratch")
         events = Events(db, blobs, self.home)
-        tracking = Tracking(db, blobs)
+        tracking = Tracking.of(db, blobs)
         self.monitors = Monitors(db, self.world.serving, References(db, self.world.registry, tracking))
         lineages = Lineages(events, self.world.registry, tracking, self.world.feedback)
         self.loop = MonitorsLoop(self.monitors, self.world.serving, events, lineages, self.alerts, Leases(db, "s1"), clock=lambda: self.now)

@@ -31,15 +31,15 @@ class Parts:
         blobs = Blobs(database, str(home.blobs), min_free=0, scratch=home.cache)
         registry = Registry(database, blobs)
         self.db = database
-        self.tracking = Tracking(database, blobs)
+        self.tracking = Tracking.of(database, blobs)
         self.deletion = Deletion(database, registry.live_blobs, lambda _: self.loop.poke())
         self.leases = Leases(database, home.server_id)
-        self.purger = Purger(database, blobs, lambda: registry.live_blobs() | self.tracking.live_blobs())
+        self.purger = Purger(database, blobs, lambda: registry.live_blobs() | self.tracking.artifacts.live_blobs())
         self.loop = PurgingLoop(self.deletion, self.purger, self.leases)
 
     def deleted_run(self, ctx: Context = ME) -> str:
-        run_id = self.tracking.create_run(ctx, "0").id
-        self.tracking.delete_run(ctx, run_id)
+        run_id = self.tracking.runs.create(ctx, "0").id
+        self.tracking.runs.delete(ctx, run_id)
         return run_id
 
     def there(self, run_id: str) -> bool:
@@ -68,7 +68,7 @@ def test_what_somebody_let_go_is_gone_soon(running: Parts) -> None:
     running.deletion.collect(ME, older_than_ms=0, runs=[run_id])
     wait_for(lambda: not running.there(run_id), what="the end of the run")
     with pytest.raises(NotFound):
-        running.tracking.get_run(ME, run_id)
+        running.tracking.runs.get(ME, run_id)
     assert running.there(kept)
 
 

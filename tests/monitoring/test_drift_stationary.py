@@ -80,7 +80,7 @@ def test_the_arms_of_a_rollout_are_compared_together(database: Database, tmp_pat
     random = np.random.default_rng(0)
     rollout = world.begun()
     home = Home.open(tmp_path / "home")
-    tracking, events = Tracking(database, world.registry.blobs), Events(database, world.registry.blobs, home)
+    tracking, events = Tracking.of(database, world.registry.blobs), Events(database, world.registry.blobs, home)
     monitors = Monitors(database, world.serving, References(database, world.registry, tracking))
     lineages = Lineages(events, world.registry, tracking, world.feedback)
     loop = MonitorsLoop(monitors, world.serving, events, lineages, Alerts(database, world.nudges.append), Leases(database, "s1"))

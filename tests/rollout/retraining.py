@@ -40,7 +40,7 @@ class Scene:
     def __init__(self, db: Database, folder: Path, home: Home) -> None:
         self.world = World(db, folder)
         self.blobs = Blobs(db, str(folder / "blobs"), min_free=0, scratch=folder / "scratch")
-        tracking = Tracking(db, self.blobs)
+        tracking = Tracking.of(db, self.blobs)
         self.jobs = Jobs(db, frozenset({"retrain"}), lambda _: None)
         self.spool = Spool(home.spool / uuid7(), fsync_s=0.1)
         self.home = home

@@ -38,7 +38,7 @@ class Checked:
     def __init__(self, world: World, home: Home) -> None:
         self.world = world
         db, blobs = world.db, world.registry.blobs
-        self.tracking = Tracking(db, blobs)
+        self.tracking = Tracking.of(db, blobs)
         self.events = Events(db, blobs, home)
         self.spool = Spool(home.spool / uuid7())
         self.alerts = Alerts(db, world.nudges.append)
@@ -80,11 +80,11 @@ class Checked:
         return {name: line.state.value for name, line in self.lines().items()}
 
     def run_with_everything(self) -> str:
-        run = self.tracking.create_run(ME, name="forest", tags={"mlflow.source.git.commit": "abc"})
-        self.tracking.log_batch(ME, run.id, params={"seed": "7"})
-        self.tracking.log_inputs(ME, run.id, [Input(Dataset(name="iris", digest="d"))])
+        run = self.tracking.runs.create(ME, name="forest", tags={"mlflow.source.git.commit": "abc"})
+        self.tracking.metrics.log(ME, run.id, params={"seed": "7"})
+        self.tracking.inputs.log(ME, run.id, [Input(Dataset(name="iris", digest="d"))])
         blob = self.world.registry.blobs.put([b"{}"])
-        self.tracking.put_artifact(ME, Owner.run, run.id, FILE, blob)
+        self.tracking.artifacts.put(ME, Owner.run, run.id, FILE, blob)
         return run.id
 
 

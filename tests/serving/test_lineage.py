@@ -37,10 +37,10 @@ class Parts:
 
     def model(self) -> tuple[str, str]:
         """A registered version that a run made: (run id, commit id)."""
-        run = self.tracking.create_run(ADA, name="forest", tags={"mlflow.source.git.commit": "abc123"})
-        self.tracking.log_batch(ADA, run.id, params={"seed": "7", "depth": "3"})
+        run = self.tracking.runs.create(ADA, name="forest", tags={"mlflow.source.git.commit": "abc123"})
+        self.tracking.metrics.log(ADA, run.id, params={"seed": "7", "depth": "3"})
         data = Dataset(name="iris", digest="d1", source_type="local", source="iris.csv")
-        self.tracking.log_inputs(ADA, run.id, [Input(data, {"mlflow.data.context": "training"})])
+        self.tracking.inputs.log(ADA, run.id, [Input(data, {"mlflow.data.context": "training"})])
         self.registry.create_repo(ADA, "iris")
         blob = self.registry.blobs.put([b"weights"])
         commit = self.registry.commit(ADA, "iris", {"model.bin": blob.sha256}, message="m")
@@ -57,7 +57,7 @@ class Parts:
 @pytest.fixture
 def parts(database: Database, home: Home) -> Iterator[Parts]:
     blobs = Blobs(database, str(home.blobs), min_free=0, scratch=home.cache / "scratch")
-    registry, tracking = Registry(database, blobs), Tracking(database, blobs)
+    registry, tracking = Registry(database, blobs), Tracking.of(database, blobs)
     spool = Spool(home.spool / uuid7(), fsync_s=0.1)
     yield Parts(registry, tracking, Lineages(Events(database, blobs, home), registry, tracking, Feedback(database)), spool)
     spool.close()
@@ -92,11 +92,11 @@ def test_what_was_deleted_is_told(parts: Parts) -> None:
 def test_a_run_that_was_deleted_for_good_is_told_and_its_version_stays(parts: Parts) -> None:
     run_id, commit_id = parts.model()
     request = parts.answer(repo="vision/iris", version=1, commit=commit_id)
-    parts.tracking.delete_run(ADA, run_id)
+    parts.tracking.runs.delete(ADA, run_id)
     assert parts.lineages.of(ADA, request).run is not None  # it can be restored still
-    db, blobs = parts.tracking.db, parts.tracking.blobs
+    db, blobs = parts.tracking.runs.db, parts.tracking.artifacts.blobs
     Deletion(db, parts.registry.live_blobs, lambda _: None).collect(ADA, older_than_ms=0)
-    purger = Purger(db, blobs, lambda: parts.registry.live_blobs() | parts.tracking.live_blobs(), sleep=lambda _: None)
+    purger = Purger(db, blobs, lambda: parts.registry.live_blobs() | parts.tracking.artifacts.live_blobs(), sleep=lambda _: None)
     while purger.step():
         pass
     found = parts.lineages.of(ADA, request)

@@ -12,7 +12,7 @@ from drivetrain.tracking.service import Tracking
 
 @pytest.fixture
 def tracking(database: Database, tmp_path: Path) -> Tracking:
-    return Tracking(database, Blobs(database, str(tmp_path / "blobs"), min_free=0, scratch=tmp_path / "scratch"))
+    return Tracking.of(database, Blobs(database, str(tmp_path / "blobs"), min_free=0, scratch=tmp_path / "scratch"))
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ CLIENT_IDS = iter(range(10**9))
 
 
 def begun(tracking: Tracking, ctx: Context) -> Run:
-    return tracking.prepare_run(ctx, "0", f"run{next(CLIENT_IDS)}")[0]
+    return tracking.reports.begin(ctx, "0", f"run{next(CLIENT_IDS)}")[0]
 
 
 numbers = st.one_of(st.integers(-(2**60), 2**60), st.floats(allow_nan=True, allow_infinity=True))
@@ -55,11 +55,11 @@ def test_rows_are_read_as_they_were_sent_however_often(
     unique = dict(history)  # one row a step, as the client sends it
     lines = texts(sorted(unique.items()))
     run = begun(tracking, ctx)
-    tracking.stream(ctx, run.id, rows=lines)
-    first = tracking.history_rows(ctx, run.id)
+    tracking.reports.append(ctx, run.id, rows=lines)
+    first = tracking.history.rows(ctx, run.id)
     for start, end in again:
-        tracking.stream(ctx, run.id, rows=lines[start:end])
-    read = tracking.history_rows(ctx, run.id)
+        tracking.reports.append(ctx, run.id, rows=lines[start:end])
+    read = tracking.history.rows(ctx, run.id)
     assert len(read) == len(first) and all(same(one, other) for one, other in zip(first, read, strict=True))
     expected = [{"_step": step, "_timestamp": 1000.0 + step, "_runtime": float(step)} | dict(flat(unique[step])) for step in sorted(unique)]
     assert [row["_step"] for row in read] == sorted(unique)
@@ -71,96 +71,96 @@ def test_rows_are_read_as_they_were_sent_however_often(
 @given(history=histories, cuts=st.lists(st.integers(0, 8), max_size=3))
 def test_pages_are_the_whole(tracking: Tracking, ctx: Context, history: list[tuple[int, dict[str, Any]]], cuts: list[int]) -> None:
     run = begun(tracking, ctx)
-    tracking.stream(ctx, run.id, rows=texts(history))
-    tracking.log_batch(ctx, run.id, metrics=[Metric("foreign", 1.0, 5, step) for step in (2, 9)])
-    whole = tracking.history_rows(ctx, run.id)
+    tracking.reports.append(ctx, run.id, rows=texts(history))
+    tracking.metrics.log(ctx, run.id, metrics=[Metric("foreign", 1.0, 5, step) for step in (2, 9)])
+    whole = tracking.history.rows(ctx, run.id)
     edges = [0, *sorted(cuts), 100]
-    pages = [tracking.history_rows(ctx, run.id, min_step=low, max_step=high) for low, high in itertools.pairwise(edges)]
+    pages = [tracking.history.rows(ctx, run.id, min_step=low, max_step=high) for low, high in itertools.pairwise(edges)]
     assert all(same(one, other) for one, other in zip(whole, [row for page in pages for row in page], strict=True))
     assert {2, 9} <= {row["_step"] for row in whole}
-    assert tracking.row_count(ctx, run.id)[1] == 9
+    assert tracking.history.count(ctx, run.id)[1] == 9
 
 
 def test_events_and_lines_are_known_by_their_numbers(tracking: Tracking, ctx: Context) -> None:
     run = begun(tracking, ctx)
     events = [json.dumps({"system.cpu": float(n), "_timestamp": 1000.0 + n, "_runtime": n, "_wandb": True}) for n in range(3)]
     for _ in range(2):
-        tracking.stream(ctx, run.id, events=events, lines=[Line(n, "", "", f"line {n}") for n in range(3)])
-    tracking.stream(ctx, run.id, events=events[2:], events_from=2, lines=[Line(2, "error", "", "again")])
-    assert [row["system.cpu"] for row in tracking.history_rows(ctx, run.id, system=True)] == [0, 1, 2]
-    assert [line.text for line in tracking.console(ctx, run.id)] == ["line 0", "line 1", "again"]
-    assert [line.number for line in tracking.console(ctx, run.id, limit=1, last=True)] == [2]
-    assert tracking.details(ctx, run.id).events == 3 and tracking.console_count(ctx, run.id) == 3
+        tracking.reports.append(ctx, run.id, events=events, lines=[Line(n, "", "", f"line {n}") for n in range(3)])
+    tracking.reports.append(ctx, run.id, events=events[2:], events_from=2, lines=[Line(2, "error", "", "again")])
+    assert [row["system.cpu"] for row in tracking.history.rows(ctx, run.id, system=True)] == [0, 1, 2]
+    assert [line.text for line in tracking.history.console(ctx, run.id)] == ["line 0", "line 1", "again"]
+    assert [line.number for line in tracking.history.console(ctx, run.id, limit=1, last=True)] == [2]
+    assert tracking.reports.get(ctx, run.id).events == 3 and tracking.history.console_count(ctx, run.id) == 3
 
 
 def test_a_config_replaces_its_own_params_only(tracking: Tracking, ctx: Context) -> None:
     run = begun(tracking, ctx)
-    tracking.describe(ctx, run.id, config='{"lr": {"value": 0.1}, "net": {"value": {"depth": 3}}, "_wandb": {"value": {"t": {}}}}')
-    tracking.log_batch(ctx, run.id, params={"opt": "adam"})
-    assert tracking.get_run(ctx, run.id).params == {"lr": "0.1", "net.depth": "3", "opt": "adam"}
-    tracking.describe(ctx, run.id, config='{"lr": {"value": 0.2}}')
-    assert tracking.get_run(ctx, run.id).params == {"lr": "0.2", "opt": "adam"}
-    assert tracking.details(ctx, run.id).config == {"lr": 0.2, "opt": "adam"}
+    tracking.reports.update(ctx, run.id, config='{"lr": {"value": 0.1}, "net": {"value": {"depth": 3}}, "_wandb": {"value": {"t": {}}}}')
+    tracking.metrics.log(ctx, run.id, params={"opt": "adam"})
+    assert tracking.runs.get(ctx, run.id).params == {"lr": "0.1", "net.depth": "3", "opt": "adam"}
+    tracking.reports.update(ctx, run.id, config='{"lr": {"value": 0.2}}')
+    assert tracking.runs.get(ctx, run.id).params == {"lr": "0.2", "opt": "adam"}
+    assert tracking.reports.get(ctx, run.id).config == {"lr": 0.2, "opt": "adam"}
 
 
 def test_a_summary_that_was_set_and_points_that_were_logged(tracking: Tracking, ctx: Context) -> None:
     run = begun(tracking, ctx)
-    tracking.stream(ctx, run.id, rows=['{"_step": 0, "loss": 3.0}'], summary='{"loss": 1.5, "best": NaN, "word": "x"}')
-    found = tracking.get_run(ctx, run.id).metrics
+    tracking.reports.append(ctx, run.id, rows=['{"_step": 0, "loss": 3.0}'], summary='{"loss": 1.5, "best": NaN, "word": "x"}')
+    found = tracking.runs.get(ctx, run.id).metrics
     assert found["loss"].value == 3.0 and math.isnan(found["best"].value) and found["best"].step == -1
-    assert tracking.details(ctx, run.id).summary["loss"] == 1.5
-    tracking.log_batch(ctx, run.id, metrics=[Metric("best", 7.0, 1, 4)])
-    assert tracking.get_run(ctx, run.id).metrics["best"].value == 7.0
+    assert tracking.reports.get(ctx, run.id).summary["loss"] == 1.5
+    tracking.metrics.log(ctx, run.id, metrics=[Metric("best", 7.0, 1, 4)])
+    assert tracking.runs.get(ctx, run.id).metrics["best"].value == 7.0
 
 
 def test_states_and_statuses(tracking: Tracking, ctx: Context) -> None:
     run = begun(tracking, ctx)
-    assert tracking.details(ctx, run.id).state == "running"
-    beat = tracking.details(ctx, run.id).heartbeat_ms
-    assert not tracking.crashed(run.id, beat + 1)
-    assert tracking.crashed(run.id, beat)
-    assert (tracking.details(ctx, run.id).state, tracking.get_run(ctx, run.id).status) == ("crashed", "FAILED")
-    tracking.stream(ctx, run.id, rows=['{"_step": 0, "x": 1}'])
-    assert (tracking.details(ctx, run.id).state, tracking.get_run(ctx, run.id).status) == ("running", "RUNNING")
-    tracking.request_stop(ctx, run.id)
-    assert tracking.stream(ctx, run.id) is True
-    tracking.stream(ctx, run.id, state="finished", exit_code=0)
-    assert tracking.get_run(ctx, run.id).status == "FINISHED"
-    tracking.update_run(ctx, run.id, status="KILLED")  # another client may say otherwise
-    assert tracking.details(ctx, run.id).state == "killed"
+    assert tracking.reports.get(ctx, run.id).state == "running"
+    beat = tracking.reports.get(ctx, run.id).heartbeat_ms
+    assert not tracking.reports.crashed(run.id, beat + 1)
+    assert tracking.reports.crashed(run.id, beat)
+    assert (tracking.reports.get(ctx, run.id).state, tracking.runs.get(ctx, run.id).status) == ("crashed", "FAILED")
+    tracking.reports.append(ctx, run.id, rows=['{"_step": 0, "x": 1}'])
+    assert (tracking.reports.get(ctx, run.id).state, tracking.runs.get(ctx, run.id).status) == ("running", "RUNNING")
+    tracking.reports.request_stop(ctx, run.id)
+    assert tracking.reports.append(ctx, run.id) is True
+    tracking.reports.append(ctx, run.id, state="finished", exit_code=0)
+    assert tracking.runs.get(ctx, run.id).status == "FINISHED"
+    tracking.runs.update(ctx, run.id, status="KILLED")  # another client may say otherwise
+    assert tracking.reports.get(ctx, run.id).state == "killed"
     with pytest.raises(Invalid, match="no state"):
-        tracking.describe(ctx, run.id, state="dreaming")
+        tracking.reports.update(ctx, run.id, state="dreaming")
 
 
 def test_runs_of_others_are_not_there(tracking: Tracking, ctx: Context, stranger: Context) -> None:
     run = begun(tracking, ctx)
-    tracking.create_experiment(stranger, "theirs")
+    tracking.experiments.create(stranger, "theirs")
     for act in (
-        lambda: tracking.details(stranger, run.id),
-        lambda: tracking.stream(stranger, run.id, rows=['{"a": 1}']),
-        lambda: tracking.describe(stranger, run.id, name="x"),
-        lambda: tracking.request_stop(stranger, run.id),
-        lambda: tracking.history_rows(stranger, run.id),
-        lambda: tracking.console(stranger, run.id),
+        lambda: tracking.reports.get(stranger, run.id),
+        lambda: tracking.reports.append(stranger, run.id, rows=['{"a": 1}']),
+        lambda: tracking.reports.update(stranger, run.id, name="x"),
+        lambda: tracking.reports.request_stop(stranger, run.id),
+        lambda: tracking.history.rows(stranger, run.id),
+        lambda: tracking.history.console(stranger, run.id),
     ):
         with pytest.raises(NotFound):
             act()
-    assert tracking.details_of(stranger, [run.id]) == {}
+    assert tracking.reports.get_many(stranger, [run.id]) == {}
 
 
 def test_a_deleted_run_gives_its_clients_id_away(tracking: Tracking, ctx: Context) -> None:
-    first, made = tracking.prepare_run(ctx, "0", "mine")
-    assert made and tracking.prepare_run(ctx, "0", "mine") == (first, False)
-    tracking.delete_run(ctx, first.id)
+    first, made = tracking.reports.begin(ctx, "0", "mine")
+    assert made and tracking.reports.begin(ctx, "0", "mine") == (first, False)
+    tracking.runs.delete(ctx, first.id)
     with pytest.raises(NotFound):
-        tracking.find_by_client_id(ctx, "0", "mine")
-    second, made = tracking.prepare_run(ctx, "0", "mine")
+        tracking.reports.find(ctx, "0", "mine")
+    second, made = tracking.reports.begin(ctx, "0", "mine")
     assert made and second.id != first.id
-    tracking.restore_run(ctx, first.id)
-    assert tracking.find_by_client_id(ctx, "0", "mine").id == second.id
+    tracking.runs.restore(ctx, first.id)
+    assert tracking.reports.find(ctx, "0", "mine").id == second.id
     for bad in ("", "a/b", "..", "x" * 129):
         with pytest.raises(Invalid):
-            tracking.prepare_run(ctx, "0", bad)
+            tracking.reports.begin(ctx, "0", bad)
 
 
 @given(st.dictionaries(st.text("ab._", min_size=1, max_size=3), leaves, max_size=4))

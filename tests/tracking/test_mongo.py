@@ -29,8 +29,8 @@ def made(tracking: Tracking, ctx: Context) -> list[dict[str, Any]]:
         summary = {key: dice.choice(NUMBERS) for key in ("loss", "acc") if dice.random() < 0.7}
         labels = [word for word in ("red", "blue") if dice.random() < 0.5]
         state = dice.choice(["running", "finished", "failed"])
-        run, _ = tracking.prepare_run(ctx, "0", f"r{n}", name=f"run {n % 4}")
-        tracking.describe(
+        run, _ = tracking.reports.begin(ctx, "0", f"r{n}", name=f"run {n % 4}")
+        tracking.reports.update(
             ctx,
             run.id,
             config=json.dumps({key: {"value": value} for key, value in config.items()}),
@@ -39,7 +39,7 @@ def made(tracking: Tracking, ctx: Context) -> list[dict[str, Any]]:
             state=state,
             tags={"wandb.group": dice.choice(["g1", "g2"])} if dice.random() < 0.5 else {},
         )
-        group = tracking.get_run(ctx, run.id).tags.get("wandb.group")
+        group = tracking.runs.get(ctx, run.id).tags.get("wandb.group")
         documents.append(
             {f"config.{k}": v for k, v in config.items()}
             | {f"summary_metrics.{k}": v for k, v in summary.items()}
@@ -119,7 +119,7 @@ filters = st.recursive(
 
 def test_filters_find_what_a_naive_evaluator_finds(tracking: Tracking, ctx: Context) -> None:
     documents = made(tracking, ctx)
-    experiment = tracking.get_experiment(ctx, "0")
+    experiment = tracking.experiments.get(ctx, "0")
 
     @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(wanted=filters, start=st.integers(0, 4), limit=st.integers(1, 12))
@@ -139,12 +139,12 @@ def test_filters_find_what_a_naive_evaluator_finds(tracking: Tracking, ctx: Cont
 def test_filters_that_are_none(tracking: Tracking, ctx: Context, wanted: dict[str, Any]) -> None:
     made(tracking, ctx)
     with pytest.raises(Invalid):
-        matching(tracking, ctx, tracking.get_experiment(ctx, "0"), wanted, "", start=0, limit=None)
+        matching(tracking, ctx, tracking.experiments.get(ctx, "0"), wanted, "", start=0, limit=None)
 
 
 def test_orders(tracking: Tracking, ctx: Context) -> None:
     documents = made(tracking, ctx)
-    experiment = tracking.get_experiment(ctx, "0")
+    experiment = tracking.experiments.get(ctx, "0")
     for order, reverse in (("+summary_metrics.loss", False), ("-summary_metrics.loss", True)):
         found, _ = matching(tracking, ctx, experiment, {"summary_metrics.loss": {"$exists": True}}, order, start=0, limit=None)
         losses = [one.summary["loss"] for one in found]

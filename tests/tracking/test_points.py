@@ -65,7 +65,7 @@ def naive(some: Iterable[Packed], *, first: bool = False) -> list[Packed]:
 def check_pages(tracking: Tracking, series: int, everything: set[Packed]) -> None:
     """Every page says of its points what is true of them; together they are the series' beginning."""
     p = metric_pages.c
-    with tracking.db.read() as c:
+    with tracking.runs.db.read() as c:
         found = c.execute(sa.select(metric_pages).where(p.series_id == series).order_by(p.number)).all()
     before: Packed | None = None
     for number, page in enumerate(found):
@@ -83,7 +83,7 @@ def check_pages(tracking: Tracking, series: int, everything: set[Packed]) -> Non
 
 
 def check_chart(tracking: Tracking, ctx: Context, run: str, everything: set[Packed], wanted: int, **window: int) -> None:
-    said = tracking.chart(ctx, [run], "loss", points_each=wanted, **window)[run]
+    said = tracking.metrics.chart(ctx, [run], "loss", points_each=wanted, **window)[run]
     drawn = [kept(point) for point in said]
     whole = pages.Window(**window)
     there = sorted(point for point in everything if whole.holds(point))
@@ -103,7 +103,7 @@ def check_chart(tracking: Tracking, ctx: Context, run: str, everything: set[Pack
 @LAWS
 @given(chunks, st.data())
 def test_any_interleaving(tracking: Tracking, ctx: Context, work: list[tuple[str, int, list[float], int]], data: st.DataObject) -> None:
-    run = tracking.create_run(ctx).id
+    run = tracking.runs.create(ctx).id
     everything: set[Packed] = set()
     logged: list[Metric] = []
     end = 0
@@ -123,13 +123,13 @@ def test_any_interleaving(tracking: Tracking, ctx: Context, work: list[tuple[str
         if what == "draw" and everything:
             check_chart(tracking, ctx, run, everything, 10 + seed % 40)
         if batch:
-            tracking.log_batch(ctx, run, metrics=batch)
+            tracking.metrics.log(ctx, run, metrics=batch)
             logged += batch
             everything.update(kept(point) for point in batch)
     if not everything:
         return
     m = t.latest_metrics.c
-    with tracking.db.read() as c:
+    with tracking.runs.db.read() as c:
         series, *latest = tuples(c, sa.select(m.id, m.step, m.timestamp_ms, m.nan, m.value).where(m.run_id == run))[0]
     assert tuple(latest) == max(everything, key=lambda one: (one[0], one[1], 1 - one[2], one[3]))
     check_pages(tracking, series, everything)
@@ -162,22 +162,22 @@ def test_extremes_of_extremes_are_extremes(one: list[Packed], other: list[Packed
 
 
 def test_one_spike_in_a_long_series(tracking: Tracking, ctx: Context) -> None:
-    run = tracking.create_run(ctx).id
+    run = tracking.runs.create(ctx).id
     for start in range(0, 6000, 1000):
         batch = [Metric("loss", 99.0 if step == 3137 else 0.5, step, step) for step in range(start, start + 1000)]
-        tracking.log_batch(ctx, run, metrics=batch)
-    drawn = tracking.chart(ctx, [run], "loss", points_each=50)[run]
+        tracking.metrics.log(ctx, run, metrics=batch)
+    drawn = tracking.metrics.chart(ctx, [run], "loss", points_each=50)[run]
     assert Point(3137, 3137, 99.0) in drawn and len(drawn) <= 50
-    near = tracking.chart(ctx, [run], "loss", points_each=50, start_step=3000, end_step=3999)[run]
+    near = tracking.metrics.chart(ctx, [run], "loss", points_each=50, start_step=3000, end_step=3999)[run]
     assert Point(3137, 3137, 99.0) in near and (near[0].step, near[-1].step) == (3000, 3999)
 
 
 def test_pages_go_with_their_run(tracking: Tracking, ctx: Context) -> None:
-    run = tracking.create_run(ctx).id
-    tracking.log_batch(ctx, run, metrics=[Metric("loss", 0.5, step, step) for step in range(200)])
-    tracking.chart(ctx, [run], "loss", points_each=20)
+    run = tracking.runs.create(ctx).id
+    tracking.metrics.log(ctx, run, metrics=[Metric("loss", 0.5, step, step) for step in range(200)])
+    tracking.metrics.chart(ctx, [run], "loss", points_each=20)
     count = sa.select(sa.func.count()).select_from(metric_pages)
-    with tracking.db.write() as c:
+    with tracking.runs.db.write() as c:
         assert c.scalar(count)
         c.execute(t.runs.delete().where(t.runs.c.id == run))
         assert not c.scalar(count)

@@ -33,11 +33,11 @@ STATUSES = ["RUNNING", "FINISHED", "FAILED"]
 def runs(tracking: Tracking, ctx: Context) -> list[Run]:
     dice = random.Random(7)
     for _ in range(3):
-        tracking.create_experiment(ctx, f"e{dice.random()}")
+        tracking.experiments.create(ctx, f"e{dice.random()}")
     made: list[Run] = []
     for _ in range(40):
-        run = tracking.create_run(ctx, dice.choice(["0", "1", "2"]), name=dice.choice(TEXTS[1:]), start_ms=dice.randrange(1, 8))
-        tracking.log_batch(
+        run = tracking.runs.create(ctx, dice.choice(["0", "1", "2"]), name=dice.choice(TEXTS[1:]), start_ms=dice.randrange(1, 8))
+        tracking.metrics.log(
             ctx,
             run.id,
             metrics=[Metric(key, dice.choice(NUMBERS), 1) for key in METRICS if dice.random() < 0.6],
@@ -45,12 +45,12 @@ def runs(tracking: Tracking, ctx: Context) -> list[Run]:
             tags={key: dice.choice(TEXTS) for key in TAGS if dice.random() < 0.6},
         )
         if dice.random() < 0.5:
-            tracking.update_run(ctx, run.id, status=dice.choice(STATUSES), end_ms=dice.randrange(1, 8))
+            tracking.runs.update(ctx, run.id, status=dice.choice(STATUSES), end_ms=dice.randrange(1, 8))
         if dice.random() < 0.3:
-            tracking.log_inputs(ctx, run.id, [Input(Dataset(dice.choice(["d1", "d2"]), "x"), {"mlflow.data.context": "train"})])
+            tracking.inputs.log(ctx, run.id, [Input(Dataset(dice.choice(["d1", "d2"]), "x"), {"mlflow.data.context": "train"})])
         if dice.random() < 0.2:
-            tracking.delete_run(ctx, run.id)
-        made.append(tracking.get_run(ctx, run.id))
+            tracking.runs.delete(ctx, run.id)
+        made.append(tracking.runs.get(ctx, run.id))
     return made
 
 
@@ -137,7 +137,7 @@ order_items = st.builds(
 def pages(tracking: Tracking, ctx: Context, limit: int, **asked: Any) -> Iterator[Run]:
     token: str | None = None
     while True:
-        page = tracking.search_runs(ctx, ["0", "1", "2", "77"], limit=limit, token=token, **asked)
+        page = tracking.runs.search(ctx, ["0", "1", "2", "77"], limit=limit, token=token, **asked)
         assert len(page.items) <= limit
         yield from page.items
         token = page.token
@@ -164,7 +164,7 @@ def test_one_experiment_ordered_by_a_metric(tracking: Tracking, ctx: Context, ru
         order = [f"metrics.acc {way}"]
         token, found = None, list[str]()
         while True:
-            page = tracking.search_runs(ctx, ["1"], order_by=order, limit=3, token=token)
+            page = tracking.runs.search(ctx, ["1"], order_by=order, limit=3, token=token)
             found += [run.id for run in page.items]
             if (token := page.token) is None:
                 break
@@ -215,18 +215,18 @@ def test_what_cannot_be_meant_is_refused_with_advice(text: str) -> None:
 
 @pytest.mark.parametrize("item", ["", "metrics.a UP", "nothing", "metrics.a, metrics.b", "'a'", "= 1", "datasets.name"])
 def test_orders_that_cannot_be_meant_are_refused(tracking: Tracking, ctx: Context, item: str) -> None:
-    tracking.create_run(ctx)
+    tracking.runs.create(ctx)
     with pytest.raises(Invalid):
-        tracking.search_runs(ctx, ["0"], order_by=[item])
+        tracking.runs.search(ctx, ["0"], order_by=[item])
 
 
 def test_searches_have_limits_that_every_database_meets(tracking: Tracking, ctx: Context) -> None:
     """What is just allowed is answered; one more is refused, not an error of the database."""
-    run = tracking.create_run(ctx, name="a" * 250)
-    tracking.log_batch(ctx, run.id, params={"p": "x"}, metrics=[Metric(f"m{n}", n, 1) for n in range(30)])
+    run = tracking.runs.create(ctx, name="a" * 250)
+    tracking.metrics.log(ctx, run.id, params={"p": "x"}, metrics=[Metric(f"m{n}", n, 1) for n in range(30)])
 
     def found(text: str = "", order_by: Sequence[str] = ()) -> int:
-        return len(tracking.search_runs(ctx, ["0"], filter=text, order_by=order_by).items)
+        return len(tracking.runs.search(ctx, ["0"], filter=text, order_by=order_by).items)
 
     def listed(count: int) -> str:
         return "run_id IN (" + ", ".join(f"'{n}'" for n in range(count - 1)) + f", '{run.id}')"
@@ -250,14 +250,14 @@ def test_searches_have_limits_that_every_database_meets(tracking: Tracking, ctx:
 
 @pytest.mark.slow
 def test_all_experiments_of_a_large_team_are_searched_at_once(tracking: Tracking, ctx: Context) -> None:
-    tracking.create_run(ctx)
+    tracking.runs.create(ctx)
     row = {"workspace_id": ctx.workspace_id, "lifecycle": "active", "artifact_location": "", "created_ms": 1, "updated_ms": 1}
-    with tracking.db.write() as c:
+    with tracking.runs.db.write() as c:
         c.execute(tables.experiments.insert(), [row | {"number": n, "name": f"e{n}"} for n in range(1, 40_001)])
-    last = tracking.create_run(ctx, "40000", start_ms=2**50)
+    last = tracking.runs.create(ctx, "40000", start_ms=2**50)
     everywhere = [str(n) for n in range(40_001)]
-    assert [run.id for run in tracking.search_runs(ctx, everywhere, limit=1).items] == [last.id]
-    assert len(tracking.search_runs(ctx, everywhere, order_by=["metrics.a"], filter="run_name != ''").items) == 2
+    assert [run.id for run in tracking.runs.search(ctx, everywhere, limit=1).items] == [last.id]
+    assert len(tracking.runs.search(ctx, everywhere, order_by=["metrics.a"], filter="run_name != ''").items) == 2
 
 
 @settings(max_examples=300, deadline=None)
@@ -271,16 +271,16 @@ def test_any_text_is_understood_or_refused(text: str) -> None:
 
 
 def test_pages_hold_still_while_others_write(tracking: Tracking, ctx: Context, runs: list[Run]) -> None:
-    there = [run.id for run in tracking.search_runs(ctx, ["0"], order_by=["metrics.acc DESC"]).items]
+    there = [run.id for run in tracking.runs.search(ctx, ["0"], order_by=["metrics.acc DESC"]).items]
     for order_by in (["metrics.acc DESC"], ["params.lr"], []):
         seen, token = list[str](), None
         while True:
-            page = tracking.search_runs(ctx, ["0"], order_by=order_by, limit=3, token=token)
+            page = tracking.runs.search(ctx, ["0"], order_by=order_by, limit=3, token=token)
             seen += [run.id for run in page.items]
             # Somebody begins a run, which is the first of any such order, and logs to what was seen already.
-            new = tracking.create_run(ctx)
-            tracking.log_batch(ctx, new.id, metrics=[Metric("acc", math.inf, 1)], params={"lr": ""})
-            tracking.log_batch(ctx, seen[0], metrics=[Metric("other", 1.0, 1)], tags={"seen": "yes"})
+            new = tracking.runs.create(ctx)
+            tracking.metrics.log(ctx, new.id, metrics=[Metric("acc", math.inf, 1)], params={"lr": ""})
+            tracking.metrics.log(ctx, seen[0], metrics=[Metric("other", 1.0, 1)], tags={"seen": "yes"})
             if (token := page.token) is None:
                 break
         assert sorted(one for one in seen if one in there) == sorted(there) and len(set(seen)) == len(seen)
@@ -288,19 +288,19 @@ def test_pages_hold_still_while_others_write(tracking: Tracking, ctx: Context, r
 
 @pytest.mark.parametrize("token", ["x", "W10", "WzEsMl0", "WyJhIiwiYiJd", "W251bGxd", "WzEsIHsiYSI6MX1d", "é"])
 def test_foreign_page_tokens_are_refused(tracking: Tracking, ctx: Context, token: str) -> None:
-    tracking.create_run(ctx)
+    tracking.runs.create(ctx)
     for order in ([], ["metrics.a"], ["run_name"]):
         with pytest.raises(Invalid):
-            tracking.search_runs(ctx, ["0"], order_by=order, token=token)
+            tracking.runs.search(ctx, ["0"], order_by=order, token=token)
 
 
 def test_experiments_are_searched_too(tracking: Tracking, ctx: Context) -> None:
     for name in ("alpha", "Beta", "gamma"):
-        tracking.create_experiment(ctx, name, tags={"first": name[0]})
-    tracking.delete_experiment(ctx, "3")
+        tracking.experiments.create(ctx, name, tags={"first": name[0]})
+    tracking.experiments.delete(ctx, "3")
 
     def names(text: str | None = None, **more: Any) -> list[str]:
-        return [e.name for e in tracking.search_experiments(ctx, filter=text, **more).items]
+        return [e.name for e in tracking.experiments.search(ctx, filter=text, **more).items]
 
     assert names("name LIKE '%a%'", order_by=["name"]) == ["Beta", "Default", "alpha"]
     assert names("tags.first = 'B'") == ["Beta"]
@@ -308,6 +308,6 @@ def test_experiments_are_searched_too(tracking: Tracking, ctx: Context) -> None:
     assert names("name ILIKE 'B%'") == ["Beta"]
     assert names("experiment_id IN ('1', '2')", order_by=["experiment_id DESC"]) == ["Beta", "alpha"]
     assert names(view=View.deleted) == ["gamma"]
-    first = tracking.search_experiments(ctx, order_by=["creation_time"], limit=2)
-    rest = tracking.search_experiments(ctx, order_by=["creation_time"], limit=2, token=first.token)
+    first = tracking.experiments.search(ctx, order_by=["creation_time"], limit=2)
+    rest = tracking.experiments.search(ctx, order_by=["creation_time"], limit=2, token=first.token)
     assert {e.name for e in [*first.items, *rest.items]} == {"Default", "alpha", "Beta"} and rest.token is None

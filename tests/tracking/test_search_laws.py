@@ -65,10 +65,10 @@ def followed(ask: Callable[[str | None, int], Page[T]], limit: int) -> Iterator[
 
 def test_experiments(tracking: Tracking, ctx: Context) -> None:
     dice = random.Random(3)
-    made = [tracking.create_experiment(ctx, name, tags=tags(dice)).id for name in NAMES]
+    made = [tracking.experiments.create(ctx, name, tags=tags(dice)).id for name in NAMES]
     for one in made[::4]:
-        tracking.delete_experiment(ctx, one)
-    all_of_them = [tracking.get_experiment(ctx, one) for one in ("0", *made)]
+        tracking.experiments.delete(ctx, one)
+    all_of_them = [tracking.experiments.get(ctx, one) for one in ("0", *made)]
     times = [one.created_ms for one in all_of_them]
     fields = [
         Field("attribute", "name", ["name", "attribute.name", "attributes.`name`"], (*EQUALS, *LIKE_OPS), NAMES),
@@ -92,7 +92,7 @@ def test_experiments(tracking: Tracking, ctx: Context) -> None:
 
             def ask(token: str | None, most: int, view: View = view) -> Page[Experiment]:
                 order_by = [order[3] for order in orders]
-                return tracking.search_experiments(ctx, filter=written(clauses), order_by=order_by, view=view, limit=most, token=token)
+                return tracking.experiments.search(ctx, filter=written(clauses), order_by=order_by, view=view, limit=most, token=token)
 
             assert [one.id for one in followed(ask, limit)] == [one.id for one in expected], (written(clauses), orders)
 
@@ -101,10 +101,10 @@ def test_experiments(tracking: Tracking, ctx: Context) -> None:
 
 def test_logged_models(tracking: Tracking, ctx: Context) -> None:
     dice = random.Random(4)
-    run = tracking.create_run(ctx).id
+    run = tracking.runs.create(ctx).id
     made: list[LoggedModel] = []
     for _ in range(14):
-        model = tracking.create_model(
+        model = tracking.models.create(
             ctx,
             "0",
             name=dice.choice(["a", "A", "ab", "a_b", "zz"]),
@@ -115,13 +115,13 @@ def test_logged_models(tracking: Tracking, ctx: Context) -> None:
         )
         if dice.random() < 0.7:
             point = Metric("acc", dice.choice([0.0, 0.25, 1.0, float("nan"), float("-inf")]), 1, 1, model.id)
-            tracking.log_batch(ctx, run, metrics=[point])
+            tracking.metrics.log(ctx, run, metrics=[point])
         if dice.random() < 0.5:
-            tracking.finalize_model(ctx, model.id, dice.choice(["READY", "FAILED"]))
+            tracking.models.finalize(ctx, model.id, dice.choice(["READY", "FAILED"]))
         if dice.random() < 0.2:
-            tracking.delete_model(ctx, model.id)
+            tracking.models.delete(ctx, model.id)
         else:
-            made.append(tracking.get_model(ctx, model.id))
+            made.append(tracking.models.get(ctx, model.id))
 
     def value(one: LoggedModel, entity: str, key: str) -> Any:
         if entity == "metric":
@@ -149,7 +149,7 @@ def test_logged_models(tracking: Tracking, ctx: Context) -> None:
 
         def ask(token: str | None, most: int) -> Page[LoggedModel]:
             order_by = [(order[3].split(" ")[0], order[2]) for order in orders]
-            return tracking.search_models(ctx, ["0"], filter=written(clauses), order_by=order_by, limit=most, token=token)
+            return tracking.models.search(ctx, ["0"], filter=written(clauses), order_by=order_by, limit=most, token=token)
 
         assert [one.id for one in followed(ask, limit)] == [one.id for one in expected], (written(clauses), orders)
 
@@ -167,10 +167,10 @@ class Shelf:
 
 @pytest.fixture
 def shelf(tracking: Tracking, database: Database, ctx: Context, tmp_path: Path) -> Shelf:
-    registry = Registry(database, tracking.blobs)
+    registry = Registry(database, tracking.artifacts.blobs)
     services = Services(tracking, registry)
     dice = random.Random(5)
-    runs = [tracking.create_run(ctx).id for _ in range(3)]
+    runs = [tracking.runs.create(ctx).id for _ in range(3)]
     blob = registry.blobs.put([b"x"]).sha256
     slugs = [registry.create_repo(ctx, name, tags=tags(dice)).slug for name in NAMES]
     prompt = registry.create_repo(ctx, "a prompt", tags={PROMPT: "true"})

@@ -57,24 +57,24 @@ def test_runs(tracking: Tracking, ctx: Context) -> None:
     dice = random.Random(8)
     runs = []
     for _ in range(40):
-        run = tracking.create_run(ctx, name=dice.choice(TEXTS[1:]), start_ms=dice.randrange(1, 8), tags=tags(dice))
+        run = tracking.runs.create(ctx, name=dice.choice(TEXTS[1:]), start_ms=dice.randrange(1, 8), tags=tags(dice))
         values = [-1.5, 0.0, 0.25, 1.0, 3.0, float("nan"), float("inf"), float("-inf")]
-        tracking.log_batch(
+        tracking.metrics.log(
             ctx,
             run.id,
             metrics=[Metric(key, dice.choice(values), 1) for key in ("acc", "val/loss") if dice.random() < 0.7],
             params={key: dice.choice(TEXTS) for key in ("lr", "opt.name") if dice.random() < 0.7},
         )
         if dice.random() < 0.5:
-            tracking.update_run(ctx, run.id, status=dice.choice(["FINISHED", "FAILED"]), end_ms=dice.randrange(1, 8))
+            tracking.runs.update(ctx, run.id, status=dice.choice(["FINISHED", "FAILED"]), end_ms=dice.randrange(1, 8))
         if dice.random() < 0.4:
             used = Input(Dataset(dice.choice(["d1", "d2"]), dice.choice("xy")), {"mlflow.data.context": dice.choice(["train", "eval"])})
-            tracking.log_inputs(ctx, run.id, [used])
+            tracking.inputs.log(ctx, run.id, [used])
         runs.append(run.id)
     theirs = []
     for one in runs:
         message = RunMessage()
-        parse_dict(answers.run(tracking.get_run(ctx, one)), message)
+        parse_dict(answers.run(tracking.runs.get(ctx, one)), message)
         theirs.append(Run.from_proto(message))
     number, text = (*EQUALS, *LIKE_OPS), "aAbB%_*"
     fields = [
@@ -96,7 +96,7 @@ def test_runs(tracking: Tracking, ctx: Context) -> None:
 
     def check(clauses: list[Clause], orders: list[str]) -> None:
         expected = SearchUtils.sort(SearchUtils.filter(theirs, written(clauses)), orders)
-        found = tracking.search_runs(ctx, ["0"], filter=written(clauses), order_by=orders).items
+        found = tracking.runs.search(ctx, ["0"], filter=written(clauses), order_by=orders).items
         assert [one.id for one in found] == [one.info.run_id for one in expected]
 
     searched(check, fields, sortable)
@@ -110,11 +110,11 @@ def test_experiments(tracking: Tracking, ctx: Context) -> None:
 
     dice = random.Random(9)
     names = ["a", "A", "ab", "Ab%", "a_b", "a*b", "B", "zz", "b.c", "-x"]
-    made = [tracking.create_experiment(ctx, name, tags=tags(dice)).id for name in names]
+    made = [tracking.experiments.create(ctx, name, tags=tags(dice)).id for name in names]
     theirs = []
     for one in ("0", *made):
         message = ExperimentMessage()
-        parse_dict(answers.experiment(tracking.get_experiment(ctx, one)), message)
+        parse_dict(answers.experiment(tracking.experiments.get(ctx, one)), message)
         theirs.append(Experiment.from_proto(message))
     times = [one.creation_time for one in theirs]
     fields = [
@@ -125,7 +125,7 @@ def test_experiments(tracking: Tracking, ctx: Context) -> None:
     ]
 
     def check(clauses: list[Clause], orders: list[str]) -> None:
-        found = tracking.search_experiments(ctx, filter=written(clauses), order_by=[*orders, "experiment_id DESC"], view=View.all).items
+        found = tracking.experiments.search(ctx, filter=written(clauses), order_by=[*orders, "experiment_id DESC"], view=View.all).items
         # Its ids are texts in this code, numbers in its store.
         by_number = sorted(theirs, key=lambda one: -int(one.experiment_id))
         expected = SearchExperimentsUtils.filter(by_number, written(clauses))
@@ -139,10 +139,10 @@ def test_experiments(tracking: Tracking, ctx: Context) -> None:
 
 @pytest.fixture
 def services(tracking: Tracking, database: Database, ctx: Context, tmp_path: Path) -> Services:
-    registry = Registry(database, tracking.blobs)
+    registry = Registry(database, tracking.artifacts.blobs)
     dice = random.Random(10)
     blob = registry.blobs.put([b"x"]).sha256
-    runs = [tracking.create_run(ctx).id for _ in range(2)]
+    runs = [tracking.runs.create(ctx).id for _ in range(2)]
     for name in ["a", "A", "ab", "Ab%", "a_b", "a*b", "B", "zz"]:
         slug = registry.create_repo(ctx, name, tags=tags(dice)).slug
         for _ in range(dice.randrange(4)):

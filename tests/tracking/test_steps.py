@@ -18,18 +18,18 @@ places = st.lists(st.integers(-50, 400), max_size=60)
 @LAWS
 @given(places, places, st.integers(2, 30), st.integers(-60, 100), st.none() | st.integers(0, 400))
 def test_samples(tracking: Tracking, ctx: Context, one: list[int], other: list[int], most: int, low: int, high: int | None) -> None:
-    run = tracking.create_run(ctx).id
+    run = tracking.runs.create(ctx).id
     metrics = [Metric(key, step / 7, 1000, step) for key, some in (("a", one), ("b", other)) for step in some]
     if metrics:
-        tracking.log_batch(ctx, run, metrics=metrics)
+        tracking.metrics.log(ctx, run, metrics=metrics)
     for keys, there in ((None, {*one, *other}), (["a"], {*one}), (["a", "b"], {*one} & {*other})):
         if keys and not ({"a", "b"} & set(keys) <= {metric.key for metric in metrics}):
             continue
         within = sorted(step for step in there if low <= step and (high is None or step < high))
         shown = ["_step", *keys] if keys else None
-        whole = tracking.history_rows(ctx, run, min_step=low, max_step=high, limit=1000, keys=shown)
+        whole = tracking.history.rows(ctx, run, min_step=low, max_step=high, limit=1000, keys=shown)
         assert [row["_step"] for row in whole] == within
-        rows = tracking.history_rows(ctx, run, min_step=low, max_step=high, limit=most, keys=shown, sample=True)
+        rows = tracking.history.rows(ctx, run, min_step=low, max_step=high, limit=most, keys=shown, sample=True)
         taken = [row["_step"] for row in rows]
         assert taken == sorted(set(taken)) and set(taken) <= set(within) and len(taken) <= most
         if len(within) <= most and max(len(one), len(other)) <= most:
@@ -39,13 +39,13 @@ def test_samples(tracking: Tracking, ctx: Context, one: list[int], other: list[i
 
 
 def test_a_long_history(tracking: Tracking, ctx: Context) -> None:
-    run = tracking.create_run(ctx).id
+    run = tracking.runs.create(ctx).id
     for start in range(0, 5000, 1000):
-        tracking.log_batch(ctx, run, metrics=[Metric("loss", 0.5, step, step) for step in range(start, start + 1000)])
-    tracking.log_batch(ctx, run, metrics=[Metric("val", 0.25, step, step) for step in range(0, 5000, 500)])
-    rows = tracking.history_rows(ctx, run, limit=100, sample=True)
+        tracking.metrics.log(ctx, run, metrics=[Metric("loss", 0.5, step, step) for step in range(start, start + 1000)])
+    tracking.metrics.log(ctx, run, metrics=[Metric("val", 0.25, step, step) for step in range(0, 5000, 500)])
+    rows = tracking.history.rows(ctx, run, limit=100, sample=True)
     assert len(rows) == 100 and (rows[0]["_step"], rows[-1]["_step"]) == (0, 4999)
     gaps = [after["_step"] - before["_step"] for before, after in pairwise(rows)]
     assert max(gaps) < 150
-    both = tracking.history_rows(ctx, run, limit=100, sample=True, keys=["loss", "val"])
+    both = tracking.history.rows(ctx, run, limit=100, sample=True, keys=["loss", "val"])
     assert [row["val"] for row in both] == [0.25] * 10

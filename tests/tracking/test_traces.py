@@ -39,25 +39,25 @@ def usage(total: int) -> dict[str, Any]:
 def test_spans_alone_make_a_trace(tracking: Tracking, ctx: Context) -> None:
     one = uuid7()
     root = span(one, 1, attributes={"mlflow.spanInputs": {"messages": [{"role": "user", "content": "hi"}]}, "session.id": "s"})
-    tracking.log_spans(ctx, "0", [span(one, 2, 1)])
-    before = tracking.trace_info(ctx, f"tr-{one}")
+    tracking.traces.log_spans(ctx, "0", [span(one, 2, 1)])
+    before = tracking.traces.info(ctx, f"tr-{one}")
     assert (before.state, before.start_ms, before.duration_ms) == ("IN_PROGRESS", 1002, 998)
-    tracking.log_spans(ctx, "0", [root])
-    after = tracking.trace_info(ctx, f"tr-{one}")
+    tracking.traces.log_spans(ctx, "0", [root])
+    after = tracking.traces.info(ctx, f"tr-{one}")
     assert (after.state, after.start_ms, after.duration_ms, after.name, after.request_preview) == ("OK", 1001, 999, "n1", "hi")
     assert after.metadata["mlflow.trace.session"] == "s"
     assert after.tags["mlflow.trace.spansLocation"] == "TRACKING_STORE"
     assert after.tags["mlflow.artifactLocation"] == f"mlflow-artifacts:/0/traces/tr-{one}/artifacts"
-    assert [each.name for each in tracking.trace(ctx, f"tr-{one}").spans] == ["n1", "n2"]
+    assert [each.name for each in tracking.traces.get(ctx, f"tr-{one}").spans] == ["n1", "n2"]
 
 
 def test_one_that_ended_is_not_opened_again(tracking: Tracking, ctx: Context) -> None:
     one = uuid7()
-    tracking.log_spans(ctx, "0", [span(one, 1, end_ns=None)])
-    assert tracking.trace_info(ctx, f"tr-{one}").state == "IN_PROGRESS"
-    tracking.log_spans(ctx, "0", [span(one, 1, status="ERROR")])
-    tracking.log_spans(ctx, "0", [span(one, 1, end_ns=None)])
-    found = tracking.trace(ctx, f"tr-{one}")
+    tracking.traces.log_spans(ctx, "0", [span(one, 1, end_ns=None)])
+    assert tracking.traces.info(ctx, f"tr-{one}").state == "IN_PROGRESS"
+    tracking.traces.log_spans(ctx, "0", [span(one, 1, status="ERROR")])
+    tracking.traces.log_spans(ctx, "0", [span(one, 1, end_ns=None)])
+    found = tracking.traces.get(ctx, f"tr-{one}")
     assert (found.info.state, found.spans[0].end_ns) == ("ERROR", 2000 * MS)
 
 
@@ -79,8 +79,8 @@ def test_what_a_span_holds_comes_back_as_it_was(tracking: Tracking, ctx: Context
         events=(Event("e\x00", 5, {"k": [b"1", math.inf]}),),
         links=(Link(uuid7(), "1" * 16, {"z": {}}),),
     )
-    tracking.log_spans(ctx, "0", [sent])
-    found = tracking.trace(ctx, f"tr-{one}").spans[0]
+    tracking.traces.log_spans(ctx, "0", [sent])
+    found = tracking.traces.get(ctx, f"tr-{one}").spans[0]
     assert found == sent
     assert [type(each) for each in found.attributes["list"]] == [type(each) for each in odd["list"]]
 
@@ -101,9 +101,9 @@ def test_spans_that_cannot_be_kept_are_refused_whole(tracking: Tracking, ctx: Co
     one = uuid7()
     given: dict[str, Any] = {"trace_id": one, "span_id": "1" * 16} | bad
     with pytest.raises(Invalid):
-        tracking.log_spans(ctx, "0", [span(one, 2), Span(**given)])
+        tracking.traces.log_spans(ctx, "0", [span(one, 2), Span(**given)])
     with pytest.raises(NotFound):
-        tracking.trace_info(ctx, f"tr-{one}")
+        tracking.traces.info(ctx, f"tr-{one}")
 
 
 def test_what_the_client_tells_stays_whatever_comes_later(tracking: Tracking, ctx: Context) -> None:
@@ -118,11 +118,11 @@ def test_what_the_client_tells_stays_whatever_comes_later(tracking: Tracking, ct
         tags={"mlflow.traceName": "told", "own": "tag", "mlflow.artifactLocation": "elsewhere"},
         metadata={"mlflow.trace.tokenUsage": json.dumps({"total_tokens": 9}), "mlflow.trace.sizeStats": json.dumps({"num_spans": 2})},
     )
-    assert tracking.put_trace(ctx, told).tags["mlflow.artifactLocation"].startswith("mlflow-artifacts:/0/")
-    tracking.log_spans(ctx, "0", [span(one, 1, status="ERROR", attributes=usage(100), resource={"service.name": "shop"})])
-    assert not tracking.trace(ctx, f"tr-{one}").complete
-    tracking.log_spans(ctx, "0", [span(one, 2, 1)])
-    found = tracking.trace(ctx, f"tr-{one}")
+    assert tracking.traces.put(ctx, told).tags["mlflow.artifactLocation"].startswith("mlflow-artifacts:/0/")
+    tracking.traces.log_spans(ctx, "0", [span(one, 1, status="ERROR", attributes=usage(100), resource={"service.name": "shop"})])
+    assert not tracking.traces.get(ctx, f"tr-{one}").complete
+    tracking.traces.log_spans(ctx, "0", [span(one, 2, 1)])
+    found = tracking.traces.get(ctx, f"tr-{one}")
     assert found.complete
     info = found.info
     assert (info.start_ms, info.duration_ms, info.state, info.name, info.tokens) == (5, 7, "OK", "told", 9)
@@ -133,10 +133,10 @@ def test_tokens_and_costs_count_each_branch_once(tracking: Tracking, ctx: Contex
     one = uuid7()
     cost = {"mlflow.llm.cost": json.dumps({"input_cost": 0.5, "output_cost": 0.25, "total_cost": 0.75})}
     otel = {"gen_ai.usage.input_tokens": 4, "gen_ai.usage.output_tokens": 1}
-    tracking.log_spans(ctx, "0", [span(one, 3, 2, attributes=usage(10)), span(one, 4, 2, attributes=usage(20) | cost)])
-    assert tracking.trace_info(ctx, f"tr-{one}").tokens == 30
-    tracking.log_spans(ctx, "0", [span(one, 2, 1, attributes=usage(31)), span(one, 5, 1, attributes=otel | cost), span(one, 1)])
-    info = tracking.trace_info(ctx, f"tr-{one}")
+    tracking.traces.log_spans(ctx, "0", [span(one, 3, 2, attributes=usage(10)), span(one, 4, 2, attributes=usage(20) | cost)])
+    assert tracking.traces.info(ctx, f"tr-{one}").tokens == 30
+    tracking.traces.log_spans(ctx, "0", [span(one, 2, 1, attributes=usage(31)), span(one, 5, 1, attributes=otel | cost), span(one, 1)])
+    info = tracking.traces.info(ctx, f"tr-{one}")
     assert json.loads(info.metadata["mlflow.trace.tokenUsage"]) == {"input_tokens": 34, "output_tokens": 2, "total_tokens": 36}
     assert json.loads(info.metadata["mlflow.trace.cost"]) == {"input_cost": 1.0, "output_cost": 0.5, "total_cost": 1.5}
 
@@ -165,12 +165,12 @@ def test_order_and_repetition_change_nothing(tracking: Tracking, ctx: Context, s
 
     luck_parents: Sequence[int | None] = [None, *(luck.randint(1, n) for n in range(1, size))]
     plain, mixed = uuid7(), uuid7()
-    tracking.log_spans(ctx, "0", tree(plain))
+    tracking.traces.log_spans(ctx, "0", tree(plain))
     pieces = [[each] for each in tree(mixed)] * repeats
     luck.shuffle(pieces)
     for piece in pieces:
-        tracking.log_spans(ctx, "0", piece)
-    one, other = tracking.trace(ctx, f"tr-{plain}"), tracking.trace(ctx, f"tr-{mixed}")
+        tracking.traces.log_spans(ctx, "0", piece)
+    one, other = tracking.traces.get(ctx, f"tr-{plain}"), tracking.traces.get(ctx, f"tr-{mixed}")
     assert [(each.span_id, each.attributes) for each in one.spans] == [(each.span_id, each.attributes) for each in other.spans]
     for field in ("start_ms", "duration_ms", "state", "metadata", "name"):
         assert getattr(one.info, field) == getattr(other.info, field), field
@@ -183,46 +183,46 @@ def test_traces_that_come_with_assessments_twice_have_them_once(tracking: Tracki
     ]
     info = TraceInfo(id="tr-1", experiment_id="0", start_ms=1, assessments=given)
     for _ in range(2):
-        tracking.put_trace(ctx, info)
-    assert [one.name for one in tracking.trace_info(ctx, "tr-1").assessments] == ["good", "x"]
+        tracking.traces.put(ctx, info)
+    assert [one.name for one in tracking.traces.info(ctx, "tr-1").assessments] == ["good", "x"]
 
 
 def test_assessments_override_each_other(tracking: Tracking, ctx: Context) -> None:
-    tracking.put_trace(ctx, TraceInfo(id="tr-1", experiment_id="0", start_ms=1))
-    first = tracking.assess(ctx, "tr-1", Assessment(kind="feedback", name="score", value=1, metadata={"a": "1"}))
-    second = tracking.assess(ctx, "tr-1", Assessment(kind="feedback", name="score", value=2, overrides=first.id))
-    assert not tracking.assessment(ctx, "tr-1", first.id).valid
-    assert tracking.search_traces(ctx, ["0"], filter="feedback.score = 1").items == []
-    changed = tracking.update_assessment(ctx, "tr-1", second.id, {"value": 3, "kind": "feedback", "metadata": {"b": "2"}})
+    tracking.traces.put(ctx, TraceInfo(id="tr-1", experiment_id="0", start_ms=1))
+    first = tracking.assessments.create(ctx, "tr-1", Assessment(kind="feedback", name="score", value=1, metadata={"a": "1"}))
+    second = tracking.assessments.create(ctx, "tr-1", Assessment(kind="feedback", name="score", value=2, overrides=first.id))
+    assert not tracking.assessments.get(ctx, "tr-1", first.id).valid
+    assert tracking.traces.search(ctx, ["0"], filter="feedback.score = 1").items == []
+    changed = tracking.assessments.update(ctx, "tr-1", second.id, {"value": 3, "kind": "feedback", "metadata": {"b": "2"}})
     assert (changed.value, changed.overrides, changed.metadata) == (3, first.id, {"b": "2"})
     with pytest.raises(Invalid):
-        tracking.update_assessment(ctx, "tr-1", second.id, {"value": 3, "kind": "expectation"})
+        tracking.assessments.update(ctx, "tr-1", second.id, {"value": 3, "kind": "expectation"})
     with pytest.raises(NotFound):
-        tracking.assess(ctx, "tr-1", Assessment(kind="feedback", name="score", value=2, overrides="a-none"))
+        tracking.assessments.create(ctx, "tr-1", Assessment(kind="feedback", name="score", value=2, overrides="a-none"))
     for _ in range(2):
-        tracking.delete_assessment(ctx, "tr-1", second.id)
-    assert tracking.assessment(ctx, "tr-1", first.id).valid
-    assert len(tracking.search_traces(ctx, ["0"], filter="feedback.score = 1").items) == 1
+        tracking.assessments.delete(ctx, "tr-1", second.id)
+    assert tracking.assessments.get(ctx, "tr-1", first.id).valid
+    assert len(tracking.traces.search(ctx, ["0"], filter="feedback.score = 1").items) == 1
 
 
 def test_pages_over_several_experiments_miss_nothing(tracking: Tracking, ctx: Context) -> None:
-    places = [tracking.create_experiment(ctx, name).id for name in ("a", "b", "c")]
+    places = [tracking.experiments.create(ctx, name).id for name in ("a", "b", "c")]
     for n in range(20):
         about = {"mlflow.traceName": f"n{n % 5}"} if n % 4 else {}
         duration = n % 3 if n % 7 else None
-        tracking.put_trace(ctx, TraceInfo(id=f"tr-{n:02}", experiment_id=places[n % 3], start_ms=n // 4, duration_ms=duration, tags=about))
+        tracking.traces.put(ctx, TraceInfo(id=f"tr-{n:02}", experiment_id=places[n % 3], start_ms=n // 4, duration_ms=duration, tags=about))
     for order in ([], ["timestamp ASC"], ["name DESC", "timestamp"], ["execution_time DESC"], ["tags.mlflow.traceName"], ["request_id"]):
         seen: list[str] = []
         token = None
         while True:
-            page = tracking.search_traces(ctx, places[:2], order_by=order, limit=3, token=token)
+            page = tracking.traces.search(ctx, places[:2], order_by=order, limit=3, token=token)
             seen += [one.id for one in page.items]
             token = page.token
             if token is None:
                 break
-        whole = [one.id for one in tracking.search_traces(ctx, places[:2], order_by=order).items]
+        whole = [one.id for one in tracking.traces.search(ctx, places[:2], order_by=order).items]
         assert seen == whole and len(set(whole)) == 14, order
-    assert [one.id for one in tracking.search_traces(ctx, ["1"], limit=2).items] == ["tr-18", "tr-15"]
+    assert [one.id for one in tracking.traces.search(ctx, ["1"], limit=2).items] == ["tr-18", "tr-15"]
 
 
 @pytest.mark.parametrize(
@@ -243,12 +243,14 @@ def test_pages_over_several_experiments_miss_nothing(tracking: Tracking, ctx: Co
 )
 def test_filters_that_mean_nothing_say_so(tracking: Tracking, ctx: Context, filter: str) -> None:  # noqa: A002
     with pytest.raises(Invalid):
-        tracking.search_traces(ctx, ["0"], filter=filter)
+        tracking.traces.search(ctx, ["0"], filter=filter)
 
 
 def test_attributes_of_spans_are_compared_as_they_are(tracking: Tracking, ctx: Context) -> None:
     one = uuid7()
-    tracking.log_spans(ctx, "0", [span(one, 1, attributes={"model": 'gpt "4"\n%', "n": 5, "a'b": "\x00x", "deep": {"model": "other"}})])
+    tracking.traces.log_spans(
+        ctx, "0", [span(one, 1, attributes={"model": 'gpt "4"\n%', "n": 5, "a'b": "\x00x", "deep": {"model": "other"}})]
+    )
     for filter_, found in {
         "span.attributes.model = 'gpt \"4\"\n%'": 1,
         "span.attributes.model = 'other'": 0,
@@ -260,54 +262,54 @@ def test_attributes_of_spans_are_compared_as_they_are(tracking: Tracking, ctx: C
         "span.content LIKE '%\"4\"%'": 1,
         "span.attributes.model RLIKE '^gpt'": 1,
     }.items():
-        assert len(tracking.search_traces(ctx, ["0"], filter=filter_).items) == found, filter_
+        assert len(tracking.traces.search(ctx, ["0"], filter=filter_).items) == found, filter_
 
 
 def test_runs_and_prompts_find_their_traces(tracking: Tracking, ctx: Context, stranger: Context) -> None:
-    run, foreign = tracking.create_run(ctx), tracking.create_run(stranger)
-    tracking.put_trace(ctx, TraceInfo(id="tr-1", experiment_id="0", start_ms=1, metadata={"mlflow.sourceRun": run.id}))
-    tracking.put_trace(ctx, TraceInfo(id="tr-2", experiment_id="0", start_ms=2, metadata={"mlflow.sourceRun": foreign.id}))
-    tracking.link_traces(ctx, ["tr-2", "tr-none"], run.id)
-    tracking.link_prompts(ctx, "tr-2", [("greet", "3")])
-    tracking.set_trace_tag(ctx, "tr-1", "mlflow.linkedPrompts", json.dumps([{"name": "greet", "version": "2"}]))
+    run, foreign = tracking.runs.create(ctx), tracking.runs.create(stranger)
+    tracking.traces.put(ctx, TraceInfo(id="tr-1", experiment_id="0", start_ms=1, metadata={"mlflow.sourceRun": run.id}))
+    tracking.traces.put(ctx, TraceInfo(id="tr-2", experiment_id="0", start_ms=2, metadata={"mlflow.sourceRun": foreign.id}))
+    tracking.traces.link(ctx, ["tr-2", "tr-none"], run.id)
+    tracking.traces.link_prompts(ctx, "tr-2", [("greet", "3")])
+    tracking.traces.set_tag(ctx, "tr-1", "mlflow.linkedPrompts", json.dumps([{"name": "greet", "version": "2"}]))
 
     def found(text: str) -> list[str]:
-        return [one.id for one in tracking.search_traces(ctx, ["0"], filter=text).items]
+        return [one.id for one in tracking.traces.search(ctx, ["0"], filter=text).items]
 
     assert found(f"run_id = '{run.id}'") == ["tr-2", "tr-1"]
     assert found(f"run_id = '{foreign.id}'") == []
     assert (found("prompt = 'greet/3'"), found("prompt = 'greet/2'")) == (["tr-2"], ["tr-1"])
     with pytest.raises(NotFound):
-        tracking.link_traces(ctx, ["tr-1"], foreign.id)
+        tracking.traces.link(ctx, ["tr-1"], foreign.id)
 
 
 def test_workspaces_do_not_see_each_other_s_traces(tracking: Tracking, ctx: Context, stranger: Context) -> None:
     one = uuid7()
-    tracking.log_spans(ctx, "0", [span(one, 1)])
-    for look in (tracking.trace, tracking.trace_info):
+    tracking.traces.log_spans(ctx, "0", [span(one, 1)])
+    for look in (tracking.traces.get, tracking.traces.info):
         with pytest.raises(NotFound):
             look(stranger, f"tr-{one}")
     with pytest.raises(NotFound):
-        tracking.set_trace_tag(stranger, f"tr-{one}", "a", "b")
-    assert tracking.search_traces(stranger, ["0"]).items == [] and tracking.traces(stranger, [f"tr-{one}"]) == []
-    tracking.log_spans(stranger, "0", [span(one, 1, name="theirs")])
-    assert tracking.trace_info(ctx, f"tr-{one}").name == "n1"
+        tracking.traces.set_tag(stranger, f"tr-{one}", "a", "b")
+    assert tracking.traces.search(stranger, ["0"]).items == [] and tracking.traces.get_many(stranger, [f"tr-{one}"]) == []
+    tracking.traces.log_spans(stranger, "0", [span(one, 1, name="theirs")])
+    assert tracking.traces.info(ctx, f"tr-{one}").name == "n1"
 
 
 def test_deleting_leaves_nothing_behind(tracking: Tracking, ctx: Context) -> None:
-    run = tracking.create_run(ctx)
+    run = tracking.runs.create(ctx)
     for n in range(7):
         one = f"{n + 1:032x}"
-        tracking.log_spans(ctx, "0", [span(one, 1, start_ns=n * MS, resource={"a": "b"})], run_id=run.id)
-        tracking.assess(ctx, f"tr-{one}", Assessment(kind="feedback", name="x"))
-        tracking.link_prompts(ctx, f"tr-{one}", [("p", "1")])
-    assert tracking.delete_traces(ctx, "0", trace_ids=[f"tr-{1:032x}", "tr-none"]) == 1
-    assert tracking.delete_traces(ctx, "0", max_timestamp_ms=100, limit=2) == 2
-    assert [one.start_ms for one in tracking.search_traces(ctx, ["0"]).items] == [6, 5, 4, 3]
+        tracking.traces.log_spans(ctx, "0", [span(one, 1, start_ns=n * MS, resource={"a": "b"})], run_id=run.id)
+        tracking.assessments.create(ctx, f"tr-{one}", Assessment(kind="feedback", name="x"))
+        tracking.traces.link_prompts(ctx, f"tr-{one}", [("p", "1")])
+    assert tracking.traces.delete(ctx, "0", trace_ids=[f"tr-{1:032x}", "tr-none"]) == 1
+    assert tracking.traces.delete(ctx, "0", max_timestamp_ms=100, limit=2) == 2
+    assert [one.start_ms for one in tracking.traces.search(ctx, ["0"]).items] == [6, 5, 4, 3]
     with pytest.raises(Invalid):
-        tracking.delete_traces(ctx, "0")
-    assert tracking.delete_traces(ctx, "0", max_timestamp_ms=100) == 4
-    with tracking.db.read() as c:
+        tracking.traces.delete(ctx, "0")
+    assert tracking.traces.delete(ctx, "0", max_timestamp_ms=100) == 4
+    with tracking.runs.db.read() as c:
         for table in (x.traces, x.trace_tags, x.trace_metadata, x.trace_spans, x.trace_assessments, x.trace_runs, x.trace_prompts):
             assert c.scalar(sa.select(sa.func.count()).select_from(table)) == 0, table.name
 
@@ -321,12 +323,12 @@ def test_collection_knows_what_hangs_on_an_experiment() -> None:
 
 def test_a_page_is_read_off_the_index(tracking: Tracking, ctx: Context) -> None:
     """However many traces there are: no sorting, and no reading of the whole table."""
-    tracking.log_spans(ctx, "0", [span(uuid7(), 1)])
+    tracking.traces.log_spans(ctx, "0", [span(uuid7(), 1)])
     t = x.traces.c
     query = sa.select(x.traces).where(t.experiment_uid == 1).order_by(t.start_ms.desc(), t.trace_id.desc()).limit(10)
-    with tracking.db.read() as c:
+    with tracking.runs.db.read() as c:
         text = str(query.compile(c.engine, compile_kwargs={"literal_binds": True}))
-        if tracking.db.kind == "sqlite":
+        if tracking.runs.db.kind == "sqlite":
             plan = [str(row[3]) for row in c.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}")]
             assert len(plan) == 1 and plan[0].startswith("SEARCH traces USING INDEX")
         else:
@@ -338,21 +340,12 @@ def test_a_page_is_read_off_the_index(tracking: Tracking, ctx: Context) -> None:
 
 def test_traces_of_a_deleted_experiment_are_not_found(tracking: Tracking, ctx: Context) -> None:
     """As by MLflow's own server; they are there again when it is restored."""
-    there, deleted = tracking.create_experiment(ctx, "there").id, tracking.create_experiment(ctx, "deleted").id
+    there, deleted = tracking.experiments.create(ctx, "there").id, tracking.experiments.create(ctx, "deleted").id
     for experiment in (there, deleted):
-        tracking.log_spans(ctx, experiment, [span(uuid7(), 1)])
-    found = tracking.search_traces(ctx, [there, deleted]).items
-    tracking.delete_experiment(ctx, deleted)
-    assert [one.experiment_id for one in tracking.search_traces(ctx, [there, deleted]).items] == [there]
-    assert tracking.traces(ctx, [one.id for one in found], experiment_ids=[deleted]) == []
-    tracking.restore_experiment(ctx, deleted)
-    assert len(tracking.search_traces(ctx, [there, deleted]).items) == 2
-
-
-def test_no_storey_of_tracking_shadows_another() -> None:
-    seen: dict[str, type] = {}
-    for storey in reversed(Tracking.__mro__[:-1]):
-        for name in vars(storey):
-            if not name.startswith("__"):
-                assert name not in seen, f"{storey.__name__}.{name} hides {seen[name].__name__}'s"
-                seen[name] = storey
+        tracking.traces.log_spans(ctx, experiment, [span(uuid7(), 1)])
+    found = tracking.traces.search(ctx, [there, deleted]).items
+    tracking.experiments.delete(ctx, deleted)
+    assert [one.experiment_id for one in tracking.traces.search(ctx, [there, deleted]).items] == [there]
+    assert tracking.traces.get_many(ctx, [one.id for one in found], experiment_ids=[deleted]) == []
+    tracking.experiments.restore(ctx, deleted)
+    assert len(tracking.traces.search(ctx, [there, deleted]).items) == 2

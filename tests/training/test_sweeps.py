@@ -50,10 +50,10 @@ class Worker:
 
     def log(self, client_id: str, rows: list[float], *, end: bool = True) -> None:
         experiment = self.sweeps.get(self.ctx, self.sweep).experiment_id
-        run = self.tracking.find_by_client_id(self.ctx, experiment, client_id)
+        run = self.tracking.reports.find(self.ctx, experiment, client_id)
         texts = [json.dumps({"_step": step, "_timestamp": 1e9 + step, "loss": value}) for step, value in enumerate(rows)]
         state = "finished" if end else "running"
-        self.tracking.stream(self.ctx, run.id, rows=texts, summary=json.dumps({"loss": rows[-1]}), state=state)
+        self.tracking.reports.append(self.ctx, run.id, rows=texts, summary=json.dumps({"loss": rows[-1]}), state=state)
 
     def work(self, objective: Callable[[dict[str, Any]], float], *, most: int = 1000) -> list[dict[str, Any]]:
         done = []
@@ -187,11 +187,11 @@ def test_a_run_is_made_when_it_is_handed_out(
 ) -> None:
     sweep = sweeps.create(ctx, "0", config("random", {"net": {"parameters": {"lr": {"min": 0.0, "max": 1.0}}}}))
     command = worker(sweep.name).take()
-    run = tracking.find_by_client_id(ctx, "0", command["run_id"])
-    details = tracking.details(ctx, run.id)
+    run = tracking.reports.find(ctx, "0", command["run_id"])
+    details = tracking.reports.get(ctx, run.id)
     assert (run.status, details.state, details.sweep, details.private) == ("SCHEDULED", "pending", sweep.name, {})
     assert run.params == {"net.lr": str(values(command)["net"]["lr"])}
-    assert tracking.runs_of_sweep(ctx, sweep.name) == [run.id]
+    assert tracking.reports.runs_of_sweep(ctx, sweep.name) == [run.id]
     with database.read() as c:
         assert c.execute(sa.select(t.trials.c.run_id)).scalars().all() == [run.id]
 

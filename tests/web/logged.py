@@ -57,7 +57,7 @@ def rich_run(tracking: Tracking, ctx: Context, experiment: str, start_ms: int) -
     dice = random.Random(3)
     name = "resnet50-imagenet100-cosine-warmup-label-smoothing-0.1-mixup-ema-seed-1234"
     config = {"lr": 0.1, "model": {"depth": 50, "width": [64, 128, 256]}, "augment": True}
-    run, _ = tracking.prepare_run(ctx, experiment, "r1ch5tuf", name=name, config=config)
+    run, _ = tracking.reports.begin(ctx, experiment, "r1ch5tuf", name=name, config=config)
     private = {
         "visualize": {
             "roc": visual("area-under-curve/v0", {"x": "fpr", "y": "tpr", "class": "class"}, title="ROC"),
@@ -85,7 +85,7 @@ def rich_run(tracking: Tracking, ctx: Context, experiment: str, start_ms: int) -
     files |= {f"media/images/samples_{step}.png": png(96, 72, step / 20) for step in (0, 5, 10, 15, 20)}
     files["media/html/report.html"] = b"<h1>Report</h1><p>All of it in a sandbox.</p><script>document.title = 'x'</script>"
     for path, body in files.items():
-        tracking.put_artifact(ctx, Owner.run, run.id, path, tracking.blobs.put([body]))
+        tracking.artifacts.put(ctx, Owner.run, run.id, path, tracking.artifacts.blobs.put([body]))
     rows: list[dict[str, Any]] = []
     for step in range(200):
         row: dict[str, Any] = {"_step": step, "_timestamp": start_ms / 1000 + step}
@@ -107,8 +107,8 @@ def rich_run(tracking: Tracking, ctx: Context, experiment: str, start_ms: int) -
     ]
     lines = [Line(n, "", "", f"epoch {n} loss {2.3 * math.exp(-n / 60):.4f}") for n in range(40)]
     lines.append(Line(40, "error", "", "UserWarning: the learning rate is <very> small"))
-    tracking.stream(ctx, run.id, rows=[json.dumps(row) for row in rows], events=events, lines=lines)
-    tracking.describe(ctx, run.id, config=json.dumps({**config, "_wandb": private}), labels=("baseline", "paper"))
+    tracking.reports.append(ctx, run.id, rows=[json.dumps(row) for row in rows], events=events, lines=lines)
+    tracking.reports.update(ctx, run.id, config=json.dumps({**config, "_wandb": private}), labels=("baseline", "paper"))
     return run.id
 
 
@@ -123,13 +123,13 @@ def half_a_sweep(tracking: Tracking, sweeps: Sweeps, ctx: Context, experiment: s
         lr, depth = float(trial.args["lr"]), float(trial.args["depth"])
         best = 0.2 + abs(math.log10(lr) + 2.5) * 0.3 + abs(depth - 8) * 0.02
         rows = [json.dumps({"_step": step, "val/loss": best + math.exp(-step / 4)}) for step in range(20)]
-        tracking.stream(ctx, trial.run_id, rows=rows, state="running" if n >= runs - 2 else "finished")
+        tracking.reports.append(ctx, trial.run_id, rows=rows, state="running" if n >= runs - 2 else "finished")
     return sweep.name
 
 
 def log(tracking: Tracking, sweeps: Sweeps, ctx: Context, made: dict[str, str], now: int) -> None:
-    experiment = tracking.create_experiment(ctx, "imagenet-100").id
+    experiment = tracking.experiments.create(ctx, "imagenet-100").id
     made["rich"] = rich_run(tracking, ctx, experiment, now - 900_000)
     made["sweep"] = half_a_sweep(tracking, sweeps, ctx, experiment)
     # One point more a second, as it would be in a run that goes on.
-    tracking.log_batch(ctx, made["rich"], metrics=[Metric("accuracy", 0.98, now, 200)])
+    tracking.metrics.log(ctx, made["rich"], metrics=[Metric("accuracy", 0.98, now, 200)])

@@ -96,7 +96,7 @@ class Stage:
         blobs = Blobs(db, str(home.blobs), min_free=0, scratch=home.cache)
         identity = Identity(db, home.secret)
         identity.bootstrap()
-        registry, tracking, events = Registry(db, blobs), Tracking(db, blobs), Events(db, blobs, home)
+        registry, tracking, events = Registry(db, blobs), Tracking.of(db, blobs), Events(db, blobs, home)
         serving, feedback = Serving(db, registry, settings, _quiet), Feedback(db)
         jobs, rollouts = Jobs(db, frozenset({"pull", "retrain"}), _quiet), Rollouts(db, serving, feedback, _quiet)
         alerts, channels = Alerts(db, _quiet), Channels(db, identity.secrets, _quiet)
@@ -154,31 +154,31 @@ class Stage:
         dice = random.Random(7)
         now = now_ms()
         tracking, ctx = self.tracking, self.ctx
-        digits = tracking.create_experiment(ctx, "digits")
-        language = tracking.create_experiment(ctx, "support-bot / fine-tuning")
+        digits = tracking.experiments.create(ctx, "digits")
+        language = tracking.experiments.create(ctx, "support-bot / fine-tuning")
         made: dict[str, str] = {"experiment": digits.id}
         data = Input(Dataset("digits-train", "3f1c9a20", "code", "sklearn.datasets"), {"mlflow.data.context": "training"})
         for i in range(9):
             kind = ("LogisticRegression", "SVC", "RandomForest")[i % 3]
             start = now - (9 - i) * 5_400_000
             tags = {"mlflow.source.git.commit": "9f2c41d8e07b6a55", "mlflow.source.name": "train.py", "team": "vision"}
-            run = tracking.create_run(ctx, digits.id, name=f"{kind.lower()}-{i}", user="ada", start_ms=start, tags=tags)
+            run = tracking.runs.create(ctx, digits.id, name=f"{kind.lower()}-{i}", user="ada", start_ms=start, tags=tags)
             params = {"C": str(round(0.01 * 3**i, 4)), "seed": "7", "model": kind, "max_iter": "500"}
             points = []
             for step in range(60):
                 noise = dice.gauss(0, 0.008)
                 points.append(Metric("accuracy", 0.97 - 0.01 * (i % 4) - 0.5 * math.exp(-step / 9) + noise, start + step * 1000, step))
                 points.append(Metric("val/loss", 0.1 + 0.02 * (i % 4) + 1.8 * math.exp(-step / 11) + abs(noise), start + step * 1000, step))
-            tracking.log_batch(ctx, run.id, metrics=points, params=params)
-            tracking.log_inputs(ctx, run.id, [data])
+            tracking.metrics.log(ctx, run.id, metrics=points, params=params)
+            tracking.inputs.log(ctx, run.id, [data])
             if i < 8:
-                tracking.update_run(ctx, run.id, status="FAILED" if i == 2 else "FINISHED", end_ms=start + 61_000)
+                tracking.runs.update(ctx, run.id, status="FAILED" if i == 2 else "FINISHED", end_ms=start + 61_000)
             made[f"run{i}"] = run.id
         logged.log(tracking, self.sweeps, ctx, made, now)
-        tuned = tracking.create_run(ctx, language.id, name="smollm2-lora-r16", user="grace", start_ms=now - 240_000)
-        tracking.log_batch(ctx, tuned.id, metrics=[Metric("loss", 2.4, now - 200_000, 1), Metric("loss", 1.9, now - 100_000, 2)])
+        tuned = tracking.runs.create(ctx, language.id, name="smollm2-lora-r16", user="grace", start_ms=now - 240_000)
+        tracking.metrics.log(ctx, tuned.id, metrics=[Metric("loss", 2.4, now - 200_000, 1), Metric("loss", 1.9, now - 100_000, 2)])
         made["tuned"] = tuned.id
-        tracking.put_artifact(ctx, Owner.run, made["run1"], "plots/confusion.txt", self.blobs.put([b"0 1\n1 0\n"]))
+        tracking.artifacts.put(ctx, Owner.run, made["run1"], "plots/confusion.txt", self.blobs.put([b"0 1\n1 0\n"]))
         blobs = {
             "MLmodel": MLMODEL,
             "requirements.txt": "scikit-learn==1.8.0\n",

@@ -160,15 +160,15 @@ def test_a_run_grows_while_one_looks(tab: Tab, site: Site) -> None:
     from drivetrain.tracking.model import Metric
 
     stage = site.stage
-    run = stage.tracking.create_run(stage.ctx, "1", name="growing")
+    run = stage.tracking.runs.create(stage.ctx, "1", name="growing")
     tab.page.goto(f"/runs/{run.id}")
     expect(tab.page.locator(".live")).to_have_text("Live")
-    stage.tracking.log_batch(stage.ctx, run.id, metrics=[Metric("loss", 0.123, 1_000, 1)], params={"fresh": "yes"})
+    stage.tracking.metrics.log(stage.ctx, run.id, metrics=[Metric("loss", 0.123, 1_000, 1)], params={"fresh": "yes"})
     expect(tab.page.locator("#metrics")).to_contain_text("0.123", timeout=15_000)
     expect(tab.page.locator("#params")).to_contain_text("fresh")
     # Under the pointer nothing moves: what is new waits until the pointer has gone.
     tab.page.locator("#params").hover()
-    stage.tracking.log_batch(stage.ctx, run.id, metrics=[Metric("loss", 0.456, 2_000, 2)], params={"later": "yes"})
+    stage.tracking.metrics.log(stage.ctx, run.id, metrics=[Metric("loss", 0.456, 2_000, 2)], params={"later": "yes"})
     expect(tab.page.locator("#metrics")).to_contain_text("0.456", timeout=15_000)
     expect(tab.page.locator("#params")).not_to_contain_text("later")
     tab.page.locator("h1").hover()

@@ -151,20 +151,20 @@ def test_charts_grow_while_a_run_trains(tab: Tab, site: Site) -> None:
     from drivetrain.tracking.model import Metric
 
     stage = site.stage
-    run = stage.tracking.create_run(stage.ctx, "1", name="training")
-    stage.tracking.log_batch(stage.ctx, run.id, metrics=[Metric("loss", 1 / (n + 1), 1000 * n, n) for n in range(5)])
+    run = stage.tracking.runs.create(stage.ctx, "1", name="training")
+    stage.tracking.metrics.log(stage.ctx, run.id, metrics=[Metric("loss", 1 / (n + 1), 1000 * n, n) for n in range(5)])
     tab.page.goto(f"/runs/compare?ids={run.id},{site.made['tuned']}")
     expect(tab.page.locator(".live")).to_have_text("Live")
     chart = tab.page.locator('.chart[data-key="loss"]')
     expect(chart).to_have_attribute("aria-label", re.compile(r"training 0\.2\b"))
-    stage.tracking.log_batch(stage.ctx, run.id, metrics=[Metric("loss", 0.125, 9000, 7)])
+    stage.tracking.metrics.log(stage.ctx, run.id, metrics=[Metric("loss", 0.125, 9000, 7)])
     expect(chart).to_have_attribute("aria-label", re.compile(r"training 0\.125"), timeout=15_000)
     expect(tab.page.locator("#metrics")).to_contain_text("0.125")
     # The same in the table of runs, with the run drawn beside it.
     tab.page.goto(f"/runs?experiment=1&pick={run.id}&col=metrics.loss")
     expect(tab.page.locator("#legend")).to_contain_text("0.125")
     expect(tab.page.locator(".live")).to_have_text("Live")
-    stage.tracking.log_batch(stage.ctx, run.id, metrics=[Metric("loss", 0.0625, 10_000, 8)])
+    stage.tracking.metrics.log(stage.ctx, run.id, metrics=[Metric("loss", 0.0625, 10_000, 8)])
     expect(tab.page.locator("#legend")).to_contain_text("0.0625", timeout=15_000)
     expect(tab.page.locator("#rows")).to_contain_text("0.0625")
 
@@ -177,8 +177,8 @@ def test_what_stays_the_same_is_left_alone_and_the_console_follows_its_end(tab: 
     tab.page.goto(f"/runs/{run}")
     expect(tab.page.locator(".live")).to_have_text("Live")
     tab.page.get_by_label("Step of samples").evaluate("(el) => { el.value = 1; el.dispatchEvent(new Event('input', {bubbles: true})); }")
-    stage.tracking.stream(stage.ctx, run, lines=[Line(n, "", "", f"more {n}") for n in range(41, 60)])
-    stage.tracking.log_batch(stage.ctx, run, metrics=[Metric("accuracy", 0.987, 1_000, 300)])
+    stage.tracking.reports.append(stage.ctx, run, lines=[Line(n, "", "", f"more {n}") for n in range(41, 60)])
+    stage.tracking.metrics.log(stage.ctx, run, metrics=[Metric("accuracy", 0.987, 1_000, 300)])
     expect(tab.page.locator("#metrics")).to_contain_text("0.987", timeout=15_000)
     expect(tab.page.locator("#console")).to_contain_text("more 59")
     # The picture that somebody went back to is still there.

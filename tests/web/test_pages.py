@@ -104,8 +104,8 @@ def test_what_is_not_there_is_a_page_with_advice(site: Site, path: str) -> None:
 
 def test_text_of_users_is_never_markup(site: Site) -> None:
     stage, evil = site.stage, "<script>alert(1)</script>\"'><img src=x>"
-    run = stage.tracking.create_run(stage.ctx, "0", name=evil)
-    stage.tracking.log_batch(stage.ctx, run.id, params={"p": evil}, tags={"t": evil, "mlflow.note.content": evil})
+    run = stage.tracking.runs.create(stage.ctx, "0", name=evil)
+    stage.tracking.metrics.log(stage.ctx, run.id, params={"p": evil}, tags={"t": evil, "mlflow.note.content": evil})
     for path in (
         f"/runs/{run.id}",
         "/runs",
@@ -188,7 +188,7 @@ def test_under_keys_one_signs_in(empty_site: Site) -> None:
 
 
 def test_live_says_what_changed(site: Site) -> None:
-    run = site.stage.tracking.create_run(site.stage.ctx, "0", name="watched")
+    run = site.stage.tracking.runs.create(site.stage.ctx, "0", name="watched")
     with httpx.stream("GET", f"{site.url}/live?topic=run:{run.id}", timeout=30) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         lines = answer.iter_lines()
@@ -198,7 +198,7 @@ def test_live_says_what_changed(site: Site) -> None:
             if line.startswith("data:"):
                 assert run.id in line
                 break
-            site.stage.tracking.log_batch(site.stage.ctx, run.id, params={f"p{i}": "1"})
+            site.stage.tracking.metrics.log(site.stage.ctx, run.id, params={f"p{i}": "1"})
 
 
 def test_a_deployment_is_managed_from_its_page(own_site: Site) -> None:

@@ -17,15 +17,15 @@ PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQV
 
 
 def three(site: Site) -> list[str]:
-    return [run.id for run in site.stage.tracking.search_runs(site.stage.ctx, ["1"], limit=3).items]
+    return [run.id for run in site.stage.tracking.runs.search(site.stage.ctx, ["1"], limit=3).items]
 
 
 def test_runs_are_compared_by_what_differs(site: Site) -> None:
     tracking, ctx = site.stage.tracking, site.stage.ctx
     ids = []
     for lr in ("0.1", "0.01"):
-        run = tracking.create_run(ctx, "0", name=f"lr-{lr}")
-        tracking.log_batch(ctx, run.id, params={"lr": lr, "same-everywhere": "7"})
+        run = tracking.runs.create(ctx, "0", name=f"lr-{lr}")
+        tracking.metrics.log(ctx, run.id, params={"lr": lr, "same-everywhere": "7"})
         ids.append(run.id)
     few = site.get(f"/runs/compare?ids={','.join(ids)}").text
     assert re.search(r'scope="row">lr<', few) and "same-<wbr>everywhere" not in few
@@ -55,14 +55,14 @@ def test_a_part_of_a_curve_is_asked_for_by_steps(site: Site) -> None:
 def rich(site: Site) -> str:
     """A run with media, a console and system metrics."""
     tracking, ctx = site.stage.tracking, site.stage.ctx
-    run = tracking.create_run(ctx, "0", name="rich")
+    run = tracking.runs.create(ctx, "0", name="rich")
     files = {
         "media/images/seen.png": PIXEL,
         "media/html/page.html": b"<script>document.title = 'run'</script><b>bold</b>",
         "media/table/rows.table.json": json.dumps({"columns": ["word", "n"], "data": [["<b>evil</b>", 1]]}).encode(),
     }
     for path, body in files.items():
-        tracking.put_artifact(ctx, Owner.run, run.id, path, tracking.blobs.put([body]))
+        tracking.artifacts.put(ctx, Owner.run, run.id, path, tracking.artifacts.blobs.put([body]))
     row = {
         "_step": 3,
         "picture": {"_type": "image-file", "path": "media/images/seen.png", "caption": "what it saw"},
@@ -70,13 +70,13 @@ def rich(site: Site) -> str:
         "rows": {"_type": "table-file", "path": "media/table/rows.table.json"},
         "weights": {"_type": "histogram", "values": [1, 4, 2], "packedBins": {"min": 0.0, "size": 0.5, "count": 3}},
     }
-    tracking.stream(
+    tracking.reports.append(
         ctx,
         run.id,
         rows=[json.dumps(row)],
         lines=[Line(0, "", "", "epoch 1 <b>"), Line(1, "error", "", "a warning")],
     )
-    tracking.log_batch(ctx, run.id, metrics=[Metric("system/cpu", 40.0 + step, 1000 * step, step) for step in range(5)])
+    tracking.metrics.log(ctx, run.id, metrics=[Metric("system/cpu", 40.0 + step, 1000 * step, step) for step in range(5)])
     return run.id
 
 
@@ -218,7 +218,7 @@ def test_many_sweeps_stand_on_pages(empty_site: Site) -> None:
 
 
 def test_a_run_is_deleted_and_restored_from_its_page(site: Site) -> None:
-    run = site.stage.tracking.create_run(site.stage.ctx, "0", name="not needed").id
+    run = site.stage.tracking.runs.create(site.stage.ctx, "0", name="not needed").id
     assert httpx.post(f"{site.url}/runs/{run}/delete").status_code == 303
     text = site.get(f"/runs/{run}").text
     assert "This run is deleted" in text and ">Delete</button>" not in text
@@ -231,13 +231,13 @@ def test_a_run_is_deleted_and_restored_from_its_page(site: Site) -> None:
 
 def test_a_run_whose_client_listens_is_stopped_from_its_page(site: Site) -> None:
     tracking, ctx = site.stage.tracking, site.stage.ctx
-    run, _ = tracking.prepare_run(ctx, "0", "l1st3ns", name="listens")
-    tracking.describe(ctx, run.id, summary=json.dumps({"verdict": "good <enough>", "best": {"epoch": 3}, "n": 1}))
+    run, _ = tracking.reports.begin(ctx, "0", "l1st3ns", name="listens")
+    tracking.reports.update(ctx, run.id, summary=json.dumps({"verdict": "good <enough>", "best": {"epoch": 3}, "n": 1}))
     text = site.get(f"/runs/{run.id}").text
     assert ">Stop</button>" in text and "good &lt;enough&gt;" in text
     assert httpx.post(f"{site.url}/runs/{run.id}/stop").status_code == 303
     assert "asked to stop" in site.get(f"/runs/{run.id}").text
-    assert tracking.details(ctx, run.id).stop_requested
+    assert tracking.reports.get(ctx, run.id).stop_requested
     # MLflow's client does not ask: there is nothing to press.
     assert ">Stop</button>" not in site.get(f"/runs/{site.made['tuned']}").text
 

@@ -131,13 +131,13 @@ class Checklists:
         if version is None or version.run_id is None:
             return None
         try:
-            return self._tracking.get_run(ctx, version.run_id)
+            return self._tracking.runs.get(ctx, version.run_id)
         except NotFound:
             return None
 
     def _has_profile(self, ctx: Context, run: Run) -> bool:
         try:
-            self._tracking.get_artifact(ctx, Owner.run, run.id, FILE)
+            self._tracking.artifacts.get(ctx, Owner.run, run.id, FILE)
         except NotFound:
             return False
         return True

@@ -51,14 +51,14 @@ class HeartbeatsLoop:
     def step(self) -> int:
         """How many runs were found to have crashed."""
         now = self._clock()
-        beating = self._tracking.beating()
+        beating = self._tracking.reports.beating()
         before, self._seen = self._seen, {}
         found = 0
         for run_id, beat in beating.items():
             old, since = before.get(run_id, (beat, now))
             if old != beat:
                 since = now
-            if now - since >= self._silence_s and self._tracking.crashed(run_id, beat):
+            if now - since >= self._silence_s and self._tracking.reports.crashed(run_id, beat):
                 log.info("run %s has crashed: its client has said nothing for %.0f s", run_id, now - since)
                 found += 1
             else:

@@ -67,7 +67,7 @@ class References:
             version = self._registry.get_version(ctx, variant.repo.rpartition("/")[2], variant.version)
             if version.run_id is None:
                 return None
-            artifact = self._tracking.get_artifact(ctx, Owner.run, version.run_id, FILE)
+            artifact = self._tracking.artifacts.get(ctx, Owner.run, version.run_id, FILE)
             raw = b"".join(self._registry.blobs.read(artifact.sha256))
             profile = msgspec.json.decode(raw, type=Profile)
         except (NotFound, msgspec.DecodeError):

@@ -344,7 +344,7 @@ class Retrainings:
 
     def _base(self, ctx: Context, base: str) -> str:
         if (run := _RUN.fullmatch(base)) is not None:
-            if not self._tracking.manifest(ctx, Owner.run, run[1], run[2]):
+            if not self._tracking.artifacts.manifest(ctx, Owner.run, run[1], run[2]):
                 raise NotFound(f"The run {run[1]} has no artifact {run[2]!r}.", param="base")
             return base
         found = self._registry.resolve(ctx, base, kind="dataset")

@@ -136,12 +136,12 @@ class Lineages:
             notes.append(f"This version was not made by a run: it came from {version.source or 'an upload'}.")
             return None, None
         try:
-            run = self._tracking.get_run(ctx, version.run_id)
+            run = self._tracking.runs.get(ctx, version.run_id)
         except NotFound:
             notes.append(f"The run {version.run_id} has been deleted.")
             return None, None
         try:
-            return run, self._tracking.get_experiment(ctx, run.experiment_id)
+            return run, self._tracking.experiments.get(ctx, run.experiment_id)
         except NotFound:
             return run, None
 

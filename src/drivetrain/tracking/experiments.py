@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,11 +15,11 @@ from drivetrain.search import sql as compare
 from drivetrain.search.grammar import parse_filter, parse_order
 from drivetrain.search.sql import Term
 from drivetrain.store.ids import now_ms
-from drivetrain.store.sql import upsert
+from drivetrain.store.sql import Database, upsert
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.deletion.tables import numbers
-from drivetrain.tracking.finders import Base, chunked, from_token, location, to_token
+from drivetrain.tracking.finders import chunked, ensure_default, experiment_row, from_token, location, to_token
 from drivetrain.tracking.languages import EXPERIMENTS
 from drivetrain.tracking.model import PURGING, Experiment, Page, View
 from drivetrain.tracking.runs.loading import lived
@@ -26,16 +27,17 @@ from drivetrain.tracking.runs.loading import lived
 MAX_PAGE = 50_000
 
 
-class Experiments(Base):
-    def create_experiment(
-        self, ctx: Context, name: str, *, artifact_location: str = "", tags: Mapping[str, str] | None = None
-    ) -> Experiment:
+@dataclass(frozen=True, slots=True)
+class Experiments:
+    db: Database
+
+    def create(self, ctx: Context, name: str, *, artifact_location: str = "", tags: Mapping[str, str] | None = None) -> Experiment:
         """Raises `Conflict` if there is one of that name, be it a deleted one."""
         ctx.require(Scope.write)
         checks.name(name, "an experiment")
         checks.tags(tags or {}, limit=checks.MAX_EXPERIMENT_TAG)
         _check_location(artifact_location)
-        self._ready(ctx)
+        ensure_default(self.db, ctx)
         while True:
             try:
                 return self._create(ctx, name, artifact_location, tags or {})
@@ -70,18 +72,17 @@ class Experiments(Base):
                 c.execute(t.experiment_tags.insert(), [{"experiment_uid": uid, "key": k, "value": v} for k, v in tags.items()])
             return _experiments(c, [c.execute(sa.select(t.experiments).where(e.uid == uid)).one()])[0]
 
-    def get_experiment(self, ctx: Context, experiment_id: str) -> Experiment:
+    def get(self, ctx: Context, experiment_id: str) -> Experiment:
         ctx.require(Scope.read)
-        if experiment_id == "0":
-            self._ready(ctx)
+        ensure_default(self.db, ctx, experiment_id)
         with self.db.read() as c:
-            return _experiments(c, [self._experiment(c, ctx, experiment_id)])[0]
+            return _experiments(c, [experiment_row(c, ctx, experiment_id)])[0]
 
-    def find_experiment(self, ctx: Context, name: str) -> Experiment:
+    def find(self, ctx: Context, name: str) -> Experiment:
         """By name; a deleted one is found too. Raises `NotFound`."""
         ctx.require(Scope.read)
         if name == "Default":
-            self._ready(ctx)
+            ensure_default(self.db, ctx)
         e = t.experiments.c
         with self.db.read() as c:
             row = c.execute(sa.select(t.experiments).where(e.workspace_id == ctx.workspace_id, e.name == name)).one_or_none()
@@ -89,11 +90,11 @@ class Experiments(Base):
                 raise NotFound(f"There is no experiment named {checks.shown(name)} in this workspace: create it first.", param="name")
             return _experiments(c, [row])[0]
 
-    def experiments(self, ctx: Context, *, limit: int = 1000) -> list[Experiment]:
+    def all(self, ctx: Context, *, limit: int = 1000) -> list[Experiment]:
         """The workspace's active experiments, the latest changed first."""
-        return self.search_experiments(ctx, limit=limit).items
+        return self.search(ctx, limit=limit).items
 
-    def search_experiments(
+    def search(
         self,
         ctx: Context,
         *,
@@ -106,7 +107,7 @@ class Experiments(Base):
         """Experiments that meet the filter; default order: the latest changed first."""
         ctx.require(Scope.read)
         check_limit(limit, MAX_PAGE)
-        self._ready(ctx)
+        ensure_default(self.db, ctx)
         sqlite = self.db.kind == "sqlite"
         e = t.experiments.c
         columns: dict[str, Any] = {
@@ -141,22 +142,22 @@ class Experiments(Base):
             more = to_token(list(rows[limit - 1][-len(terms) :])) if len(rows) > limit else None
             return Page(_experiments(c, rows[:limit]), more)
 
-    def rename_experiment(self, ctx: Context, experiment_id: str, name: str) -> None:
+    def rename(self, ctx: Context, experiment_id: str, name: str) -> None:
         ctx.require(Scope.write)
         checks.name(name, "an experiment")
         e = t.experiments.c
         with self.db.write() as c:
-            row = self._experiment(c, ctx, experiment_id, writable=True)
+            row = experiment_row(c, ctx, experiment_id, writable=True)
             taken = sa.select(e.uid).where(e.workspace_id == ctx.workspace_id, e.name == name, e.uid != row.uid)
             if c.scalar(taken) is not None:
                 raise Conflict(f"There is an experiment named {name!r} already: choose another name.", param="new_name")
             c.execute(t.experiments.update().where(e.uid == row.uid).values(name=name, updated_ms=now_ms()))
 
-    def delete_experiment(self, ctx: Context, experiment_id: str) -> None:
+    def delete(self, ctx: Context, experiment_id: str) -> None:
         """Hide an experiment and its runs; `restore_experiment` brings both back."""
         self._set_lifecycle(ctx, experiment_id, "active", "deleted")
 
-    def restore_experiment(self, ctx: Context, experiment_id: str) -> None:
+    def restore(self, ctx: Context, experiment_id: str) -> None:
         self._set_lifecycle(ctx, experiment_id, "deleted", "active")
 
     def _set_lifecycle(self, ctx: Context, experiment_id: str, before: str, after: str) -> None:
@@ -164,7 +165,7 @@ class Experiments(Base):
         now = now_ms()
         e, r = t.experiments.c, t.runs.c
         with self.db.write() as c:
-            uid = self._experiment(c, ctx, experiment_id).uid
+            uid = experiment_row(c, ctx, experiment_id).uid
             row = c.execute(sa.select(t.experiments).where(e.uid == uid).with_for_update()).one()
             if row.lifecycle == PURGING:
                 raise Conflict(f"The experiment {experiment_id} is being deleted for good, with its runs: it cannot be restored any more.")
@@ -177,22 +178,21 @@ class Experiments(Base):
                 mine = mine.where(r.deleted_ms == row.updated_ms)
             c.execute(mine.values(lifecycle=after, deleted_ms=None if after == "active" else now))
 
-    def set_experiment_tag(self, ctx: Context, experiment_id: str, key: str, value: str) -> None:
+    def set_tag(self, ctx: Context, experiment_id: str, key: str, value: str) -> None:
         ctx.require(Scope.write)
         checks.tags({key: value}, limit=checks.MAX_EXPERIMENT_TAG)
-        if experiment_id == "0":
-            self._ready(ctx)
+        ensure_default(self.db, ctx, experiment_id)
         with self.db.write() as c:
-            row = self._experiment(c, ctx, experiment_id, writable=True)
+            row = experiment_row(c, ctx, experiment_id, writable=True)
             tag = {"experiment_uid": row.uid, "key": key, "value": value}
             upsert(c, t.experiment_tags, [tag], key=["experiment_uid", "key"], update=["value"])
             c.execute(t.experiments.update().where(t.experiments.c.uid == row.uid).values(updated_ms=now_ms()))
 
-    def delete_experiment_tag(self, ctx: Context, experiment_id: str, key: str) -> None:
+    def delete_tag(self, ctx: Context, experiment_id: str, key: str) -> None:
         ctx.require(Scope.write)
         g = t.experiment_tags.c
         with self.db.write() as c:
-            row = self._experiment(c, ctx, experiment_id, writable=True)
+            row = experiment_row(c, ctx, experiment_id, writable=True)
             if c.execute(t.experiment_tags.delete().where(g.experiment_uid == row.uid, g.key == key)).rowcount == 0:
                 raise NotFound(f"The experiment {experiment_id} has no tag {checks.shown(key)}.", param="key")
 

@@ -169,7 +169,7 @@ class Line(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class RunDetails:
+class RunReport:
     """A run with what wandb knows of it: `config` nested, `summary` as it was set or else the latest points, `labels` its tags without a
     value. `private` is what the client keeps in the config for itself. `client_id` is what the client calls the run."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
-from drivetrain.tracking.model import Experiment, RunDetails
+from drivetrain.tracking.model import Experiment, RunReport
 
 if TYPE_CHECKING:
     from drivetrain.tracking.service import Tracking
@@ -20,7 +20,7 @@ PAGE = 500
 MAX_DEPTH = 20
 _MISSING = object()
 _ORDERS = {"created_at": "start_time", "createdat": "start_time", "heartbeat_at": "end_time", "heartbeatat": "end_time"}
-_NAMES: dict[str, Callable[[RunDetails], Any]] = {
+_NAMES: dict[str, Callable[[RunReport], Any]] = {
     "name": lambda one: one.client_id,
     "run.name": lambda one: one.client_id,
     "display_name": lambda one: one.run.name,
@@ -45,23 +45,23 @@ _NAMES: dict[str, Callable[[RunDetails], Any]] = {
 
 def matching(
     tracking: Tracking, ctx: Context, experiment: Experiment, wanted: Mapping[str, Any], order: str, *, start: int, limit: int | None
-) -> tuple[list[RunDetails], bool]:
+) -> tuple[list[RunReport], bool]:
     """The runs [start, start + limit) of those that meet the filter, in order, and whether there are more."""
     check(wanted)
-    found: list[RunDetails] = []
+    found: list[RunReport] = []
     token: str | None = None
     # Without a filter the database skips what is not wanted; with one, every run before has to be looked at.
     most = None if limit is None else start + limit + 1
     sweep = wanted.get("sweep")
     if isinstance(sweep, str):
-        ids = tracking.runs_of_sweep(ctx, sweep)
-        details = tracking.details_of(ctx, ids)
+        ids = tracking.reports.runs_of_sweep(ctx, sweep)
+        details = tracking.reports.get_many(ctx, ids)
         mine = [details[one] for one in ids if one in details and details[one].run.experiment_id == experiment.id]
         found = _ordered([one for one in mine if meets(one, wanted)], order)
     else:
         while True:
-            page = tracking.search_runs(ctx, [experiment.id], order_by=_order_by(order), limit=PAGE, token=token)
-            details = tracking.details_of(ctx, [run.id for run in page.items])
+            page = tracking.runs.search(ctx, [experiment.id], order_by=_order_by(order), limit=PAGE, token=token)
+            details = tracking.reports.get_many(ctx, [run.id for run in page.items])
             found += [details[run.id] for run in page.items if run.id in details and meets(details[run.id], wanted)]
             token = page.token
             if token is None or (most is not None and len(found) >= most):
@@ -70,7 +70,7 @@ def matching(
     return found[start:end], end is not None and len(found) > end
 
 
-def meets(one: RunDetails, wanted: Mapping[str, Any], depth: int = 0) -> bool:
+def meets(one: RunReport, wanted: Mapping[str, Any], depth: int = 0) -> bool:
     """Whether a run meets a filter."""
     if depth > MAX_DEPTH:
         raise Invalid("The filter is nested too deeply.", param="filters")
@@ -172,7 +172,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def _value(one: RunDetails, key: str) -> Any:
+def _value(one: RunReport, key: str) -> Any:
     for prefix, source in (("config.", one.config), ("summary_metrics.", one.summary), ("summaryMetrics.", one.summary)):
         if key.startswith(prefix):
             return _nested(source, key.removeprefix(prefix))
@@ -226,13 +226,13 @@ def _order_by(order: str) -> list[str]:
     )
 
 
-def _ordered(found: list[RunDetails], order: str) -> list[RunDetails]:
+def _ordered(found: list[RunReport], order: str) -> list[RunReport]:
     """A few runs, ordered in memory; those without a value come last."""
     name = order.lstrip("+-")
     if not name:
         return found
 
-    def number(one: RunDetails) -> float | None:
+    def number(one: RunReport) -> float | None:
         value = _value(one, name) if "." in name else one.run.start_ms
         return float(value) if isinstance(value, (int, float)) and value == value else None
 

@@ -136,12 +136,12 @@ def probe_of(services: Services, ctx: Context, topic: str) -> Probe:
         return repr((book.rollout, book.tallied))
 
     def run() -> Hashable:
-        one = services.tracking.get_run(ctx, name)
+        one = services.tracking.runs.get(ctx, name)
         return (one.status, len(one.params), len(one.tags), steps(one))
 
     def runs() -> Hashable:
-        ids = [one.id for one in services.tracking.experiments(ctx)]
-        newest = services.tracking.search_runs(ctx, ids, limit=10).items
+        ids = [one.id for one in services.tracking.experiments.all(ctx)]
+        newest = services.tracking.runs.search(ctx, ids, limit=10).items
         return tuple((one.id, one.status, len(one.metrics), steps(one) if one.status == "RUNNING" else ()) for one in newest)
 
     def steps(one: Run) -> Hashable:

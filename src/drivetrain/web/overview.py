@@ -155,9 +155,9 @@ def _figures(services: Services, ids: list[str], now: int) -> list[Figure]:
 
 
 def _runs(services: Services, ctx: Context) -> list[RecentRun]:
-    names = {one.id: one.name for one in services.tracking.experiments(ctx)}
+    names = {one.id: one.name for one in services.tracking.experiments.all(ctx)}
     found = []
-    for run in services.tracking.search_runs(ctx, list(names), limit=8).items:
+    for run in services.tracking.runs.search(ctx, list(names), limit=8).items:
         key = next(iter(sorted(run.metrics, key=lambda name: (lower_is_better(name), name))), "")
         found.append(
             RecentRun(

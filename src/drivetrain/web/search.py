@@ -38,12 +38,12 @@ def find(services: Services, ctx: Context, text: str) -> list[Found]:
         Found("Models", repo.name, f"v{repo.latest}" if repo.latest else "", models.address(repo.slug), icon="models")
         for repo in repos[:_EACH]
     ]
-    experiments = services.tracking.experiments(ctx)
+    experiments = services.tracking.experiments.all(ctx)
     named = [one for one in experiments if wanted in one.name.lower()][: _EACH if wanted else 3]
     found += [Found("Experiments", one.name, "", f"/runs?experiment={one.id}", icon="runs") for one in named]
     if wanted:
         likely = text.replace("'", "").replace("%", "")
-        page = services.tracking.search_runs(
+        page = services.tracking.runs.search(
             ctx, [one.id for one in experiments], filter=f"attributes.run_name ILIKE '%{likely}%'", limit=_EACH
         )
         by_id = {one.id: one.name for one in experiments}

@@ -79,7 +79,7 @@ class ScorerVersion(Struct):
 
 def create_dataset(s: Services, ctx: Context, body: CreateDataset) -> Json:
     tags = _object(body.tags) if body.tags else {}
-    made = s.tracking.create_evaluation_dataset(ctx, body.name, tags=tags, experiment_ids=body.experiment_ids)
+    made = s.tracking.evaluation.create(ctx, body.name, tags=tags, experiment_ids=body.experiment_ids)
     answer = _dataset(made)
     if body.experiment_ids:
         answer["dataset"]["experiment_ids"] = body.experiment_ids
@@ -87,16 +87,16 @@ def create_dataset(s: Services, ctx: Context, body: CreateDataset) -> Json:
 
 
 def get_dataset(s: Services, ctx: Context, _: m.Nothing, dataset_id: str) -> Json:
-    return _dataset(s.tracking.evaluation_dataset(ctx, dataset_id))
+    return _dataset(s.tracking.evaluation.get(ctx, dataset_id))
 
 
 def delete_dataset(s: Services, ctx: Context, _: m.Nothing, dataset_id: str) -> Json:
-    s.tracking.delete_evaluation_dataset(ctx, dataset_id)
+    s.tracking.evaluation.delete(ctx, dataset_id)
     return {}
 
 
 def search_datasets(s: Services, ctx: Context, body: SearchDatasets) -> Json:
-    found = s.tracking.search_evaluation_datasets(
+    found = s.tracking.evaluation.search(
         ctx,
         experiment_ids=body.experiment_ids,
         filter=body.filter_string,
@@ -108,32 +108,32 @@ def search_datasets(s: Services, ctx: Context, body: SearchDatasets) -> Json:
 
 
 def set_tags(s: Services, ctx: Context, body: DatasetTags, dataset_id: str) -> Json:
-    s.tracking.set_evaluation_tags(ctx, dataset_id, _object(body.tags))
+    s.tracking.evaluation.set_tags(ctx, dataset_id, _object(body.tags))
     return {}
 
 
 def delete_tag(s: Services, ctx: Context, _: m.Nothing, dataset_id: str, key: str) -> Json:
-    s.tracking.delete_evaluation_tag(ctx, dataset_id, key)
+    s.tracking.evaluation.delete_tag(ctx, dataset_id, key)
     return {}
 
 
 def experiment_ids(s: Services, ctx: Context, _: m.Nothing, dataset_id: str) -> Json:
     try:
-        return answers.lean({"experiment_ids": s.tracking.evaluation_experiments(ctx, dataset_id)})
+        return answers.lean({"experiment_ids": s.tracking.evaluation.experiments(ctx, dataset_id)})
     except NotFound:
         return {}  # clients ask this of datasets that they hold, also of deleted ones
 
 
 def add_experiments(s: Services, ctx: Context, body: ExperimentIds, dataset_id: str) -> Json:
-    return _dataset(s.tracking.join_experiments(ctx, dataset_id, body.experiment_ids))
+    return _dataset(s.tracking.evaluation.join(ctx, dataset_id, body.experiment_ids))
 
 
 def remove_experiments(s: Services, ctx: Context, body: ExperimentIds, dataset_id: str) -> Json:
-    return _dataset(s.tracking.leave_experiments(ctx, dataset_id, body.experiment_ids))
+    return _dataset(s.tracking.evaluation.leave(ctx, dataset_id, body.experiment_ids))
 
 
 def get_records(s: Services, ctx: Context, body: GetRecords, dataset_id: str) -> Json:
-    found = s.tracking.evaluation_records(ctx, dataset_id, limit=body.max_results or 1000, token=body.page_token)
+    found = s.tracking.evaluation.records(ctx, dataset_id, limit=body.max_results or 1000, token=body.page_token)
     answer = {"records": json.dumps([_record(one) for one in found.items])}
     return answer | {"next_page_token": found.token} if found.token else answer
 
@@ -142,12 +142,12 @@ def upsert_records(s: Services, ctx: Context, body: Records, dataset_id: str) ->
     records = _parsed(body.records, "records")
     if not isinstance(records, list):
         raise Invalid("records must be a JSON list of objects.", param="records")
-    added, merged = s.tracking.merge_evaluation_records(ctx, dataset_id, records)
+    added, merged = s.tracking.evaluation.merge_records(ctx, dataset_id, records)
     return {"inserted_count": added, "updated_count": merged}
 
 
 def delete_records(s: Services, ctx: Context, body: RecordIds, dataset_id: str) -> Json:
-    return {"deleted_count": s.tracking.delete_evaluation_records(ctx, dataset_id, body.dataset_record_ids)}
+    return {"deleted_count": s.tracking.evaluation.delete_records(ctx, dataset_id, body.dataset_record_ids)}
 
 
 def _dataset(given: EvaluationDataset) -> Json:
@@ -203,7 +203,7 @@ def _parsed(text: str, what: str) -> object:
 
 
 def register_scorer(s: Services, ctx: Context, body: RegisterScorer) -> Json:
-    made = s.tracking.register_scorer(ctx, body.experiment_id, body.name, body.serialized_scorer)
+    made = s.tracking.scorers.register(ctx, body.experiment_id, body.name, body.serialized_scorer)
     return {
         "version": made.version,
         "scorer_id": made.id,
@@ -218,20 +218,20 @@ def list_scorers(s: Services, ctx: Context, body: ListScorers) -> Json:
     if body.experiment_id and body.experiment_ids:
         raise Invalid("Cannot specify both 'experiment_id' and 'experiment_ids'.", param="experiment_ids")
     if body.experiment_id:
-        return _scorers(s.tracking.scorers_of(ctx, body.experiment_id))
-    return _scorers(s.tracking.scorers(ctx, body.experiment_ids or None))
+        return _scorers(s.tracking.scorers.of_experiment(ctx, body.experiment_id))
+    return _scorers(s.tracking.scorers.all(ctx, body.experiment_ids or None))
 
 
 def scorer_versions(s: Services, ctx: Context, body: ScorerName) -> Json:
-    return _scorers(s.tracking.scorer_versions(ctx, body.experiment_id, body.name))
+    return _scorers(s.tracking.scorers.versions(ctx, body.experiment_id, body.name))
 
 
 def get_scorer(s: Services, ctx: Context, body: ScorerVersion) -> Json:
-    return {"scorer": _scorer(s.tracking.scorer(ctx, body.experiment_id, body.name, body.version))}
+    return {"scorer": _scorer(s.tracking.scorers.get(ctx, body.experiment_id, body.name, body.version))}
 
 
 def delete_scorer(s: Services, ctx: Context, body: ScorerVersion) -> Json:
-    s.tracking.delete_scorer(ctx, body.experiment_id, body.name, body.version)
+    s.tracking.scorers.delete(ctx, body.experiment_id, body.name, body.version)
     return {}
 
 

@@ -24,7 +24,7 @@ class NoMultipart(Invalid):
 class Files:
     def __init__(self, services: Services, max_upload: int, max_body: int) -> None:
         self._services = services
-        self._blobs = services.tracking.blobs
+        self._blobs = services.tracking.artifacts.blobs
         self._max_upload = max_upload
         self._max_body = max_body
 
@@ -61,7 +61,7 @@ class Files:
             file = await run_sync(self._of_version, request.context, wanted.name, wanted.version, wanted.path)
         else:
             asked = m.read_query(request.query, m.RunArtifact)
-            file = await run_sync(self._services.tracking.get_artifact, request.context, Owner.run, asked.run, asked.path)
+            file = await run_sync(self._services.tracking.artifacts.get, request.context, Owner.run, asked.run, asked.path)
         await self._send(request, file)
 
     async def _list(self, request: Request, folder: str) -> None:
@@ -92,22 +92,22 @@ class Files:
             await request.respond_json({})
             return
         # Before the body is read: nobody sends gigabytes for nothing.
-        await run_sync(tracking.check_owner, request.context, at.kind, at.owner, writable=True)
+        await run_sync(tracking.artifacts.check_owner, request.context, at.kind, at.owner, writable=True)
         blob: Blob = await request.save(self._blobs, self._max_upload)
-        await run_sync(tracking.put_artifact, request.context, at.kind, at.owner, at.path, blob)
+        await run_sync(tracking.artifacts.put, request.context, at.kind, at.owner, at.path, blob)
         await request.respond_json({})
 
     def _put_small(self, ctx: Context, at: places.Place, body: bytes) -> None:
         """In one go: most files are small, and each change of threads costs as much as writing one."""
         assert at.kind is not None
-        self._services.tracking.write_artifact(ctx, at.kind, at.owner, at.path, body)
+        self._services.tracking.artifacts.write(ctx, at.kind, at.owner, at.path, body)
 
     def _delete(self, ctx: Context, at: places.Place) -> None:
         assert at.kind is not None
         if at.path == "" and at.kind is Owner.workspace:
             raise Invalid("The path names all files of the workspace: say which to delete.", param="path")
         # Nothing there is no error: clients repeat a request whose answer they missed.
-        self._services.tracking.delete_artifacts(ctx, at.kind, at.owner, at.path or None)
+        self._services.tracking.artifacts.delete(ctx, at.kind, at.owner, at.path or None)
 
     def _of_version(self, ctx: Context, name: str, version: str, path: str) -> Artifact:
         if not (version.isascii() and version.isdigit() and len(version) < 10):

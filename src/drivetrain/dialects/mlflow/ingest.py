@@ -61,4 +61,4 @@ def _keep(
     spans = _READ[kind](otlp.inflated(body, encoding, max_body))
     if not spans:
         raise Invalid("There are no spans in the body.")
-    tracking.log_spans(ctx, experiment, spans, run_id=run_id)
+    tracking.traces.log_spans(ctx, experiment, spans, run_id=run_id)

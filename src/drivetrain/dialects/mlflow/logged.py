@@ -18,7 +18,7 @@ def _answer(model: LoggedModel) -> Json:
 
 
 def create(s: Services, ctx: Context, body: m.CreateLoggedModel) -> Json:
-    made = s.tracking.create_model(
+    made = s.tracking.models.create(
         ctx,
         body.experiment_id or "0",
         name=body.name or None,
@@ -31,42 +31,42 @@ def create(s: Services, ctx: Context, body: m.CreateLoggedModel) -> Json:
 
 
 def get(s: Services, ctx: Context, body: m.GetLoggedModel, model_id: str) -> Json:
-    return _answer(s.tracking.get_model(ctx, model_id, deleted=body.allow_deleted))
+    return _answer(s.tracking.models.get(ctx, model_id, deleted=body.allow_deleted))
 
 
 def finalize(s: Services, ctx: Context, body: m.FinalizeLoggedModel, model_id: str) -> Json:
     given = m.named(body.status, _STATUS_NUMBERS)
     status = _STATUS.get(given, given.removeprefix("LOGGED_MODEL_"))
-    return _answer(s.tracking.finalize_model(ctx, model_id, status))
+    return _answer(s.tracking.models.finalize(ctx, model_id, status))
 
 
 def delete(s: Services, ctx: Context, _: m.Nothing, model_id: str) -> Json:
-    s.tracking.delete_model(ctx, model_id)
+    s.tracking.models.delete(ctx, model_id)
     return {}
 
 
 def set_tags(s: Services, ctx: Context, body: m.LoggedModelTags, model_id: str) -> Json:
-    return _answer(s.tracking.set_model_tags(ctx, model_id, m.run_tags(body.tags)))
+    return _answer(s.tracking.models.set_tags(ctx, model_id, m.run_tags(body.tags)))
 
 
 def delete_tag(s: Services, ctx: Context, _: m.Nothing, model_id: str, key: str) -> Json:
-    s.tracking.delete_model_tag(ctx, model_id, key)
+    s.tracking.models.delete_tag(ctx, model_id, key)
     return {}
 
 
 def log_params(s: Services, ctx: Context, body: m.LoggedModelParams, model_id: str) -> Json:
-    s.tracking.log_model_params(ctx, model_id, m.params(body.params))
+    s.tracking.models.log_params(ctx, model_id, m.params(body.params))
     return {}
 
 
 def list_files(s: Services, ctx: Context, body: m.LoggedModelFolder, model_id: str) -> Json:
-    model = s.tracking.get_model(ctx, model_id)
-    found = s.tracking.list_artifacts(ctx, Owner.model, model_id, body.artifact_directory_path)
+    model = s.tracking.models.get(ctx, model_id)
+    found = s.tracking.artifacts.listing(ctx, Owner.model, model_id, body.artifact_directory_path)
     return answers.lean({"root_uri": model.artifact_uri, "files": answers.files(found)})
 
 
 def search(s: Services, ctx: Context, body: m.SearchLoggedModels) -> Json:
-    found = s.tracking.search_models(
+    found = s.tracking.models.search(
         ctx,
         body.experiment_ids,
         filter=body.filter,

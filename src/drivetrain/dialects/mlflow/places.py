@@ -58,14 +58,14 @@ def place(ctx: Context, path: str) -> Place:
 def look(s: Services, ctx: Context, at: Place) -> list[Artifact]:
     """What is right below a folder."""
     if at.kind is not None:
-        return s.tracking.list_artifacts(ctx, at.kind, at.owner, at.path)
+        return s.tracking.artifacts.listing(ctx, at.kind, at.owner, at.path)
     files = s.registry.files(s.registry.version_by_id(ctx, at.owner).commit_id)
     return listed(((path, entry.sha256, entry.size) for path, entry in files.items()), at.path)
 
 
 def file(s: Services, ctx: Context, at: Place) -> Artifact:
     if at.kind is not None:
-        return s.tracking.get_artifact(ctx, at.kind, at.owner, at.path)
+        return s.tracking.artifacts.get(ctx, at.kind, at.owner, at.path)
     entry = s.registry.files(s.registry.version_by_id(ctx, at.owner).commit_id).get(at.path)
     if entry is None:
         raise NotFound(f"There is no file {checks.shown(at.path)} in this version: list what there is.", param="path")
@@ -75,7 +75,7 @@ def file(s: Services, ctx: Context, at: Place) -> Artifact:
 def source(s: Services, ctx: Context, text: str) -> Source:
     """The files that a `source` of a model version means. Raises `Invalid` for places that are not on this server."""
     if found := re.fullmatch(r"models:/+(m-[0-9a-f]{32})(?:/(.*))?", text):
-        model = s.tracking.get_model(ctx, found[1])
+        model = s.tracking.models.get(ctx, found[1])
         return Source(_manifest(s, ctx, Owner.model, model.id, found[2] or ""), model.source_run_id, model.id)
     if text.startswith("models:/"):
         resolved = s.registry.resolve(ctx, text)
@@ -89,7 +89,7 @@ def source(s: Services, ctx: Context, text: str) -> Source:
         if at.kind is Owner.run:
             return _of_run(s, ctx, at.owner, at.path)
         if at.kind is Owner.model:
-            model = s.tracking.get_model(ctx, at.owner)
+            model = s.tracking.models.get(ctx, at.owner)
             return Source(_manifest(s, ctx, Owner.model, model.id, at.path), model.source_run_id, model.id)
         if at.kind is Owner.workspace:
             return Source(_manifest(s, ctx, Owner.workspace, at.owner, at.path))
@@ -104,15 +104,15 @@ def source(s: Services, ctx: Context, text: str) -> Source:
 
 
 def _of_run(s: Services, ctx: Context, run_id: str, path: str) -> Source:
-    run = s.tracking.get_run(ctx, run_id)
+    run = s.tracking.runs.get(ctx, run_id)
     files = _manifest(s, ctx, Owner.run, run.id, path)
     if not files:
         # Newer clients keep models beside the run, under the name that used to be the path.
-        made = [model for model in s.tracking.models_of_run(ctx, run.id) if model.name == path.strip("/")]
+        made = [model for model in s.tracking.models.of_run(ctx, run.id) if model.name == path.strip("/")]
         if made:
             return Source(_manifest(s, ctx, Owner.model, made[-1].id, ""), run.id, made[-1].id)
     return Source(files, run.id)
 
 
 def _manifest(s: Services, ctx: Context, kind: Owner, owner: str, path: str) -> dict[str, str]:
-    return {name: sha256 for name, (sha256, _) in s.tracking.manifest(ctx, kind, owner, path).items()}
+    return {name: sha256 for name, (sha256, _) in s.tracking.artifacts.manifest(ctx, kind, owner, path).items()}

@@ -108,8 +108,8 @@ def create_version(s: Services, ctx: Context, body: m.CreateVersion) -> Json:
     if is_prompt and body.source not in PROMPT_SOURCES:
         raise Invalid(f"A prompt has no source, not {checks.shown(body.source)}: send {PROMPT_SOURCES[0]!r}.", param="source")
     found = places.Source({}) if is_prompt else places.source(s, ctx, body.source)
-    run_id = s.tracking.get_run(ctx, body.run_id).id if body.run_id else found.run_id
-    model_id = s.tracking.get_model(ctx, body.model_id).id if body.model_id else found.model_id
+    run_id = s.tracking.runs.get(ctx, body.run_id).id if body.run_id else found.run_id
+    model_id = s.tracking.models.get(ctx, body.model_id).id if body.model_id else found.model_id
     if body.source.startswith("models:/") and body.run_id and found.run_id and body.run_id != found.run_id:
         raise Invalid(f"The source was made by run {found.run_id}, not by {body.run_id}: leave run_id out.", param="run_id")
     if body.source.startswith("models:/") and body.model_id and body.model_id != found.model_id:

@@ -255,7 +255,7 @@ def start(s: Services, ctx: Context, body: StartTrace) -> Json:
     place = given.trace_location.mlflow_experiment
     if place is None or not place.experiment_id:
         raise Invalid("Traces are kept in experiments: trace_location.mlflow_experiment.experiment_id is missing.", param="trace_location")
-    kept = s.tracking.put_trace(
+    kept = s.tracking.traces.put(
         ctx,
         TraceInfo(
             id=given.trace_id,
@@ -275,23 +275,23 @@ def start(s: Services, ctx: Context, body: StartTrace) -> Json:
 
 
 def get_info(s: Services, ctx: Context, _: Nothing, trace_id: str) -> Json:
-    return {"trace": {"trace_info": info(s.tracking.trace_info(ctx, trace_id))}}
+    return {"trace": {"trace_info": info(s.tracking.traces.info(ctx, trace_id))}}
 
 
 def get(s: Services, ctx: Context, body: GetTrace) -> Json:
-    found = s.tracking.trace(ctx, body.trace_id)
+    found = s.tracking.traces.get(ctx, body.trace_id)
     if not found.complete and not body.allow_partial:
         raise NotFound(f"The spans of the trace {body.trace_id} have not all arrived yet: try again, or allow a partial answer.")
     return {"trace": whole(found)}
 
 
 def get_many(s: Services, ctx: Context, body: GetTraces) -> Json:
-    found = s.tracking.traces(ctx, body.trace_ids, experiment_ids=body.experiment_ids or None)
+    found = s.tracking.traces.get_many(ctx, body.trace_ids, experiment_ids=body.experiment_ids or None)
     return answers.lean({"traces": [whole(one) for one in found if one.complete]})
 
 
 def get_infos(s: Services, ctx: Context, body: GetTraces) -> Json:
-    found = s.tracking.trace_infos(ctx, body.trace_ids, experiment_ids=body.experiment_ids or None)
+    found = s.tracking.traces.infos(ctx, body.trace_ids, experiment_ids=body.experiment_ids or None)
     return answers.lean({"trace_infos": [info(one) for one in found]})
 
 
@@ -299,7 +299,7 @@ def search(s: Services, ctx: Context, body: SearchTraces) -> Json:
     places = [one.mlflow_experiment.experiment_id for one in body.locations if one.mlflow_experiment is not None]
     if not (places or body.experiment_ids):
         raise Invalid("Say in which experiments to search: locations is empty.", param="locations")
-    found = s.tracking.search_traces(
+    found = s.tracking.traces.search(
         ctx,
         places or body.experiment_ids,
         filter=body.filter,
@@ -311,29 +311,29 @@ def search(s: Services, ctx: Context, body: SearchTraces) -> Json:
 
 
 def delete(s: Services, ctx: Context, body: DeleteTraces) -> Json:
-    deleted = s.tracking.delete_traces(
+    deleted = s.tracking.traces.delete(
         ctx, body.experiment_id, trace_ids=body.request_ids, max_timestamp_ms=body.max_timestamp_millis, limit=body.max_traces
     )
     return {"traces_deleted": deleted}
 
 
 def set_tag(s: Services, ctx: Context, body: Tag, trace_id: str) -> Json:
-    s.tracking.set_trace_tag(ctx, trace_id, body.key, body.value)
+    s.tracking.traces.set_tag(ctx, trace_id, body.key, body.value)
     return {}
 
 
 def delete_tag(s: Services, ctx: Context, body: TagKey, trace_id: str) -> Json:
-    s.tracking.delete_trace_tag(ctx, trace_id, body.key)
+    s.tracking.traces.delete_tag(ctx, trace_id, body.key)
     return {}
 
 
 def link_run(s: Services, ctx: Context, body: LinkRun) -> Json:
-    s.tracking.link_traces(ctx, body.trace_ids, body.run_id)
+    s.tracking.traces.link(ctx, body.trace_ids, body.run_id)
     return {}
 
 
 def link_prompts(s: Services, ctx: Context, body: LinkPrompts) -> Json:
-    s.tracking.link_prompts(ctx, body.trace_id, [(one.name, one.version) for one in body.prompt_versions])
+    s.tracking.traces.link_prompts(ctx, body.trace_id, [(one.name, one.version) for one in body.prompt_versions])
     return {}
 
 
@@ -341,11 +341,11 @@ def link_prompts(s: Services, ctx: Context, body: LinkPrompts) -> Json:
 
 
 def assess(s: Services, ctx: Context, body: WriteAssessment, trace_id: str) -> Json:
-    return {"assessment": assessment(s.tracking.assess(ctx, trace_id, _assessment(body.assessment, trace_id)))}
+    return {"assessment": assessment(s.tracking.assessments.create(ctx, trace_id, _assessment(body.assessment, trace_id)))}
 
 
 def get_assessment(s: Services, ctx: Context, _: Nothing, trace_id: str, assessment_id: str) -> Json:
-    return {"assessment": assessment(s.tracking.assessment(ctx, trace_id, assessment_id))}
+    return {"assessment": assessment(s.tracking.assessments.get(ctx, trace_id, assessment_id))}
 
 
 def update_assessment(s: Services, ctx: Context, body: WriteAssessment, trace_id: str, assessment_id: str) -> Json:
@@ -363,11 +363,11 @@ def update_assessment(s: Services, ctx: Context, body: WriteAssessment, trace_id
                 changes["kind"], changes["value"], changes["error"] = _value(given)
             case other:
                 raise Invalid(f"{other[:64]!r} of an assessment does not change.", param="update_mask")
-    return {"assessment": assessment(s.tracking.update_assessment(ctx, trace_id, assessment_id, changes))}
+    return {"assessment": assessment(s.tracking.assessments.update(ctx, trace_id, assessment_id, changes))}
 
 
 def delete_assessment(s: Services, ctx: Context, _: Nothing, trace_id: str, assessment_id: str) -> Json:
-    s.tracking.delete_assessment(ctx, trace_id, assessment_id)
+    s.tracking.assessments.delete(ctx, trace_id, assessment_id)
     return {}
 
 

@@ -36,20 +36,20 @@ def _view(given: str | int) -> View:
 
 
 def create_experiment(s: Services, ctx: Context, body: m.CreateExperiment) -> Json:
-    made = s.tracking.create_experiment(ctx, body.name, artifact_location=body.artifact_location, tags=m.tags(body.tags))
+    made = s.tracking.experiments.create(ctx, body.name, artifact_location=body.artifact_location, tags=m.tags(body.tags))
     return {"experiment_id": made.id}
 
 
 def get_experiment(s: Services, ctx: Context, body: m.ExperimentId) -> Json:
-    return {"experiment": answers.experiment(s.tracking.get_experiment(ctx, body.experiment_id))}
+    return {"experiment": answers.experiment(s.tracking.experiments.get(ctx, body.experiment_id))}
 
 
 def get_experiment_by_name(s: Services, ctx: Context, body: m.ExperimentName) -> Json:
-    return {"experiment": answers.experiment(s.tracking.find_experiment(ctx, body.experiment_name))}
+    return {"experiment": answers.experiment(s.tracking.experiments.find(ctx, body.experiment_name))}
 
 
 def search_experiments(s: Services, ctx: Context, body: m.SearchExperiments) -> Json:
-    found = s.tracking.search_experiments(
+    found = s.tracking.experiments.search(
         ctx,
         filter=body.filter,
         view=_view(body.view_type),
@@ -61,34 +61,34 @@ def search_experiments(s: Services, ctx: Context, body: m.SearchExperiments) -> 
 
 
 def update_experiment(s: Services, ctx: Context, body: m.UpdateExperiment) -> Json:
-    s.tracking.rename_experiment(ctx, body.experiment_id, body.new_name)
+    s.tracking.experiments.rename(ctx, body.experiment_id, body.new_name)
     return {}
 
 
 def delete_experiment(s: Services, ctx: Context, body: m.ExperimentId) -> Json:
-    s.tracking.delete_experiment(ctx, body.experiment_id)
+    s.tracking.experiments.delete(ctx, body.experiment_id)
     return {}
 
 
 def restore_experiment(s: Services, ctx: Context, body: m.ExperimentId) -> Json:
-    s.tracking.restore_experiment(ctx, body.experiment_id)
+    s.tracking.experiments.restore(ctx, body.experiment_id)
     return {}
 
 
 def set_experiment_tag(s: Services, ctx: Context, body: m.ExperimentTag) -> Json:
-    s.tracking.set_experiment_tag(ctx, body.experiment_id, body.key, body.value)
+    s.tracking.experiments.set_tag(ctx, body.experiment_id, body.key, body.value)
     return {}
 
 
 def delete_experiment_tag(s: Services, ctx: Context, body: m.ExperimentTag) -> Json:
-    s.tracking.delete_experiment_tag(ctx, body.experiment_id, body.key)
+    s.tracking.experiments.delete_tag(ctx, body.experiment_id, body.key)
     return {}
 
 
 def search_datasets(s: Services, ctx: Context, body: m.SearchDatasets) -> Json:
     if not body.experiment_ids:
         raise Invalid("Say which experiments are meant: experiment_ids is empty.", param="experiment_ids")
-    found = s.tracking.datasets(ctx, body.experiment_ids)
+    found = s.tracking.inputs.datasets(ctx, body.experiment_ids)
     summaries = [
         answers.lean({"experiment_id": where, "name": one.dataset.name, "digest": one.dataset.digest, "context": one.context})
         for where, one in found
@@ -100,7 +100,7 @@ def search_datasets(s: Services, ctx: Context, body: m.SearchDatasets) -> Json:
 
 
 def create_run(s: Services, ctx: Context, body: m.CreateRun) -> Json:
-    made = s.tracking.create_run(
+    made = s.tracking.runs.create(
         ctx,
         body.experiment_id or "0",
         name=body.run_name or None,
@@ -113,26 +113,26 @@ def create_run(s: Services, ctx: Context, body: m.CreateRun) -> Json:
 
 def update_run(s: Services, ctx: Context, body: m.UpdateRun) -> Json:
     status = m.named(body.status, _STATUS_NUMBERS)
-    run = s.tracking.update_run(ctx, body.run, status=status or None, end_ms=body.end_time or None, name=body.run_name or None)
+    run = s.tracking.runs.update(ctx, body.run, status=status or None, end_ms=body.end_time or None, name=body.run_name or None)
     return {"run_info": answers.run_info(run)}
 
 
 def get_run(s: Services, ctx: Context, body: m.OfRun) -> Json:
-    return {"run": answers.run(s.tracking.get_run(ctx, body.run))}
+    return {"run": answers.run(s.tracking.runs.get(ctx, body.run))}
 
 
 def delete_run(s: Services, ctx: Context, body: m.OfRun) -> Json:
-    s.tracking.delete_run(ctx, body.run)
+    s.tracking.runs.delete(ctx, body.run)
     return {}
 
 
 def restore_run(s: Services, ctx: Context, body: m.OfRun) -> Json:
-    s.tracking.restore_run(ctx, body.run)
+    s.tracking.runs.restore(ctx, body.run)
     return {}
 
 
 def search_runs(s: Services, ctx: Context, body: m.SearchRuns) -> Json:
-    found = s.tracking.search_runs(
+    found = s.tracking.runs.search(
         ctx,
         body.experiment_ids,
         filter=body.filter,
@@ -155,19 +155,19 @@ def _metric(point: m.MetricPoint | m.LogMetric) -> Metric:
 
 
 def log_metric(s: Services, ctx: Context, body: m.LogMetric) -> Written:
-    return s.tracking.begin_log_batch(ctx, body.run, metrics=[_metric(body)])
+    return s.tracking.metrics.begin(ctx, body.run, metrics=[_metric(body)])
 
 
 def log_param(s: Services, ctx: Context, body: m.LogParam) -> Written:
-    return s.tracking.begin_log_batch(ctx, body.run, params=m.params([m.Tag(body.key, body.value)]))
+    return s.tracking.metrics.begin(ctx, body.run, params=m.params([m.Tag(body.key, body.value)]))
 
 
 def set_tag(s: Services, ctx: Context, body: m.RunTag) -> Written:
-    return s.tracking.begin_log_batch(ctx, body.run, tags=m.run_tags([m.Tag(body.key, body.value)]))
+    return s.tracking.metrics.begin(ctx, body.run, tags=m.run_tags([m.Tag(body.key, body.value)]))
 
 
 def delete_tag(s: Services, ctx: Context, body: m.RunTag) -> Json:
-    s.tracking.delete_run_tag(ctx, body.run, body.key)
+    s.tracking.runs.delete_tag(ctx, body.run, body.key)
     return {}
 
 
@@ -181,7 +181,7 @@ def log_batch(s: Services, ctx: Context, body: m.LogBatch) -> Written:
         if given > most:
             raise Invalid(f"A batch holds at most {most} {what}; this one has {given}: split it.", param=what)
     metrics = [_metric(point) for point in body.metrics]
-    return s.tracking.begin_log_batch(ctx, body.run, metrics=metrics, params=m.params(body.params), tags=m.run_tags(body.tags))
+    return s.tracking.metrics.begin(ctx, body.run, metrics=metrics, params=m.params(body.params), tags=m.run_tags(body.tags))
 
 
 def log_model(s: Services, ctx: Context, body: m.LogModel) -> Json:
@@ -192,13 +192,13 @@ def log_model(s: Services, ctx: Context, body: m.LogModel) -> Json:
         raise Invalid(f"The model is not a JSON object: {checks.shown(body.model_json)}", param="model_json") from None
     if missing := [field for field in ("artifact_path", "flavors", "run_id", "utc_time_created") if field not in model]:
         raise Invalid(f"The model's JSON lacks {', '.join(missing)}.", param="model_json")
-    run = s.tracking.get_run(ctx, body.run)
+    run = s.tracking.runs.get(ctx, body.run)
     history = msgspec.json.decode(run.tags.get(MODEL_HISTORY, "[]"))
     history.append({field: model[field] for field in MODEL_FIELDS if field in model})
     # A tag holds so much: the oldest go, rather than that the text ends in the middle.
     while len(text := msgspec.json.encode(history).decode()) > checks.MAX_TAG and len(history) > 1:
         history.pop(0)
-    s.tracking.log_batch(ctx, body.run, tags={MODEL_HISTORY: text})
+    s.tracking.metrics.log(ctx, body.run, tags={MODEL_HISTORY: text})
     return {}
 
 
@@ -207,12 +207,12 @@ def log_inputs(s: Services, ctx: Context, body: m.LogInputs) -> Json:
     for one in body.datasets:
         d = one.dataset
         inputs.append(Input(Dataset(d.name, d.digest, d.source_type, d.source, d.schema, d.profile), m.tags(one.tags)))
-    s.tracking.log_inputs(ctx, body.run, inputs, [ModelLink(link.model_id, "input") for link in body.models])
+    s.tracking.inputs.log(ctx, body.run, inputs, [ModelLink(link.model_id, "input") for link in body.models])
     return {}
 
 
 def log_outputs(s: Services, ctx: Context, body: m.LogOutputs) -> Json:
-    s.tracking.log_inputs(ctx, body.run, (), [ModelLink(link.model_id, "output", link.step) for link in body.models])
+    s.tracking.inputs.log(ctx, body.run, (), [ModelLink(link.model_id, "output", link.step) for link in body.models])
     return {}
 
 
@@ -231,7 +231,7 @@ def _runs(ids: list[str], param: str) -> list[str]:
 
 
 def get_history(s: Services, ctx: Context, body: m.GetHistory) -> Json:
-    found = s.tracking.history(ctx, body.run, body.metric_key, limit=_most(body.max_results, MAX_HISTORY), token=body.page_token)
+    found = s.tracking.metrics.history(ctx, body.run, body.metric_key, limit=_most(body.max_results, MAX_HISTORY), token=body.page_token)
     return answers.page("metrics", found, answers.points(body.metric_key, found.items))
 
 
@@ -239,9 +239,9 @@ def get_history_bulk(s: Services, ctx: Context, body: m.GetHistoryBulk) -> Json:
     """Whole histories, run by run, until `max_results` points are found. Runs that are not there have none."""
     left = _most(body.max_results, MAX_HISTORY)
     points: list[Json] = []
-    for run in s.tracking.get_runs(ctx, sorted(set(_runs(body.run_id, "run_id")))):
+    for run in s.tracking.runs.get_many(ctx, sorted(set(_runs(body.run_id, "run_id")))):
         if left > 0 and body.metric_key in run.metrics:
-            found = s.tracking.history(ctx, run.id, body.metric_key, limit=left).items
+            found = s.tracking.metrics.history(ctx, run.id, body.metric_key, limit=left).items
             points += answers.points(body.metric_key, found, run.id)
             left -= len(found)
     return {"metrics": points}
@@ -255,13 +255,15 @@ def get_history_interval(s: Services, ctx: Context, body: m.GetHistoryInterval) 
     if body.max_results is not None and not 0 < body.max_results <= MAX_SAMPLED:
         raise Invalid(f"max_results is 1 to {MAX_SAMPLED} for each run, not {body.max_results}.", param="max_results")
     each = body.max_results or MAX_SAMPLED
-    found = s.tracking.chart(ctx, _runs(body.run_ids, "run_ids"), body.metric_key, points_each=each, start_step=first, end_step=last)
+    found = s.tracking.metrics.chart(
+        ctx, _runs(body.run_ids, "run_ids"), body.metric_key, points_each=each, start_step=first, end_step=last
+    )
     return answers.lean({"metrics": [point for run, points in found.items() for point in answers.points(body.metric_key, points, run)]})
 
 
 def list_artifacts(s: Services, ctx: Context, body: m.ListArtifacts) -> Json:
-    run = s.tracking.get_run(ctx, body.run)
-    found = s.tracking.list_artifacts(ctx, Owner.run, run.id, body.path)
+    run = s.tracking.runs.get(ctx, body.run)
+    found = s.tracking.artifacts.listing(ctx, Owner.run, run.id, body.path)
     # Unlike the listing of the artifact service, this one has nothing to say of a file.
     if body.path and len(found) == 1 and found[0].path == body.path.rstrip("/"):
         found = []

@@ -52,13 +52,13 @@ def _hide(api: APIRouter, tracking: Tracking) -> None:
     @api.delete("/experiments/{experiment}")
     def delete_experiment(ctx: Asking, experiment: str) -> dict[str, Any]:
         """Hide an experiment (name or id) with its runs."""
-        tracking.delete_experiment(ctx, _number(tracking, ctx, experiment))
+        tracking.experiments.delete(ctx, _number(tracking, ctx, experiment))
         return {}
 
     @api.post("/experiments/{experiment}/restore")
     def restore_experiment(ctx: Asking, experiment: str) -> dict[str, Any]:
         """Bring an experiment back, with the runs that were deleted together with it."""
-        tracking.restore_experiment(ctx, _number(tracking, ctx, experiment))
+        tracking.experiments.restore(ctx, _number(tracking, ctx, experiment))
         return {}
 
 
@@ -98,9 +98,9 @@ def _collect(api: APIRouter, tracking: Tracking, deletion: Deletion) -> None:
 def _number(tracking: Tracking, ctx: Context, experiment: str) -> str:
     """The id of an experiment by its name, or else by that id."""
     try:
-        return tracking.find_experiment(ctx, experiment).id
+        return tracking.experiments.find(ctx, experiment).id
     except NotFound:
-        return tracking.get_experiment(ctx, experiment).id
+        return tracking.experiments.get(ctx, experiment).id
 
 
 def _shown(value: object) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from drivetrain.dialects.native.tracking import File
 from drivetrain.identity.model import Context
 from drivetrain.tracking.model import Line, Owner
 from drivetrain.tracking.service import Tracking
-from drivetrain.tracking.transfer.incoming import Transfers
+from drivetrain.tracking.transfer.incoming import Imports
 from drivetrain.tracking.transfer.outgoing import MAX_POINTS
 from drivetrain.tracking.transfer.records import ModelRecord, RunRecord, Series, convert
 from drivetrain.wire.fastapi import RAW_BODY, Asking
@@ -56,19 +56,18 @@ class Data(msgspec.Struct):
 
 
 def router(tracking: Tracking, settings: Settings) -> APIRouter:
-    transfers = Transfers(tracking.db, tracking.blobs)
     api = APIRouter(prefix="/api/v1", tags=["moving runs"])
-    _out(api, transfers)
-    _in(api, transfers)
-    _models(api, transfers, settings)
+    _out(api, tracking)
+    _in(api, tracking.imports)
+    _models(api, tracking, settings)
     return api
 
 
-def _out(api: APIRouter, transfers: Transfers) -> None:
+def _out(api: APIRouter, tracking: Tracking) -> None:
     @api.get("/runs/{run_id}/export")
     def record(ctx: Asking, run_id: str) -> Response:
         """All that is known of a run but points, rows, lines and files' bytes. NaN and Infinity may stand in it as bare words."""
-        return Response(json.dumps(transfers.record(ctx, run_id)), media_type="application/json")
+        return Response(json.dumps(tracking.exports.record(ctx, run_id)), media_type="application/json")
 
     @api.get("/runs/{run_id}/export/points")
     def points(
@@ -79,27 +78,27 @@ def _out(api: APIRouter, transfers: Transfers) -> None:
         token: str | None = None,
     ) -> Response:
         """Every point, by columns, ordered by key, step, time and value."""
-        found = transfers.all_points(ctx, run_id, system=system, limit=limit, token=token)
+        found = tracking.exports.points(ctx, run_id, system=system, limit=limit, token=token)
         return _json({"series": found.items, "token": found.token})
 
     @api.get("/runs/{run_id}/export/rows")
     def rows(ctx: Asking, run_id: str, after: int = -1, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> Response:
         """What rows hold that is no number, as [step, JSON text], after a step."""
-        return _json({"rows": transfers.all_rows(ctx, run_id, after=after, limit=limit)})
+        return _json({"rows": tracking.exports.rows(ctx, run_id, after=after, limit=limit)})
 
     @api.get("/runs/{run_id}/export/lines")
     def lines(ctx: Asking, run_id: str, after: int = -1, limit: Annotated[int, Query(ge=1, le=10_000)] = 5000) -> Response:
         """Console lines as [number, level, time, text], after a number."""
-        found = transfers.console(ctx, run_id, after=after, limit=limit)
+        found = tracking.history.console(ctx, run_id, after=after, limit=limit)
         return _json({"lines": [(one.number, one.level, one.time, one.text) for one in found]})
 
 
-def _in(api: APIRouter, transfers: Transfers) -> None:
+def _in(api: APIRouter, imports: Imports) -> None:
     @api.put("/imports/runs/{run_id}")
     def begin(ctx: Asking, run_id: str, new: NewImport) -> dict[str, str]:
         """Begin to bring in a run: its id here, and whether it is new, resumed, unchanged, or exists."""
         found = convert({**new.record, "id": run_id}, RunRecord)
-        target, state = transfers.begin_run(ctx, found, new.digest)
+        target, state = imports.begin_run(ctx, found, new.digest)
         return {"id": target, "state": state}
 
     @api.post("/imports/runs/{run_id}/data", openapi_extra=RAW_BODY)
@@ -107,56 +106,56 @@ def _in(api: APIRouter, transfers: Transfers) -> None:
         """`{"series": [{"key", "steps", "times", "values"}], "rows": [[step, text]], "lines": [[number, level, time, text]]}` of the run
         with this id here. The same again changes nothing."""
         wire: WireRequest = request.scope["state"]["request"]
-        await run_sync(_add, transfers, ctx, run_id, await wire.json(Data, MAX_DATA))
+        await run_sync(_add, imports, ctx, run_id, await wire.json(Data, MAX_DATA))
         return {}
 
     @api.post("/imports/runs/{run_id}/finish")
     def finish(ctx: Asking, run_id: str, done: Finished) -> dict[str, Any]:
         """All of the run with this id, where it came from, is there."""
-        transfers.finish_run(ctx, run_id, done.digest, done.lifecycle)
+        imports.finish_run(ctx, run_id, done.digest, done.lifecycle)
         return {}
 
     @api.get("/imports/sources/{source:path}")
     def marked(ctx: Asking, source: str) -> dict[str, str]:
         """The run that came from a source by another protocol, and the digest that the source had then."""
-        run_id, digest = transfers.marked(ctx, source)
+        run_id, digest = imports.marked(ctx, source)
         return {"run_id": run_id, "digest": digest}
 
     @api.put("/imports/sources/{source:path}")
     def mark(ctx: Asking, source: str, new: Mark) -> dict[str, str]:
         """Remember where a run has come from, and set its times to what they were there."""
-        transfers.mark(ctx, source, new.run_id, new.digest, start_ms=new.start_ms, end_ms=new.end_ms)
+        imports.mark(ctx, source, new.run_id, new.digest, start_ms=new.start_ms, end_ms=new.end_ms)
         return {"run_id": new.run_id}
 
 
-def _add(transfers: Transfers, ctx: Context, run_id: str, data: Data) -> None:
-    transfers.add(ctx, run_id, series=data.series, rows=data.rows, lines=[Line(*one) for one in data.lines])
+def _add(imports: Imports, ctx: Context, run_id: str, data: Data) -> None:
+    imports.add(ctx, run_id, series=data.series, rows=data.rows, lines=[Line(*one) for one in data.lines])
 
 
-def _models(api: APIRouter, transfers: Transfers, settings: Settings) -> None:
+def _models(api: APIRouter, tracking: Tracking, settings: Settings) -> None:
     @api.put("/imports/models/{model_id}")
     def bring(ctx: Asking, model_id: str, new: NewModel) -> dict[str, str]:
         """Bring in a logged model: its id here."""
-        return {"id": transfers.import_model(ctx, convert({**new.record, "id": model_id}, ModelRecord))}
+        return {"id": tracking.imports.model(ctx, convert({**new.record, "id": model_id}, ModelRecord))}
 
     @api.get("/logged-models/{model_id}/files")
     def files(ctx: Asking, model_id: str) -> dict[str, Any]:
         """All files of a logged model."""
-        found = transfers.manifest(ctx, Owner.model, model_id, "")
+        found = tracking.artifacts.manifest(ctx, Owner.model, model_id, "")
         return {"files": [{"path": path, "sha256": sha256, "size": size} for path, (sha256, size) in found.items()]}
 
     @api.get("/logged-models/{model_id}/files/{path:path}")
     def download(ctx: Asking, request: Request, model_id: str, path: str) -> Response:
-        found = transfers.get_artifact(ctx, Owner.model, model_id, path)
-        return File(transfers, request.scope["state"]["request"], found.sha256, path)
+        found = tracking.artifacts.get(ctx, Owner.model, model_id, path)
+        return File(tracking, request.scope["state"]["request"], found.sha256, path)
 
     @api.put("/logged-models/{model_id}/files/{path:path}", status_code=201, openapi_extra=RAW_BODY)
     async def upload(ctx: Asking, request: Request, model_id: str, path: str) -> dict[str, Any]:
         """The raw bytes as the body."""
-        await run_sync(transfers.check_owner, ctx, Owner.model, model_id, writable=True)
+        await run_sync(tracking.artifacts.check_owner, ctx, Owner.model, model_id, writable=True)
         wire: WireRequest = request.scope["state"]["request"]
-        blob = await wire.save(transfers.blobs, settings.upload_max_bytes)
-        await run_sync(transfers.put_artifact, ctx, Owner.model, model_id, path, blob)
+        blob = await wire.save(tracking.artifacts.blobs, settings.upload_max_bytes)
+        await run_sync(tracking.artifacts.put, ctx, Owner.model, model_id, path, blob)
         return {"path": path, "sha256": blob.sha256, "size": blob.size}
 
 

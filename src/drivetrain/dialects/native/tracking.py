@@ -69,11 +69,11 @@ def _experiments(api: APIRouter, tracking: Tracking) -> None:
     @api.get("/experiments")
     def experiments(ctx: Asking, view: View = View.active, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> dict[str, Any]:
         """The active experiments, or the deleted ones, or all; the latest changed first."""
-        return {"experiments": [_experiment(one) for one in tracking.search_experiments(ctx, view=view, limit=limit).items]}
+        return {"experiments": [_experiment(one) for one in tracking.experiments.search(ctx, view=view, limit=limit).items]}
 
     @api.post("/experiments", status_code=201)
     def create(ctx: Asking, new: NewExperiment) -> dict[str, Any]:
-        return _experiment(tracking.create_experiment(ctx, new.name, tags=new.tags))
+        return _experiment(tracking.experiments.create(ctx, new.name, tags=new.tags))
 
     @api.get("/experiments/{experiment}")
     def one(ctx: Asking, experiment: str) -> dict[str, Any]:
@@ -96,31 +96,31 @@ def _runs(api: APIRouter, tracking: Tracking) -> None:
         there = View.active if view is View.active else View.all
         experiments = [_named(tracking, ctx, experiment)] if experiment else _all(tracking, ctx, there)
         names = {one.id: one.name for one in experiments}
-        found = tracking.search_runs(ctx, list(names), filter=filter, view=view, order_by=order_by or [], limit=limit, token=token)
+        found = tracking.runs.search(ctx, list(names), filter=filter, view=view, order_by=order_by or [], limit=limit, token=token)
         return {"runs": [_run(one, names.get(one.experiment_id)) for one in found.items], "token": found.token}
 
     @api.post("/runs", status_code=201)
     def create(ctx: Asking, new: NewRun) -> dict[str, Any]:
         experiment = _found_or_made(tracking, ctx, new.experiment)
-        made = tracking.create_run(ctx, experiment.id, name=new.name, tags=new.tags, start_ms=new.start_ms)
+        made = tracking.runs.create(ctx, experiment.id, name=new.name, tags=new.tags, start_ms=new.start_ms)
         return _run(made, experiment.name)
 
     @api.put("/runs/{run_id}")
     def ensure(ctx: Asking, run_id: str, new: NewRun) -> dict[str, Any]:
         """Create a run under an id of one's own choice, 32 hex digits. The same again finds it as it is."""
         experiment = _found_or_made(tracking, ctx, new.experiment)
-        return _run(tracking.create_run(ctx, experiment.id, name=new.name, tags=new.tags, start_ms=new.start_ms, run_id=run_id))
+        return _run(tracking.runs.create(ctx, experiment.id, name=new.name, tags=new.tags, start_ms=new.start_ms, run_id=run_id))
 
     @api.post("/runs/{run_id}/heartbeat")
     def heartbeat(ctx: Asking, run_id: str) -> dict[str, Any]:
         """Say that the run's client is there. A run that has beaten and then falls silent for some minutes is FAILED."""
-        return {"stop": tracking.stream(ctx, run_id)}
+        return {"stop": tracking.reports.append(ctx, run_id)}
 
     @api.get("/runs/{run_id}")
     def one(ctx: Asking, run_id: str) -> dict[str, Any]:
         """A run with its params, tags, latest metrics, data and models."""
-        run = tracking.get_run(ctx, run_id)
-        return _run(run, tracking.get_experiment(ctx, run.experiment_id).name) | {
+        run = tracking.runs.get(ctx, run_id)
+        return _run(run, tracking.experiments.get(ctx, run.experiment_id).name) | {
             "inputs": [
                 {
                     "name": one.dataset.name,
@@ -132,26 +132,26 @@ def _runs(api: APIRouter, tracking: Tracking) -> None:
                 }
                 for one in run.inputs
             ],
-            "models": [_model(one) for one in tracking.models_of_run(ctx, run_id)],
+            "models": [_model(one) for one in tracking.models.of_run(ctx, run_id)],
         }
 
     @api.patch("/runs/{run_id}")
     def change(ctx: Asking, run_id: str, new: RunChange) -> dict[str, Any]:
-        tracking.update_run(ctx, run_id, status=new.status, end_ms=new.end_ms, name=new.name)
+        tracking.runs.update(ctx, run_id, status=new.status, end_ms=new.end_ms, name=new.name)
         if new.config is not None or new.summary is not None:
             config = None if new.config is None else json.dumps({key: {"value": value} for key, value in new.config.items()})
-            tracking.describe(ctx, run_id, config=config, summary=None if new.summary is None else json.dumps(new.summary))
-        return _run(tracking.get_run(ctx, run_id))
+            tracking.reports.update(ctx, run_id, config=config, summary=None if new.summary is None else json.dumps(new.summary))
+        return _run(tracking.runs.get(ctx, run_id))
 
     @api.delete("/runs/{run_id}")
     def delete(ctx: Asking, run_id: str) -> dict[str, Any]:
         """Hide a run."""
-        tracking.delete_run(ctx, run_id)
+        tracking.runs.delete(ctx, run_id)
         return {}
 
     @api.post("/runs/{run_id}/restore")
     def restore(ctx: Asking, run_id: str) -> dict[str, Any]:
-        tracking.restore_run(ctx, run_id)
+        tracking.runs.restore(ctx, run_id)
         return {}
 
     @api.post("/runs/{run_id}/log")
@@ -159,7 +159,7 @@ def _runs(api: APIRouter, tracking: Tracking) -> None:
         """Log points, params and tags: all of them or, after an error, none. The same again changes nothing."""
         now = now_ms()
         points = [Metric(p.key, p.value, now if p.timestamp_ms is None else p.timestamp_ms, p.step) for p in batch.metrics]
-        tracking.log_batch(ctx, run_id, metrics=points, params=batch.params, tags=batch.tags)
+        tracking.metrics.log(ctx, run_id, metrics=points, params=batch.params, tags=batch.tags)
         return {}
 
     @api.get("/runs/{run_id}/console")
@@ -167,14 +167,14 @@ def _runs(api: APIRouter, tracking: Tracking) -> None:
         ctx: Asking, run_id: str, after: int = -1, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000, last: bool = False
     ) -> dict[str, Any]:
         """Lines that the run has printed, with a greater number than `after`; `last`: the last of them."""
-        return {"lines": msgspec.to_builtins(tracking.console(ctx, run_id, after=after, limit=limit, last=last))}
+        return {"lines": msgspec.to_builtins(tracking.history.console(ctx, run_id, after=after, limit=limit, last=last))}
 
     @api.get("/runs/{run_id}/metrics/{key:path}")
     def history(
         ctx: Asking, run_id: str, key: str, limit: Annotated[int, Query(ge=1, le=25_000)] = 25_000, token: str | None = None
     ) -> dict[str, Any]:
         """The points of a metric as [step, time in ms, value], ordered by step, then time."""
-        found = tracking.history(ctx, run_id, key, limit=limit, token=token)
+        found = tracking.metrics.history(ctx, run_id, key, limit=limit, token=token)
         return {"key": key, "points": [[p.step, p.timestamp_ms, _number(p.value)] for p in found.items], "token": found.token}
 
 
@@ -182,22 +182,22 @@ def _artifacts(api: APIRouter, tracking: Tracking, settings: Settings) -> None:
     @api.get("/runs/{run_id}/artifacts")
     def files(ctx: Asking, run_id: str, path: str = "") -> dict[str, Any]:
         """The files and folders right below a folder of the run's artifacts."""
-        found = tracking.list_artifacts(ctx, Owner.run, run_id, path)
+        found = tracking.artifacts.listing(ctx, Owner.run, run_id, path)
         return {"artifacts": [{"path": one.path, "is_dir": one.is_dir, "size": one.size, "sha256": one.sha256} for one in found]}
 
     @api.get("/runs/{run_id}/artifacts/{path:path}")
     def download(ctx: Asking, request: Request, run_id: str, path: str) -> Response:
         """One file; ranges are served."""
-        found = tracking.get_artifact(ctx, Owner.run, run_id, path)
+        found = tracking.artifacts.get(ctx, Owner.run, run_id, path)
         return File(tracking, request.scope["state"]["request"], found.sha256, path)
 
     @api.put("/runs/{run_id}/artifacts/{path:path}", status_code=201, openapi_extra=RAW_BODY)
     async def upload(ctx: Asking, request: Request, run_id: str, path: str) -> dict[str, Any]:
         """The raw bytes as the body."""
-        await run_sync(tracking.check_owner, ctx, Owner.run, run_id, writable=True)
+        await run_sync(tracking.artifacts.check_owner, ctx, Owner.run, run_id, writable=True)
         wire: WireRequest = request.scope["state"]["request"]
-        blob = await wire.save(tracking.blobs, settings.upload_max_bytes)
-        await run_sync(tracking.put_artifact, ctx, Owner.run, run_id, path, blob)
+        blob = await wire.save(tracking.artifacts.blobs, settings.upload_max_bytes)
+        await run_sync(tracking.artifacts.put, ctx, Owner.run, run_id, path, blob)
         return {"path": path, "sha256": blob.sha256, "size": blob.size}
 
 
@@ -212,28 +212,28 @@ class File(Response):
         self._name = path.rpartition("/")[2]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._request.respond_blob(self._tracking.blobs, self._sha256, name=self._name)
+        await self._request.respond_blob(self._tracking.artifacts.blobs, self._sha256, name=self._name)
 
 
 def _found_or_made(tracking: Tracking, ctx: Context, experiment: str) -> Experiment:
     try:
         return _named(tracking, ctx, experiment)
     except NotFound:
-        return tracking.create_experiment(ctx, experiment)
+        return tracking.experiments.create(ctx, experiment)
 
 
 def _all(tracking: Tracking, ctx: Context, view: View) -> list[Experiment]:
-    return tracking.search_experiments(ctx, view=view, limit=10_000).items
+    return tracking.experiments.search(ctx, view=view, limit=10_000).items
 
 
 def _named(tracking: Tracking, ctx: Context, experiment: str) -> Experiment:
     """By name, else by id."""
     try:
-        return tracking.find_experiment(ctx, experiment)
+        return tracking.experiments.find(ctx, experiment)
     except NotFound:
         if not experiment.isdigit():
             raise
-        return tracking.get_experiment(ctx, experiment)
+        return tracking.experiments.get(ctx, experiment)
 
 
 def _number(value: float) -> float | str:

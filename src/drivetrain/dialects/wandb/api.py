@@ -49,7 +49,7 @@ def runs(s: Services, ctx: Context, experiment: Experiment, args: Json) -> Json:
 def run_count(s: Services, ctx: Context, experiment: Experiment, args: Json) -> int:
     wanted = _filters(args)
     if not wanted:
-        return s.tracking.count_runs(ctx, experiment.id)
+        return s.tracking.runs.count(ctx, experiment.id)
     return len(matching(s.tracking, ctx, experiment, wanted, "", start=0, limit=None)[0])
 
 
@@ -68,15 +68,15 @@ def history(s: Services, ctx: Context, run: Run, args: Json) -> list[str]:
     low, high = _number(args, "minStep", None), _number(args, "maxStep", None)
     samples = min(_number(args, "samples", 500) or 500, _MOST_SAMPLES)
     if low is not None or high is not None:
-        found = s.tracking.history_rows(ctx, run.id, min_step=low or 0, max_step=high, limit=_MOST_SAMPLES)
+        found = s.tracking.history.rows(ctx, run.id, min_step=low or 0, max_step=high, limit=_MOST_SAMPLES)
     else:
-        found = s.tracking.history_rows(ctx, run.id, limit=samples, sample=True)
+        found = s.tracking.history.rows(ctx, run.id, limit=samples, sample=True)
     return [json.dumps(row) for row in found]
 
 
 def events(s: Services, ctx: Context, run: Run, args: Json) -> list[str]:
     samples = min(_number(args, "samples", 500) or 500, _MOST_SAMPLES)
-    found = s.tracking.history_rows(ctx, run.id, limit=samples, sample=True, system=True)
+    found = s.tracking.history.rows(ctx, run.id, limit=samples, sample=True, system=True)
     for row in found:
         row.pop("_step", None)
     return [json.dumps(row) for row in found]
@@ -92,7 +92,7 @@ def sampled(s: Services, ctx: Context, run: Run, args: Json) -> list[list[Any]]:
             raise Invalid("A spec of sampledHistory is a JSON object.", param="specs")
         keys = [str(key) for key in spec.get("keys") or []]
         low, high = _number(spec, "minStep", 0) or 0, _number(spec, "maxStep", None)
-        found = s.tracking.history_rows(
+        found = s.tracking.history.rows(
             ctx,
             run.id,
             min_step=low,
@@ -108,10 +108,10 @@ def sampled(s: Services, ctx: Context, run: Run, args: Json) -> list[list[Any]]:
 def console(s: Services, ctx: Context, run: Run, args: Json) -> Json:
     last = _number(args, "last", None)
     if last is not None:
-        lines, more = s.tracking.console(ctx, run.id, limit=min(last, 10_000), last=True), False
+        lines, more = s.tracking.history.console(ctx, run.id, limit=min(last, 10_000), last=True), False
     else:
         first = min(_number(args, "first", 1000) or 1000, 10_000)
-        lines = s.tracking.console(ctx, run.id, after=(_number(args, "after", 0) or 0) - 1, limit=first + 1)
+        lines = s.tracking.history.console(ctx, run.id, after=(_number(args, "after", 0) or 0) - 1, limit=first + 1)
         more, lines = len(lines) > first, lines[:first]
     nodes = [{"number": n.number, "timestamp": n.time, "level": n.level or None, "label": None, "line": n.text} for n in lines]
     out = connection(nodes, args={})

@@ -32,7 +32,7 @@ def project_info(s: Services, ctx: Context, project_id: str) -> Json | None:
     from drivetrain.dialects.wandb.runs import project_object
 
     try:
-        return project_object(s, ctx, s.tracking.get_experiment(ctx, project_id))
+        return project_object(s, ctx, s.tracking.experiments.get(ctx, project_id))
     except DrivetrainError:
         return None
 
@@ -192,8 +192,8 @@ def run_of_id(s: Services, ctx: Context, run_id: str | None) -> Json | None:
     from drivetrain.dialects.wandb.runs import run_object
 
     try:
-        found = s.tracking.get_run(ctx, run_id or "")
-        return run_object(s, ctx, s.tracking.get_experiment(ctx, found.experiment_id), found)
+        found = s.tracking.runs.get(ctx, run_id or "")
+        return run_object(s, ctx, s.tracking.experiments.get(ctx, found.experiment_id), found)
     except NotFound:
         return None
 

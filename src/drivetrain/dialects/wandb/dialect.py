@@ -122,13 +122,13 @@ class Wandb:
         except (binascii.Error, ValueError):
             raise Invalid("This is no address that the server made.") from None
         if request.method == "PUT":
-            await run_sync(tracking.check_owner, request.context, Owner.run, run_id, writable=True)
-            blob = await request.save(tracking.blobs, self._max_upload, md5=True)
-            await run_sync(tracking.put_artifact, request.context, Owner.run, run_id, path, blob)
+            await run_sync(tracking.artifacts.check_owner, request.context, Owner.run, run_id, writable=True)
+            blob = await request.save(tracking.artifacts.blobs, self._max_upload, md5=True)
+            await run_sync(tracking.artifacts.put, request.context, Owner.run, run_id, path, blob)
             await request.respond(200, b"", "text/plain", [("etag", f'"{blob.md5}"')])
         elif request.method in ("GET", "HEAD"):
-            file = await run_sync(tracking.get_artifact, request.context, Owner.run, run_id, path)
-            await request.respond_blob(tracking.blobs, file.sha256, name=path.rpartition("/")[2])
+            file = await run_sync(tracking.artifacts.get, request.context, Owner.run, run_id, path)
+            await request.respond_blob(tracking.artifacts.blobs, file.sha256, name=path.rpartition("/")[2])
         else:
             raise NotFound(f"A run's files take PUT, GET and HEAD, not {request.method}.")
 
@@ -142,7 +142,7 @@ class Wandb:
         elif len(parts) >= 4 and parts[2] == "sweeps":
             target = f"/sweeps/{parts[3]}"
         elif len(parts) >= 2:
-            experiment = await run_sync(services.tracking.find_experiment, request.context, parts[1])
+            experiment = await run_sync(services.tracking.experiments.find, request.context, parts[1])
             target = f"/runs?experiment={experiment.id}"
         await request.respond(302, b"", "text/plain", [("location", target)])
 

@@ -46,7 +46,7 @@ def stream(s: Services, ctx: Context, project: str, name: str, body: bytes) -> J
     summary, _ = _chunk(files, "wandb-summary.json")
     log, log_from = _chunk(files, "output.log")
     state, code = _state(message)
-    stop = s.tracking.stream(
+    stop = s.tracking.reports.append(
         ctx,
         run.id,
         rows=rows,

@@ -23,7 +23,7 @@ def root(s: Services, ctx: Context) -> dict[str, Resolvers]:
         return runs.project_object(s, ctx, found)
 
     def projects(args: Json) -> Json:
-        nodes: list[Any] = [runs.project_object(s, ctx, one) for one in s.tracking.experiments(ctx, limit=10_000)]
+        nodes: list[Any] = [runs.project_object(s, ctx, one) for one in s.tracking.experiments.all(ctx, limit=10_000)]
         return connection(nodes, args=args)
 
     def viewer(_: Json) -> Json:

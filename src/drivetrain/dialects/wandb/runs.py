@@ -10,7 +10,7 @@ from drivetrain.dialects.wandb.services import MOUNT, Json, Resolvers, Services,
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.tracking.history.entries import SYSTEM
-from drivetrain.tracking.model import Artifact, Experiment, Owner, Run, RunDetails
+from drivetrain.tracking.model import Artifact, Experiment, Owner, Run, RunReport
 from drivetrain.tracking.values import plain
 
 NOTES = "mlflow.note.content"
@@ -55,7 +55,7 @@ def project_object(s: Services, ctx: Context, experiment: Experiment, more: Reso
 
     def find(args: Json) -> Json | None:
         try:
-            return run_object(s, ctx, experiment, s.tracking.find_by_client_id(ctx, experiment.id, str(args.get("name") or "")))
+            return run_object(s, ctx, experiment, s.tracking.reports.find(ctx, experiment.id, str(args.get("name") or "")))
         except NotFound:
             return None
 
@@ -80,31 +80,31 @@ def project_object(s: Services, ctx: Context, experiment: Experiment, more: Reso
     }
 
 
-def run_object(s: Services, ctx: Context, experiment: Experiment, run: Run, details: RunDetails | None = None) -> Json:
+def run_object(s: Services, ctx: Context, experiment: Experiment, run: Run, details: RunReport | None = None) -> Json:
     from drivetrain.dialects.wandb import api, roots
 
-    kept: list[RunDetails] = [details] if details is not None else []
+    kept: list[RunReport] = [details] if details is not None else []
 
-    def of() -> RunDetails:
+    def of() -> RunReport:
         if not kept:
-            kept.append(s.tracking.details(ctx, run.id))
+            kept.append(s.tracking.reports.get(ctx, run.id))
         return kept[0]
 
     counted: list[tuple[int, int]] = []
 
     def count() -> tuple[int, int]:
         if not counted:
-            counted.append(s.tracking.row_count(ctx, run.id))
+            counted.append(s.tracking.history.count(ctx, run.id))
         return counted[0]
 
     def events_tail(_: Json) -> str:
         events = of().events
-        rows = s.tracking.history_rows(ctx, run.id, system=True, min_step=max(0, events - 1), limit=1) if events else []
+        rows = s.tracking.history.rows(ctx, run.id, system=True, min_step=max(0, events - 1), limit=1) if events else []
         return json.dumps([json.dumps(row) for row in rows])
 
     def history_tail(_: Json) -> str:
         rows, last = count()
-        found = s.tracking.history_rows(ctx, run.id, min_step=last, limit=1) if rows else []
+        found = s.tracking.history.rows(ctx, run.id, min_step=last, limit=1) if rows else []
         return json.dumps([json.dumps(row) for row in found])
 
     return {
@@ -138,7 +138,7 @@ def run_object(s: Services, ctx: Context, experiment: Experiment, run: Run, deta
         "wandbConfig": lambda args: wandb_config(of(), args),
         "historyLineCount": lambda _: count()[0],
         "eventsLineCount": lambda _: of().events,
-        "logLineCount": lambda _: s.tracking.console_count(ctx, run.id),
+        "logLineCount": lambda _: s.tracking.history.console_count(ctx, run.id),
         "historyTail": history_tail,
         "eventsTail": events_tail,
         "historyKeys": lambda _: api.history_keys(run, count()),
@@ -147,20 +147,20 @@ def run_object(s: Services, ctx: Context, experiment: Experiment, run: Run, deta
         "sampledHistory": lambda args: api.sampled(s, ctx, run, args),
         "parquetHistory": {"parquetUrls": [], "liveData": []},
         "files": lambda args: files(s, ctx, run, args),
-        "fileCount": lambda _: len(s.tracking.manifest(ctx, Owner.run, run.id, "")),
+        "fileCount": lambda _: len(s.tracking.artifacts.manifest(ctx, Owner.run, run.id, "")),
         "logLines": lambda args: api.console(s, ctx, run, args),
         **roots.run_fields(s, ctx, run),
     }
 
 
-def config_text(details: RunDetails) -> str:
+def config_text(details: RunReport) -> str:
     config: Json = {key: {"value": value} for key, value in details.config.items()}
     if details.private:
         config["_wandb"] = {"value": details.private}
     return json.dumps(config)
 
 
-def wandb_config(details: RunDetails, args: Json) -> str:
+def wandb_config(details: RunReport, args: Json) -> str:
     keys = args.get("keys") or ["t"]
     found = {key: details.private[key] for key in keys if key in details.private}
     if not found and details.state != "pending":
@@ -174,12 +174,12 @@ def upsert(s: Services, ctx: Context, given: Json) -> Json:
     sweep = given.get("sweep")
     inserted = False
     if run_id:
-        run = s.tracking.get_run(ctx, str(run_id))
-        experiment = s.tracking.get_experiment(ctx, run.experiment_id)
+        run = s.tracking.runs.get(ctx, str(run_id))
+        experiment = s.tracking.experiments.get(ctx, run.experiment_id)
     elif name:
         experiment = project(s, ctx, given.get("modelName"), make=True)
         shown = given.get("displayName")
-        run, inserted = s.tracking.prepare_run(ctx, experiment.id, str(name), name=str(shown) if shown else None, sweep=sweep or None)
+        run, inserted = s.tracking.reports.begin(ctx, experiment.id, str(name), name=str(shown) if shown else None, sweep=sweep or None)
     else:
         raise Invalid("Say which run is meant: its name (or id) is missing.", param="name")
     tags: dict[str, str | None] = {}
@@ -188,7 +188,7 @@ def upsert(s: Services, ctx: Context, given: Json) -> Json:
         if value is not None:
             tags[tag] = str(value)[:8000] or None
     labels = given.get("tags")
-    s.tracking.describe(
+    s.tracking.reports.update(
         ctx,
         run.id,
         name=str(given["displayName"])[:250] if given.get("displayName") else None,
@@ -199,7 +199,7 @@ def upsert(s: Services, ctx: Context, given: Json) -> Json:
         tags=tags,
         labels=[str(one)[:200] for one in labels] if labels is not None else None,
     )
-    return {"bucket": run_object(s, ctx, experiment, s.tracking.get_run(ctx, run.id)), "inserted": inserted}
+    return {"bucket": run_object(s, ctx, experiment, s.tracking.runs.get(ctx, run.id)), "inserted": inserted}
 
 
 def storage_path(run_id: str, path: str) -> str:
@@ -215,7 +215,7 @@ def create_files(s: Services, ctx: Context, given: Json) -> Json:
 
 def files(s: Services, ctx: Context, run: Run, args: Json) -> Json:
     """`files(names, pattern, first, after)`: of the run, each with an address that needs no key."""
-    found = s.tracking.manifest(ctx, Owner.run, run.id, "")
+    found = s.tracking.artifacts.manifest(ctx, Owner.run, run.id, "")
     names = args.get("names")
     if names:
         wanted = {str(one) for one in names}
@@ -231,7 +231,7 @@ def file_object(s: Services, ctx: Context, run: Run, file: Artifact) -> Json:
         return s.sign(ctx, "GET", storage_path(run.id, file.path))
 
     def md5(_: Json) -> str:
-        return base64.b64encode(bytes.fromhex(s.tracking.blobs.names(file.sha256).md5)).decode()
+        return base64.b64encode(bytes.fromhex(s.tracking.artifacts.blobs.names(file.sha256).md5)).decode()
 
     return {
         "__typename": "File",
@@ -263,7 +263,7 @@ def mutations(s: Services, ctx: Context) -> Resolvers:
 
     def delete(args: Json) -> Json:
         run_id = str(given(args).get("id"))
-        s.tracking.delete_run(ctx, run_id)
+        s.tracking.runs.delete(ctx, run_id)
         if given(args).get("deleteArtifacts"):
             for made in store(s).members(ctx, run=(run_id, "out")):
                 if made.artifact.run_id == run_id:  # not one that another run had made, and this one logged again
@@ -271,7 +271,7 @@ def mutations(s: Services, ctx: Context) -> Resolvers:
         return {"clientMutationId": given(args).get("clientMutationId"), "success": True}
 
     def stop(args: Json) -> Json:
-        s.tracking.request_stop(ctx, str(given(args).get("id")))
+        s.tracking.reports.request_stop(ctx, str(given(args).get("id")))
         return {"success": True, "clientMutationId": None}
 
     def alert(args: Json) -> Json:
@@ -283,7 +283,7 @@ def mutations(s: Services, ctx: Context) -> Resolvers:
 
     def set_state(args: Json) -> Json:
         one = given(args)
-        s.tracking.describe(ctx, str(one.get("id")), state=str(one.get("state")))
+        s.tracking.reports.update(ctx, str(one.get("id")), state=str(one.get("state")))
         return {"success": True}
 
     def make_project(args: Json) -> Json:
@@ -295,7 +295,7 @@ def mutations(s: Services, ctx: Context) -> Resolvers:
     def delete_files(args: Json) -> Json:
         for one in given(args).get("files") or []:
             run_id, _, path = base64.b64decode(str(one)).decode().partition("/")
-            s.tracking.delete_artifacts(ctx, Owner.run, run_id, path)
+            s.tracking.artifacts.delete(ctx, Owner.run, run_id, path)
         return {"success": True}
 
     return {

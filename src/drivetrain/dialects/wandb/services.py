@@ -40,18 +40,18 @@ def project(s: Services, ctx: Context, name: str | None, *, make: bool = False) 
     """The experiment that a project is. Raises `NotFound`, unless it is to be made."""
     name = name or DEFAULT_PROJECT
     try:
-        found = s.tracking.find_experiment(ctx, name)
+        found = s.tracking.experiments.find(ctx, name)
     except NotFound:
         if not make:
             raise
-        return s.tracking.create_experiment(ctx, name)
+        return s.tracking.experiments.create(ctx, name)
     if found.lifecycle != "active" and not make:
         raise NotFound(f"The project {name!r} is deleted: restore the experiment {found.id} first.")
     return found
 
 
 def run_of(s: Services, ctx: Context, project_name: str | None, name: str) -> Run:
-    return s.tracking.find_by_client_id(ctx, project(s, ctx, project_name).id, name)
+    return s.tracking.reports.find(ctx, project(s, ctx, project_name).id, name)
 
 
 def when(ms: int | None) -> str | None:

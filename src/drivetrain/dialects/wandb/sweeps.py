@@ -54,14 +54,14 @@ def project_fields(s: Services, ctx: Context, experiment: Experiment) -> Resolve
 
 def run_fields(s: Services, ctx: Context, run: Run) -> Resolvers:
     def sweep(_: Json) -> Json | None:
-        name = s.tracking.details(ctx, run.id).sweep
+        name = s.tracking.reports.get(ctx, run.id).sweep
         if name is None:
             return None
         try:
             found = s.sweeps.get(ctx, name)
         except NotFound:  # it was deleted: the run still says what it was of
             return None
-        return sweep_object(s, ctx, s.tracking.get_experiment(ctx, found.experiment_id), found)
+        return sweep_object(s, ctx, s.tracking.experiments.get(ctx, found.experiment_id), found)
 
     return {"sweep": sweep}
 
@@ -82,7 +82,7 @@ def upsert(s: Services, ctx: Context, given: Json) -> Json:
     warnings = list(s.sweeps.plan(found).warnings)
     if given.get("priorRunsFilters"):
         warnings.append("Runs from before the sweep are not considered by its search.")
-    experiment = s.tracking.get_experiment(ctx, found.experiment_id)
+    experiment = s.tracking.experiments.get(ctx, found.experiment_id)
     return {"sweep": sweep_object(s, ctx, experiment, found), "configValidationWarnings": warnings}
 
 
@@ -156,7 +156,7 @@ def runs(s: Services, ctx: Context, experiment: Experiment, found: Sweep, args: 
             "failed": details.state in ("failed", "crashed"),
             "running": details.state == "running",
         }
-        for details in s.tracking.details_of(ctx, s.tracking.runs_of_sweep(ctx, found.name)).values()
+        for details in s.tracking.reports.get_many(ctx, s.tracking.reports.runs_of_sweep(ctx, found.name)).values()
         for run in [details.run]
     ]
     return connection(nodes, args=args)

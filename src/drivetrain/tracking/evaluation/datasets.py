@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,14 +17,14 @@ from drivetrain.search import sql as compare
 from drivetrain.search.grammar import parse_filter, parse_order
 from drivetrain.search.sql import Term
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import upsert
+from drivetrain.store.sql import Database, upsert
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.evaluation import tables as v
 from drivetrain.tracking.evaluation.cases import USER, Case, checked, merged, schema_of
-from drivetrain.tracking.evaluation.scorers import Scorers, numbers
+from drivetrain.tracking.evaluation.scorers import numbers
 from drivetrain.tracking.experiments import check_limit
-from drivetrain.tracking.finders import chunked, from_token, to_token
+from drivetrain.tracking.finders import chunked, ensure_default, experiment_row, from_token, to_token
 from drivetrain.tracking.languages import EVALUATION_DATASETS
 from drivetrain.tracking.model import Page
 
@@ -55,19 +56,22 @@ class EvaluationDataset(Struct, frozen=True):
     tags: Mapping[str, str]
 
 
-class Evaluation(Scorers):
+@dataclass(frozen=True, slots=True)
+class EvaluationDatasets:
+    db: Database
+
     # --- datasets
 
-    def create_evaluation_dataset(
+    def create(
         self, ctx: Context, name: str, *, tags: Mapping[str, object] | None = None, experiment_ids: Sequence[str] = ()
     ) -> EvaluationDataset:
         """Names need not be unique. Raises `NotFound` for an experiment that is not there."""
         ctx.require(Scope.write)
         checks.name(name, "an evaluation dataset", MAX_NAME)
         given = _tags(tags or {})
-        self._prepare_all(ctx, experiment_ids)
+        ensure_default(self.db, ctx, *experiment_ids)
         with self.db.write() as c:
-            uids = [self._experiment(c, ctx, one).uid for one in experiment_ids]
+            uids = [experiment_row(c, ctx, one).uid for one in experiment_ids]
             now, dataset_id = now_ms(), f"d-{uuid7()}"
             row = {
                 "id": dataset_id,
@@ -82,20 +86,20 @@ class Evaluation(Scorers):
             c.execute(v.datasets.insert().values(**row))
             _set_tags(c, dataset_id, given)
             _join(c, dataset_id, uids)
-            return _datasets(c, [self._evaluated(c, ctx, dataset_id)])[0]
+            return _datasets(c, [_evaluated(c, ctx, dataset_id)])[0]
 
-    def evaluation_dataset(self, ctx: Context, dataset_id: str) -> EvaluationDataset:
+    def get(self, ctx: Context, dataset_id: str) -> EvaluationDataset:
         ctx.require(Scope.read)
         with self.db.read() as c:
-            return _datasets(c, [self._evaluated(c, ctx, dataset_id)])[0]
+            return _datasets(c, [_evaluated(c, ctx, dataset_id)])[0]
 
-    def delete_evaluation_dataset(self, ctx: Context, dataset_id: str) -> None:
+    def delete(self, ctx: Context, dataset_id: str) -> None:
         """Delete a dataset with its records; one that is not there is no error."""
         ctx.require(Scope.write)
         with self.db.write() as c:
             c.execute(v.datasets.delete().where(_d.id == dataset_id, _d.workspace_id == ctx.workspace_id))
 
-    def search_evaluation_datasets(
+    def search(
         self,
         ctx: Context,
         *,
@@ -128,14 +132,14 @@ class Evaluation(Scorers):
             more = to_token(list(rows[limit - 1][-len(terms) :])) if len(rows) > limit else None
             return Page(_datasets(c, rows[:limit]), more)
 
-    def set_evaluation_tags(self, ctx: Context, dataset_id: str, tags: Mapping[str, object]) -> None:
+    def set_tags(self, ctx: Context, dataset_id: str, tags: Mapping[str, object]) -> None:
         """Set these tags beside those that are there; a value of None changes nothing."""
         ctx.require(Scope.write)
         given = _tags(tags)
         with self.db.write() as c:
-            _set_tags(c, self._evaluated(c, ctx, dataset_id).id, given)
+            _set_tags(c, _evaluated(c, ctx, dataset_id).id, given)
 
-    def delete_evaluation_tag(self, ctx: Context, dataset_id: str, key: str) -> None:
+    def delete_tag(self, ctx: Context, dataset_id: str, key: str) -> None:
         """Remove a tag; one that is not there is no error."""
         ctx.require(Scope.write)
         mine = sa.select(_d.id).where(_d.id == dataset_id, _d.workspace_id == ctx.workspace_id)
@@ -144,47 +148,47 @@ class Evaluation(Scorers):
 
     # --- experiments
 
-    def evaluation_experiments(self, ctx: Context, dataset_id: str) -> list[str]:
+    def experiments(self, ctx: Context, dataset_id: str) -> list[str]:
         """The experiments that a dataset belongs to."""
         ctx.require(Scope.read)
         with self.db.read() as c:
-            self._evaluated(c, ctx, dataset_id)
+            _evaluated(c, ctx, dataset_id)
             e = t.experiments.c
             query = sa.select(e.number).join(v.dataset_experiments, _x.experiment_uid == e.uid).where(_x.dataset_id == dataset_id)
             return [str(number) for number in c.scalars(query.order_by(e.number))]
 
-    def join_experiments(self, ctx: Context, dataset_id: str, experiment_ids: Sequence[str]) -> EvaluationDataset:
+    def join(self, ctx: Context, dataset_id: str, experiment_ids: Sequence[str]) -> EvaluationDataset:
         """Let a dataset belong to these experiments too. Raises `NotFound` for one that is not there."""
         ctx.require(Scope.write)
-        self._prepare_all(ctx, experiment_ids)
+        ensure_default(self.db, ctx, *experiment_ids)
         with self.db.write() as c:
-            self._evaluated(c, ctx, dataset_id)
-            _join(c, dataset_id, [self._experiment(c, ctx, one).uid for one in experiment_ids])
+            _evaluated(c, ctx, dataset_id)
+            _join(c, dataset_id, [experiment_row(c, ctx, one).uid for one in experiment_ids])
             c.execute(v.datasets.update().where(_d.id == dataset_id).values(updated_ms=now_ms()))
-            return _datasets(c, [self._evaluated(c, ctx, dataset_id)])[0]
+            return _datasets(c, [_evaluated(c, ctx, dataset_id)])[0]
 
-    def leave_experiments(self, ctx: Context, dataset_id: str, experiment_ids: Sequence[str]) -> EvaluationDataset:
+    def leave(self, ctx: Context, dataset_id: str, experiment_ids: Sequence[str]) -> EvaluationDataset:
         """The reverse; an experiment that it does not belong to is no error."""
         ctx.require(Scope.write)
         e = t.experiments.c
         with self.db.write() as c:
-            self._evaluated(c, ctx, dataset_id)
+            _evaluated(c, ctx, dataset_id)
             uids = sa.select(e.uid).where(e.workspace_id == ctx.workspace_id, e.number.in_(numbers(experiment_ids)))
             gone = c.execute(v.dataset_experiments.delete().where(_x.dataset_id == dataset_id, _x.experiment_uid.in_(uids))).rowcount
             if gone:
                 c.execute(v.datasets.update().where(_d.id == dataset_id).values(updated_ms=now_ms()))
-            return _datasets(c, [self._evaluated(c, ctx, dataset_id)])[0]
+            return _datasets(c, [_evaluated(c, ctx, dataset_id)])[0]
 
     # --- records
 
-    def merge_evaluation_records(self, ctx: Context, dataset_id: str, records: Sequence[object]) -> tuple[int, int]:
+    def merge_records(self, ctx: Context, dataset_id: str, records: Sequence[object]) -> tuple[int, int]:
         """Add records; those with inputs that are there already are merged into what is. How many were (added, merged)."""
         ctx.require(Scope.write)
         given = [checked(one, number) for number, one in enumerate(records, 1)]
         hashed = [(_hash(one.inputs), one) for one in given]
         with self.db.write() as c:
             # Held until the end, so that no other writer adds the same inputs meanwhile.
-            dataset = self._evaluated(c, ctx, dataset_id, lock=True)
+            dataset = _evaluated(c, ctx, dataset_id, lock=True)
             now = now_ms()
             rows: dict[str, dict[str, Any]] = {}
             for some in chunked({key for key, _ in hashed}):
@@ -210,7 +214,7 @@ class Evaluation(Scorers):
             c.execute(v.datasets.update().where(_d.id == dataset_id).values(**values))
         return len(added), len(hashed) - len(added)
 
-    def evaluation_records(self, ctx: Context, dataset_id: str, *, limit: int = 1000, token: str | None = None) -> Page[Case]:
+    def records(self, ctx: Context, dataset_id: str, *, limit: int = 1000, token: str | None = None) -> Page[Case]:
         """A dataset's records in the order they were added."""
         ctx.require(Scope.read)
         check_limit(limit, MAX_PAGE)
@@ -219,16 +223,16 @@ class Evaluation(Scorers):
         if token:
             query = query.where(compare.after(terms, from_token(token, len(terms))))
         with self.db.read() as c:
-            self._evaluated(c, ctx, dataset_id)
+            _evaluated(c, ctx, dataset_id)
             rows = c.execute(query.limit(limit + 1)).all()
         more = to_token([rows[limit - 1].created_ms, rows[limit - 1].id]) if len(rows) > limit else None
         return Page([Case.of(row) for row in rows[:limit]], more)
 
-    def delete_evaluation_records(self, ctx: Context, dataset_id: str, record_ids: Sequence[str]) -> int:
+    def delete_records(self, ctx: Context, dataset_id: str, record_ids: Sequence[str]) -> int:
         """How many of them there were."""
         ctx.require(Scope.write)
         with self.db.write() as c:
-            dataset = self._evaluated(c, ctx, dataset_id, lock=True)
+            dataset = _evaluated(c, ctx, dataset_id, lock=True)
             gone = 0
             for some in chunked(record_ids):
                 gone += c.execute(v.records.delete().where(_r.dataset_id == dataset_id, _r.id.in_(some))).rowcount
@@ -237,18 +241,13 @@ class Evaluation(Scorers):
                 c.execute(v.datasets.update().where(_d.id == dataset.id).values(profile=_profile(left)))
             return gone
 
-    # --- within a transaction
 
-    def _evaluated(self, c: sa.Connection, ctx: Context, dataset_id: str, *, lock: bool = False) -> sa.Row[Any]:
-        query = sa.select(v.datasets).where(_d.id == dataset_id, _d.workspace_id == ctx.workspace_id)
-        row = c.execute(query.with_for_update() if lock else query).one_or_none()
-        if row is None:
-            raise NotFound(f"Evaluation dataset with id {checks.shown(dataset_id)} not found.", param="dataset_id")
-        return row
-
-    def _prepare_all(self, ctx: Context, experiment_ids: Iterable[str]) -> None:
-        for one in experiment_ids:
-            self._prepare(ctx, one)
+def _evaluated(c: sa.Connection, ctx: Context, dataset_id: str, *, lock: bool = False) -> sa.Row[Any]:
+    query = sa.select(v.datasets).where(_d.id == dataset_id, _d.workspace_id == ctx.workspace_id)
+    row = c.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise NotFound(f"Evaluation dataset with id {checks.shown(dataset_id)} not found.", param="dataset_id")
+    return row
 
 
 def _terms(order_by: Sequence[str], sqlite: bool) -> list[Term]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,11 +13,11 @@ from msgspec import Struct
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import upsert
+from drivetrain.store.sql import Database, upsert
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.evaluation import tables as v
-from drivetrain.tracking.finders import Base, chunked
+from drivetrain.tracking.finders import chunked, ensure_default, experiment_row
 
 MAX_NAME = 256
 
@@ -34,14 +35,17 @@ class Scorer(Struct, frozen=True):
     created_ms: int
 
 
-class Scorers(Base):
-    def register_scorer(self, ctx: Context, experiment_id: str, name: str, text: str) -> Scorer:
+@dataclass(frozen=True, slots=True)
+class Scorers:
+    db: Database
+
+    def register(self, ctx: Context, experiment_id: str, name: str, text: str) -> Scorer:
         """Keep a scorer as the next version of its name. Raises `Invalid` for one that holds code to be run where it is loaded."""
         ctx.require(Scope.write)
         checks.name(name, "a scorer", MAX_NAME)
         _check_text(text)
         with self.db.write() as c:
-            experiment = self._experiment(c, ctx, experiment_id, writable=True)
+            experiment = experiment_row(c, ctx, experiment_id, writable=True)
             row = {"id": uuid7(), "experiment_uid": experiment.uid, "name": name}
             # Writing the name again holds the row: whoever registers at the same moment waits, and takes the number after.
             upsert(c, v.scorers, [row], key=["experiment_uid", "name"], update=["name"])
@@ -51,7 +55,7 @@ class Scorers(Base):
             c.execute(v.scorer_versions.insert().values(scorer_id=scorer_id, number=number, text=text, created_ms=now))
             return Scorer(scorer_id, str(experiment.number), name, number, text, now)
 
-    def scorers(self, ctx: Context, experiment_ids: Sequence[str] | None = None) -> list[Scorer]:
+    def all(self, ctx: Context, experiment_ids: Sequence[str] | None = None) -> list[Scorer]:
         """The newest version of each scorer of these experiments (None: of all), by experiment and name. Deleted experiments and those
         that are not there have none."""
         ctx.require(Scope.read)
@@ -66,39 +70,39 @@ class Scorers(Base):
                 found = [_scorer(row) for some in parts for row in c.execute(query.where(e.number.in_(some)))]
         return sorted(found, key=lambda one: (int(one.experiment_id), one.name))
 
-    def scorers_of(self, ctx: Context, experiment_id: str) -> list[Scorer]:
+    def of_experiment(self, ctx: Context, experiment_id: str) -> list[Scorer]:
         """As `scorers`, of one experiment, which must be there and active."""
         ctx.require(Scope.read)
-        self._prepare(ctx, experiment_id)
+        ensure_default(self.db, ctx, experiment_id)
         with self.db.read() as c:
-            self._active(c, ctx, experiment_id)
-        return self.scorers(ctx, [experiment_id])
+            _active(c, ctx, experiment_id)
+        return self.all(ctx, [experiment_id])
 
-    def scorer_versions(self, ctx: Context, experiment_id: str, name: str) -> list[Scorer]:
+    def versions(self, ctx: Context, experiment_id: str, name: str) -> list[Scorer]:
         """All versions of a scorer, the oldest first. Raises `NotFound` if there is none."""
         ctx.require(Scope.read)
-        self._prepare(ctx, experiment_id)
+        ensure_default(self.db, ctx, experiment_id)
         with self.db.read() as c:
-            experiment = self._active(c, ctx, experiment_id)
+            experiment = _active(c, ctx, experiment_id)
             query = _select(ctx).where(_s.experiment_uid == experiment.uid, _s.name == name).order_by(_n.number)
             found = [_scorer(row) for row in c.execute(query)]
         if not found:
             raise _absent(experiment_id, name, None)
         return found
 
-    def scorer(self, ctx: Context, experiment_id: str, name: str, version: int | None = None) -> Scorer:
+    def get(self, ctx: Context, experiment_id: str, name: str, version: int | None = None) -> Scorer:
         """A version of a scorer, the newest if none is named."""
-        for one in reversed(self.scorer_versions(ctx, experiment_id, name)):
+        for one in reversed(self.versions(ctx, experiment_id, name)):
             if version in (None, one.version):
                 return one
         raise _absent(experiment_id, name, version)
 
-    def delete_scorer(self, ctx: Context, experiment_id: str, name: str, version: int | None = None) -> None:
+    def delete(self, ctx: Context, experiment_id: str, name: str, version: int | None = None) -> None:
         """Delete one version of a scorer, or all of it."""
         ctx.require(Scope.write)
-        self._prepare(ctx, experiment_id)
+        ensure_default(self.db, ctx, experiment_id)
         with self.db.write() as c:
-            experiment = self._active(c, ctx, experiment_id)
+            experiment = _active(c, ctx, experiment_id)
             mine = sa.select(_s.id).where(_s.experiment_uid == experiment.uid, _s.name == name)
             scorer_id = c.scalar(mine.with_for_update())
             where = [_n.scorer_id == scorer_id] if version is None else [_n.scorer_id == scorer_id, _n.number == version]
@@ -106,18 +110,6 @@ class Scorers(Base):
                 raise _absent(experiment_id, name, version)
             if version is None:
                 c.execute(v.scorers.delete().where(_s.id == scorer_id))
-
-    def _prepare(self, ctx: Context, experiment_id: str) -> None:
-        if experiment_id == "0":
-            self._ready(ctx)
-
-    def _active(self, c: sa.Connection, ctx: Context, experiment_id: str) -> sa.Row[Any]:
-        row = self._experiment(c, ctx, experiment_id)
-        if row.lifecycle != "active":
-            raise Invalid(
-                f"The experiment {row.name!r} ({experiment_id}) is deleted: restore it to use its scorers.", param="experiment_id"
-            )
-        return row
 
 
 def numbers(experiment_ids: Iterable[str]) -> list[int]:
@@ -168,3 +160,10 @@ def _holds_code(found: object) -> bool:
         elif isinstance(one, list):
             waiting.extend(one)
     return False
+
+
+def _active(c: sa.Connection, ctx: Context, experiment_id: str) -> sa.Row[Any]:
+    row = experiment_row(c, ctx, experiment_id)
+    if row.lifecycle != "active":
+        raise Invalid(f"The experiment {row.name!r} ({experiment_id}) is deleted: restore it to use its scorers.", param="experiment_id")
+    return row

@@ -9,22 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
-from drivetrain.store.sql import INT64, upsert
+from drivetrain.store.sql import INT64, Database, upsert
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.experiments import check_limit
-from drivetrain.tracking.finders import chunked, deleted_run, from_token, no_run, to_token, tuples
+from drivetrain.tracking.finders import chunked, deleted_run, experiment_row, from_token, no_run, run_row, to_token, tuples
 from drivetrain.tracking.metrics import points
 from drivetrain.tracking.metrics.summaries import Window
 from drivetrain.tracking.model import Metric, Page, Point
 from drivetrain.tracking.runs.loading import RUN_NAME
-from drivetrain.tracking.runs.service import Runs
 
 MAX_HISTORY = 25_000
 
@@ -34,8 +34,11 @@ _FIND_RUN = {
 }
 
 
-class Metrics(Runs):
-    def log_batch(
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    db: Database
+
+    def log(
         self,
         ctx: Context,
         run_id: str,
@@ -45,10 +48,10 @@ class Metrics(Runs):
         tags: Mapping[str, str] | None = None,
     ) -> None:
         """Log all of it or, after an error, nothing. Raises `Invalid` where a param has another value already."""
-        if (error := self.begin_log_batch(ctx, run_id, metrics=metrics, params=params, tags=tags).result()) is not None:
+        if (error := self.begin(ctx, run_id, metrics=metrics, params=params, tags=tags).result()) is not None:
             raise error
 
-    def begin_log_batch(
+    def begin(
         self,
         ctx: Context,
         run_id: str,
@@ -99,7 +102,7 @@ class Metrics(Runs):
         check_limit(limit, MAX_HISTORY)
         m = t.metrics.c
         with self.db.read() as c:
-            self._run(c, ctx, run_id)
+            run_row(c, ctx, run_id)
             series = _series(c, run_id, key)
             if series is None:
                 return Page([])
@@ -137,12 +140,12 @@ class Metrics(Runs):
                 series |= dict(tuples(c, mine.where(r.workspace_id == ctx.workspace_id, m.run_id.in_(some), m.key == key)))
         return {run_id: points.sampled(self.db, series[run_id], points_each, window) for run_id in ids if run_id in series}
 
-    def metric_keys(self, ctx: Context, experiment_id: str, *, limit: int = 1000) -> list[str]:
+    def keys(self, ctx: Context, experiment_id: str, *, limit: int = 1000) -> list[str]:
         """The names of the metrics that the experiment's runs have logged."""
         ctx.require(Scope.read)
         m = t.latest_metrics.c
         with self.db.read() as c:
-            row = self._experiment(c, ctx, experiment_id)
+            row = experiment_row(c, ctx, experiment_id)
             return list(c.scalars(sa.select(m.key).where(m.experiment_uid == row.uid).distinct().order_by(m.key).limit(limit)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,14 +15,23 @@ from drivetrain.search import sql as compare
 from drivetrain.search.grammar import Condition, parse_filter, parse_order
 from drivetrain.search.sql import Term
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import upsert
+from drivetrain.store.sql import Database, upsert
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.artifacts import Artifacts
 from drivetrain.tracking.experiments import check_limit
-from drivetrain.tracking.finders import chunked, from_token, location, to_token, unpacked
+from drivetrain.tracking.finders import (
+    chunked,
+    ensure_default,
+    experiment_row,
+    from_token,
+    location,
+    model_row,
+    run_row,
+    to_token,
+    unpacked,
+)
 from drivetrain.tracking.languages import LOGGED_MODELS
-from drivetrain.tracking.model import MODEL_STATUSES, LoggedModel, Metric, ModelLink, Page
+from drivetrain.tracking.model import MODEL_STATUSES, LoggedModel, Metric, Page
 from drivetrain.tracking.runs.names import random_name
 
 MAX_MODELS = 1000
@@ -39,8 +49,11 @@ _ATTRIBUTES: dict[str, Any] = {
 _MAPS = {"param": t.logged_model_params, "tag": t.logged_model_tags}
 
 
-class LoggedModels(Artifacts):
-    def create_model(
+@dataclass(frozen=True, slots=True)
+class LoggedModels:
+    db: Database
+
+    def create(
         self,
         ctx: Context,
         experiment_id: str,
@@ -60,14 +73,13 @@ class LoggedModels(Artifacts):
             )
         checks.params(params or {})
         checks.tags(tags or {})
-        if experiment_id == "0":
-            self._ready(ctx)
+        ensure_default(self.db, ctx, experiment_id)
         model_id = f"m-{uuid7()}"
         now = now_ms()
         with self.db.write() as c:
-            experiment = self._experiment(c, ctx, experiment_id, writable=True)
+            experiment = experiment_row(c, ctx, experiment_id, writable=True)
             if source_run_id:
-                self._run(c, ctx, source_run_id)
+                run_row(c, ctx, source_run_id)
             row = {
                 "id": model_id,
                 "workspace_id": ctx.workspace_id,
@@ -85,56 +97,56 @@ class LoggedModels(Artifacts):
             for table, entries in ((t.logged_model_params, params), (t.logged_model_tags, tags)):
                 if entries:
                     c.execute(table.insert(), [{"model_id": model_id, "key": k, "value": v} for k, v in entries.items()])
-            return _models(c, [self._model(c, ctx, model_id)])[0]
+            return _models(c, [model_row(c, ctx, model_id)])[0]
 
-    def get_model(self, ctx: Context, model_id: str, *, deleted: bool = False) -> LoggedModel:
+    def get(self, ctx: Context, model_id: str, *, deleted: bool = False) -> LoggedModel:
         """`deleted`: it may be one that was deleted."""
         ctx.require(Scope.read)
         with self.db.read() as c:
-            return _models(c, [self._model(c, ctx, model_id, deleted=deleted)])[0]
+            return _models(c, [model_row(c, ctx, model_id, deleted=deleted)])[0]
 
-    def finalize_model(self, ctx: Context, model_id: str, status: str, message: str = "") -> LoggedModel:
+    def finalize(self, ctx: Context, model_id: str, status: str, message: str = "") -> LoggedModel:
         ctx.require(Scope.write)
         if status not in MODEL_STATUSES:
             raise Invalid(f"{status!r} is no status of a logged model: use one of {', '.join(MODEL_STATUSES)}.", param="status")
         with self.db.write() as c:
-            self._model(c, ctx, model_id)
+            model_row(c, ctx, model_id)
             values = {"status": status, "status_message": message[:5000], "updated_ms": now_ms()}
             c.execute(t.logged_models.update().where(_l.id == model_id).values(**values))
-            return _models(c, [self._model(c, ctx, model_id)])[0]
+            return _models(c, [model_row(c, ctx, model_id)])[0]
 
-    def delete_model(self, ctx: Context, model_id: str) -> None:
+    def delete(self, ctx: Context, model_id: str) -> None:
         """Hide a logged model; once more changes nothing. Versions registered from it keep their files."""
         ctx.require(Scope.write)
         with self.db.write() as c:
-            self._model(c, ctx, model_id, deleted=True)
+            model_row(c, ctx, model_id, deleted=True)
             mine = t.logged_models.update().where(_l.id == model_id, _l.lifecycle == "active")
             c.execute(mine.values(lifecycle="deleted", updated_ms=now_ms()))
 
-    def set_model_tags(self, ctx: Context, model_id: str, tags: Mapping[str, str]) -> LoggedModel:
+    def set_tags(self, ctx: Context, model_id: str, tags: Mapping[str, str]) -> LoggedModel:
         ctx.require(Scope.write)
         checks.tags(tags)
         with self.db.write() as c:
-            self._model(c, ctx, model_id)
+            model_row(c, ctx, model_id)
             rows = [{"model_id": model_id, "key": key, "value": value} for key, value in tags.items()]
             upsert(c, t.logged_model_tags, rows, key=["model_id", "key"], update=["value"])
-            return _models(c, [self._model(c, ctx, model_id)])[0]
+            return _models(c, [model_row(c, ctx, model_id)])[0]
 
-    def delete_model_tag(self, ctx: Context, model_id: str, key: str) -> None:
+    def delete_tag(self, ctx: Context, model_id: str, key: str) -> None:
         ctx.require(Scope.write)
         g = t.logged_model_tags.c
         with self.db.write() as c:
-            self._model(c, ctx, model_id)
+            model_row(c, ctx, model_id)
             if c.execute(t.logged_model_tags.delete().where(g.model_id == model_id, g.key == key)).rowcount == 0:
                 raise NotFound(f"The logged model {model_id} has no tag {checks.shown(key)}.", param="key")
 
-    def log_model_params(self, ctx: Context, model_id: str, params: Mapping[str, str]) -> None:
+    def log_params(self, ctx: Context, model_id: str, params: Mapping[str, str]) -> None:
         """Params of a model are written once, as those of a run."""
         ctx.require(Scope.write)
         checks.params(params)
         p = t.logged_model_params.c
         with self.db.write() as c:
-            self._model(c, ctx, model_id)
+            model_row(c, ctx, model_id)
             old = {row.key: row.value for row in c.execute(sa.select(p.key, p.value).where(p.model_id == model_id))}
             for key, value in params.items():
                 if old.get(key, value) != value:
@@ -142,15 +154,15 @@ class LoggedModels(Artifacts):
             rows = [{"model_id": model_id, "key": key, "value": value} for key, value in params.items()]
             upsert(c, t.logged_model_params, rows, key=["model_id", "key"])
 
-    def models_of_run(self, ctx: Context, run_id: str) -> list[LoggedModel]:
+    def of_run(self, ctx: Context, run_id: str) -> list[LoggedModel]:
         """The models that the run made, the oldest first."""
         ctx.require(Scope.read)
         with self.db.read() as c:
-            self._run(c, ctx, run_id)
+            run_row(c, ctx, run_id)
             query = sa.select(t.logged_models).where(_l.source_run_id == run_id, _l.lifecycle == "active")
             return _models(c, c.execute(query.order_by(_l.created_ms, _l.id)).all())
 
-    def search_models(
+    def search(
         self,
         ctx: Context,
         experiment_ids: Sequence[str],
@@ -192,9 +204,6 @@ class LoggedModels(Artifacts):
             rows = c.execute(query).all()
             more = to_token(list(rows[limit - 1][-len(terms) :])) if len(rows) > limit else None
             return Page(_models(c, rows[:limit]), more)
-
-    def link_models(self, ctx: Context, run_id: str, models: Sequence[ModelLink]) -> None:
-        self.log_inputs(ctx, run_id, (), models)
 
 
 def _plain(condition: Condition) -> Condition:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,9 +13,9 @@ from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context, Scope
 from drivetrain.search import sql as compare
 from drivetrain.search.grammar import Order, parse_order
+from drivetrain.store.sql import Database
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.finders import experiment_uids
-from drivetrain.tracking.history.media import Media
 from drivetrain.tracking.languages import RUNS
 from drivetrain.tracking.model import View
 from drivetrain.tracking.runs import search
@@ -46,8 +47,11 @@ class Group(Struct, frozen=True):
     metrics: Mapping[str, Aggregate]
 
 
-class Groups(Media):
-    def grouped_runs(
+@dataclass(frozen=True, slots=True)
+class Groups:
+    db: Database
+
+    def search(
         self,
         ctx: Context,
         experiment_ids: Sequence[str],
@@ -102,7 +106,7 @@ class Groups(Media):
         ]
         return found, len(rows) > limit
 
-    def count_matching(self, ctx: Context, experiment_ids: Sequence[str], *, filter: str | None = None) -> int:  # noqa: A002
+    def count(self, ctx: Context, experiment_ids: Sequence[str], *, filter: str | None = None) -> int:  # noqa: A002
         """How many active runs of the experiments meet the filter."""
         ctx.require(Scope.read)
         plan = search.Plan.of(filter, ())

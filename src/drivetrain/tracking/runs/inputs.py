@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import uuid7
-from drivetrain.store.sql import upsert
+from drivetrain.store.sql import Database, upsert
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.metrics.service import Metrics
+from drivetrain.tracking.finders import model_row, run_row
 from drivetrain.tracking.model import Dataset, Input, ModelLink
 from drivetrain.tracking.runs.loading import dataset
 
@@ -20,8 +21,11 @@ CONTEXT = "mlflow.data.context"
 ROLES = ("input", "output")
 
 
-class Inputs(Metrics):
-    def log_inputs(self, ctx: Context, run_id: str, inputs: Sequence[Input] = (), models: Sequence[ModelLink] = ()) -> None:
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    db: Database
+
+    def log(self, ctx: Context, run_id: str, inputs: Sequence[Input] = (), models: Sequence[ModelLink] = ()) -> None:
         """Record the datasets and models that a run used or made. The same again changes nothing but a dataset's tags."""
         ctx.require(Scope.write)
         for one in inputs:
@@ -31,9 +35,9 @@ class Inputs(Metrics):
                 raise Invalid(f"The role of a model is one of {', '.join(ROLES)}, not {link.role!r}.", param="models")
             checks.int64(link.step, "step")
         with self.db.write() as c:
-            run = self._run(c, ctx, run_id, writable=True)
+            run = run_row(c, ctx, run_id, writable=True)
             for one in inputs:
-                dataset_id = self._dataset(c, ctx, run.experiment_uid, one.dataset)
+                dataset_id = ensure_dataset(c, ctx, run.experiment_uid, one.dataset)
                 i = t.run_inputs.c
                 position = c.scalar(sa.select(sa.func.count()).select_from(t.run_inputs).where(i.run_id == run_id))
                 row = {
@@ -45,7 +49,7 @@ class Inputs(Metrics):
                 }
                 upsert(c, t.run_inputs, [row], key=["run_id", "dataset_id"], update=["context", "tags"])
             for link in models:
-                self._model(c, ctx, link.model_id)
+                model_row(c, ctx, link.model_id)
                 row = {"run_id": run_id, "model_id": link.model_id, "role": link.role, "step": link.step}
                 upsert(c, t.run_models, [row], key=["run_id", "model_id", "role"], update=["step"])
 
@@ -65,24 +69,25 @@ class Inputs(Metrics):
         with self.db.read() as c:
             return [(str(row.number), Input(dataset(row), {CONTEXT: row.context} if row.context else {})) for row in c.execute(query)]
 
-    def _dataset(self, c: sa.Connection, ctx: Context, experiment_uid: int, dataset: Dataset) -> str:
-        d = t.datasets.c
-        mine = sa.select(d.id).where(d.experiment_uid == experiment_uid, d.name == dataset.name, d.digest == dataset.digest)
-        if (known := c.scalar(mine)) is not None:
-            return str(known)
-        row = {
-            "id": uuid7(),
-            "workspace_id": ctx.workspace_id,
-            "experiment_uid": experiment_uid,
-            "name": dataset.name,
-            "digest": dataset.digest,
-            "source_type": dataset.source_type,
-            "source": dataset.source,
-            "schema": dataset.schema,
-            "profile": dataset.profile,
-        }
-        upsert(c, t.datasets, [row], key=["experiment_uid", "name", "digest"])
-        return str(c.scalar(mine))
+
+def ensure_dataset(c: sa.Connection, ctx: Context, experiment_uid: int, dataset: Dataset) -> str:
+    d = t.datasets.c
+    mine = sa.select(d.id).where(d.experiment_uid == experiment_uid, d.name == dataset.name, d.digest == dataset.digest)
+    if (known := c.scalar(mine)) is not None:
+        return str(known)
+    row = {
+        "id": uuid7(),
+        "workspace_id": ctx.workspace_id,
+        "experiment_uid": experiment_uid,
+        "name": dataset.name,
+        "digest": dataset.digest,
+        "source_type": dataset.source_type,
+        "source": dataset.source,
+        "schema": dataset.schema,
+        "profile": dataset.profile,
+    }
+    upsert(c, t.datasets, [row], key=["experiment_uid", "name", "digest"])
+    return str(c.scalar(mine))
 
 
 def _check(one: Input) -> None:

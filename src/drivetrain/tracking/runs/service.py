@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,22 +12,24 @@ import sqlalchemy as sa
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import upsert
+from drivetrain.store.sql import Database, upsert
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.experiments import MAX_PAGE, Experiments, check_limit
-from drivetrain.tracking.finders import to_token
+from drivetrain.tracking.experiments import MAX_PAGE, check_limit
+from drivetrain.tracking.finders import ensure_default, experiment_row, run_row, to_token
 from drivetrain.tracking.model import PURGING, RUN_STATUSES, Page, Run, View
-from drivetrain.tracking.runs import loading as reading
-from drivetrain.tracking.runs import search
+from drivetrain.tracking.runs import loading, search
 from drivetrain.tracking.runs.loading import RUN_NAME, USER
 from drivetrain.tracking.runs.names import random_name
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 
-class Runs(Experiments):
-    def create_run(
+@dataclass(frozen=True, slots=True)
+class Runs:
+    db: Database
+
+    def create(
         self,
         ctx: Context,
         experiment_id: str = "0",
@@ -46,8 +49,7 @@ class Runs(Experiments):
             raise Invalid(f"The run's name {name!r} and its tag {RUN_NAME} {tagged!r} differ: give one of them.", param="run_name")
         tags[RUN_NAME] = checks.name(name or tagged or random_name(), "a run", 250)
         user = user or tags.get(USER) or ctx.user_name
-        if experiment_id == "0":
-            self._ready(ctx)
+        ensure_default(self.db, ctx, experiment_id)
         if run_id is not None and not _RUN_ID.fullmatch(run_id):
             raise Invalid(f"{checks.shown(run_id)} cannot be the id of a run: choose 32 lower-case hex digits.", param="run_id")
         chosen, run_id = run_id is not None, run_id or uuid7()
@@ -64,19 +66,19 @@ class Runs(Experiments):
         }
         with self.db.write() as c:
             if chosen and c.scalar(sa.select(t.runs.c.id).where(t.runs.c.id == run_id)) is not None:
-                return reading.runs(c, [self._run(c, ctx, run_id)])[0]
-            experiment = self._experiment(c, ctx, experiment_id, writable=True)
+                return loading.runs(c, [run_row(c, ctx, run_id)])[0]
+            experiment = experiment_row(c, ctx, experiment_id, writable=True)
             c.execute(t.runs.insert().values(**row, experiment_uid=experiment.uid))
             c.execute(t.run_tags.insert(), [{"run_id": run_id, "key": k, "value": v} for k, v in tags.items()])
-            return reading.runs(c, [self._run(c, ctx, run_id)])[0]
+            return loading.runs(c, [run_row(c, ctx, run_id)])[0]
 
-    def get_run(self, ctx: Context, run_id: str) -> Run:
+    def get(self, ctx: Context, run_id: str) -> Run:
         """The run with all that hangs on it; deleted runs are found too."""
         ctx.require(Scope.read)
         with self.db.read() as c:
-            return reading.runs(c, [self._run(c, ctx, run_id)])[0]
+            return loading.runs(c, [run_row(c, ctx, run_id)])[0]
 
-    def get_runs(self, ctx: Context, run_ids: Sequence[str]) -> list[Run]:
+    def get_many(self, ctx: Context, run_ids: Sequence[str]) -> list[Run]:
         """Those of the runs that are there, in the order asked for."""
         ctx.require(Scope.read)
         wanted = list(dict.fromkeys(run_ids))[:MAX_PAGE]
@@ -86,11 +88,9 @@ class Runs(Experiments):
                 r = t.runs.c
                 query = sa.select(t.runs).where(r.workspace_id == ctx.workspace_id, r.id.in_(wanted[start : start + 500]))
                 rows.update({row.id: row for row in c.execute(query)})
-            return reading.runs(c, [rows[run_id] for run_id in wanted if run_id in rows])
+            return loading.runs(c, [rows[run_id] for run_id in wanted if run_id in rows])
 
-    def update_run(
-        self, ctx: Context, run_id: str, *, status: str | None = None, end_ms: int | None = None, name: str | None = None
-    ) -> Run:
+    def update(self, ctx: Context, run_id: str, *, status: str | None = None, end_ms: int | None = None, name: str | None = None) -> Run:
         """Change what is given; the answer has no params, tags and metrics."""
         ctx.require(Scope.write)
         values: dict[str, Any] = {}
@@ -104,25 +104,25 @@ class Runs(Experiments):
             values["name"] = checks.name(name, "a run", 250)
 
         with self.db.write() as c:
-            row = self._run(c, ctx, run_id, writable=True)
+            row = run_row(c, ctx, run_id, writable=True)
             if values:
                 c.execute(t.runs.update().where(t.runs.c.id == run_id).values(**values))
             if name:
                 upsert(c, t.run_tags, [{"run_id": run_id, "key": RUN_NAME, "value": name}], key=["run_id", "key"], update=["value"])
-            row = self._run(c, ctx, run_id)
-            return reading.run_info(c, row)
+            row = run_row(c, ctx, run_id)
+            return loading.run_info(c, row)
 
-    def delete_run(self, ctx: Context, run_id: str) -> None:
+    def delete(self, ctx: Context, run_id: str) -> None:
         """Hide a run; `restore_run` brings it back."""
         self._set_run_lifecycle(ctx, run_id, "deleted", now_ms())
 
-    def restore_run(self, ctx: Context, run_id: str) -> None:
+    def restore(self, ctx: Context, run_id: str) -> None:
         self._set_run_lifecycle(ctx, run_id, "active", None)
 
     def _set_run_lifecycle(self, ctx: Context, run_id: str, lifecycle: str, deleted_ms: int | None) -> None:
         ctx.require(Scope.write)
         with self.db.write() as c:
-            row = self._run(c, ctx, run_id)
+            row = run_row(c, ctx, run_id)
             e = t.experiments.c
             experiment = c.execute(sa.select(t.experiments).where(e.uid == row.experiment_uid).with_for_update(read=True)).one()
             # Whoever begins to delete it for good locks its row first: one of the two comes second, and sees what the other has done.
@@ -136,15 +136,15 @@ class Runs(Experiments):
             if row.lifecycle != lifecycle:
                 c.execute(t.runs.update().where(t.runs.c.id == run_id).values(lifecycle=lifecycle, deleted_ms=deleted_ms))
 
-    def delete_run_tag(self, ctx: Context, run_id: str, key: str) -> None:
+    def delete_tag(self, ctx: Context, run_id: str, key: str) -> None:
         ctx.require(Scope.write)
         g = t.run_tags.c
         with self.db.write() as c:
-            self._run(c, ctx, run_id, writable=True)
+            run_row(c, ctx, run_id, writable=True)
             if c.execute(t.run_tags.delete().where(g.run_id == run_id, g.key == key)).rowcount == 0:
                 raise NotFound(f"The run {run_id} has no tag {checks.shown(key)}.", param="key")
 
-    def search_runs(
+    def search(
         self,
         ctx: Context,
         experiment_ids: Sequence[str],
@@ -172,13 +172,13 @@ class Runs(Experiments):
             if not uids:
                 return Page([])
             rows, ends = search.run_rows(c, plan, sorted(uids), view, limit, token)
-            return Page(reading.runs(c, rows), to_token(ends) if ends is not None else None)
+            return Page(loading.runs(c, rows), to_token(ends) if ends is not None else None)
 
-    def count_runs(self, ctx: Context, experiment_id: str, *, view: View = View.active) -> int:
+    def count(self, ctx: Context, experiment_id: str, *, view: View = View.active) -> int:
         ctx.require(Scope.read)
         r = t.runs.c
         with self.db.read() as c:
-            row = self._experiment(c, ctx, experiment_id)
+            row = experiment_row(c, ctx, experiment_id)
             query = sa.select(sa.func.count()).select_from(t.runs).where(r.experiment_uid == row.uid)
             if view is not View.all:
                 query = query.where(r.lifecycle == view.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,10 +11,9 @@ from msgspec import Struct
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import upsert
+from drivetrain.store.sql import Database, upsert
 from drivetrain.tracking import checks
 from drivetrain.tracking.runs import tables as t
-from drivetrain.tracking.runs.groups import Groups
 
 MOST_VIEWS = 500
 MOST_QUERY = 16_000
@@ -30,15 +30,18 @@ class SavedView(Struct, frozen=True):
     updated_ms: int
 
 
-class Views(Groups):
-    def views(self, ctx: Context) -> list[SavedView]:
+@dataclass(frozen=True, slots=True)
+class Views:
+    db: Database
+
+    def all(self, ctx: Context) -> list[SavedView]:
         """The workspace's saved views by their names."""
         ctx.require(Scope.read)
         query = sa.select(_v.name, _v.query, _v.user_name, _v.updated_ms).where(_v.workspace_id == ctx.workspace_id)
         with self.db.read() as c:
             return [SavedView(*row) for row in c.execute(query.order_by(sa.func.lower(_v.name), _v.name))]
 
-    def save_view(self, ctx: Context, name: str, query: str) -> SavedView:
+    def save(self, ctx: Context, name: str, query: str) -> SavedView:
         """Keep a view under a name; a view that has it already is replaced. Raises `Invalid`."""
         ctx.require(Scope.write)
         name = checks.name(" ".join(name.split()), "a view", 120)
@@ -56,7 +59,7 @@ class Views(Groups):
             upsert(c, t.saved_views, [new], key=["workspace_id", "name"], update=["query", "user_name", "updated_ms"])
         return SavedView(name, query, ctx.user_name, now)
 
-    def delete_view(self, ctx: Context, name: str) -> None:
+    def delete(self, ctx: Context, name: str) -> None:
         ctx.require(Scope.write)
         with self.db.write() as c:
             gone = c.execute(t.saved_views.delete().where(_v.workspace_id == ctx.workspace_id, _v.name == name)).rowcount

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from drivetrain.store.sql import Database, upsert
 from drivetrain.tracking.checks import shown
 from drivetrain.tracking.finders import chunked
 from drivetrain.tracking.traces import tables as x
+from drivetrain.tracking.traces.finders import trace_row
 
 Kind = Literal["feedback", "expectation", "issue"]
 _a = x.trace_assessments.c
@@ -43,19 +45,11 @@ class Assessment(Struct, frozen=True, kw_only=True):
     updated_ms: int = 0
 
 
+@dataclass(frozen=True, slots=True)
 class Assessments:
-    """Joined to the verbs of traces, whose rows `_trace` finds."""
-
     db: Database
 
-    def _trace(self, c: sa.Connection, ctx: Context, trace_id: str) -> sa.Row[Any]:
-        t = x.traces.c
-        row = c.execute(sa.select(x.traces).where(t.workspace_id == ctx.workspace_id, t.trace_id == trace_id)).one_or_none()
-        if row is None:
-            raise NotFound(f"There is no trace {shown(trace_id)} in this workspace.", param="trace_id")
-        return row
-
-    def assess(self, ctx: Context, trace_id: str, given: Assessment) -> Assessment:
+    def create(self, ctx: Context, trace_id: str, given: Assessment) -> Assessment:
         """Add an assessment. The one that it overrides is valid no more. Raises `NotFound`."""
         ctx.require(Scope.write)
         check(given)
@@ -63,29 +57,29 @@ class Assessments:
 
         def work(c: sa.Connection) -> Assessment | DrivetrainError:
             try:
-                uid = self._trace(c, ctx, trace_id).uid
+                uid = trace_row(c, ctx, trace_id).uid
                 if given.overrides:
-                    self._found(c, uid, trace_id, given.overrides)
+                    _found(c, uid, trace_id, given.overrides)
             except DrivetrainError as error:
                 return error
             if given.overrides:
                 c.execute(x.trace_assessments.update().where(_a.trace_uid == uid, _a.id == given.overrides).values(valid=0))
             c.execute(x.trace_assessments.insert().values(trace_uid=uid, **row))
-            return _assessment(self._found(c, uid, trace_id, row["id"]), trace_id)
+            return _assessment(_found(c, uid, trace_id, row["id"]), trace_id)
 
         return _or_raise(self.db.group_write(work))
 
-    def assessment(self, ctx: Context, trace_id: str, assessment_id: str) -> Assessment:
+    def get(self, ctx: Context, trace_id: str, assessment_id: str) -> Assessment:
         ctx.require(Scope.read)
         with self.db.read() as c:
-            return _assessment(self._found(c, self._trace(c, ctx, trace_id).uid, trace_id, assessment_id), trace_id)
+            return _assessment(_found(c, trace_row(c, ctx, trace_id).uid, trace_id, assessment_id), trace_id)
 
-    def update_assessment(self, ctx: Context, trace_id: str, assessment_id: str, changes: Mapping[str, Any]) -> Assessment:
+    def update(self, ctx: Context, trace_id: str, assessment_id: str, changes: Mapping[str, Any]) -> Assessment:
         """Change name, value, error, rationale; entries of metadata are added. `kind`, if it is among them, must be what it is."""
         ctx.require(Scope.write)
         with self.db.write() as c:
-            uid = self._trace(c, ctx, trace_id).uid
-            before = _assessment(self._found(c, uid, trace_id, assessment_id), trace_id)
+            uid = trace_row(c, ctx, trace_id).uid
+            before = _assessment(_found(c, uid, trace_id, assessment_id), trace_id)
             kind = changes.get("kind", before.kind)
             if kind != before.kind:
                 raise Invalid(f"The assessment {before.name!r} is of the kind {before.kind}: it cannot take the value of one of {kind}.")
@@ -106,25 +100,25 @@ class Assessments:
             check(after)
             values = stored(after, before.id)
             c.execute(x.trace_assessments.update().where(_a.trace_uid == uid, _a.id == assessment_id).values(**values))
-            return _assessment(self._found(c, uid, trace_id, assessment_id), trace_id)
+            return _assessment(_found(c, uid, trace_id, assessment_id), trace_id)
 
-    def delete_assessment(self, ctx: Context, trace_id: str, assessment_id: str) -> None:
+    def delete(self, ctx: Context, trace_id: str, assessment_id: str) -> None:
         """What it had overridden is valid again. One that is gone already is no error. Raises `NotFound` for the trace."""
         ctx.require(Scope.write)
         with self.db.write() as c:
-            uid = self._trace(c, ctx, trace_id).uid
+            uid = trace_row(c, ctx, trace_id).uid
             mine = sa.and_(_a.trace_uid == uid, _a.id == assessment_id)
             overridden = c.scalar(sa.select(_a.overrides).where(mine))
             c.execute(x.trace_assessments.delete().where(mine))
             if overridden:
                 c.execute(x.trace_assessments.update().where(_a.trace_uid == uid, _a.id == overridden).values(valid=1))
 
-    @staticmethod
-    def _found(c: sa.Connection, uid: int, trace_id: str, assessment_id: str) -> sa.Row[Any]:
-        row = c.execute(sa.select(x.trace_assessments).where(_a.trace_uid == uid, _a.id == assessment_id)).one_or_none()
-        if row is None:
-            raise NotFound(f"The trace {shown(trace_id)} has no assessment {shown(assessment_id)}.", param="assessment_id")
-        return row
+
+def _found(c: sa.Connection, uid: int, trace_id: str, assessment_id: str) -> sa.Row[Any]:
+    row = c.execute(sa.select(x.trace_assessments).where(_a.trace_uid == uid, _a.id == assessment_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"The trace {shown(trace_id)} has no assessment {shown(assessment_id)}.", param="assessment_id")
+    return row
 
 
 def _or_raise(found: Assessment | DrivetrainError) -> Assessment:

@@ -38,7 +38,7 @@ _NAME = "mlflow.traceName"
 _FIRST, _LAST = 0, 1
 
 
-def trace_rows(
+def matching_rows(
     c: sa.Connection,
     filter: str | None,  # noqa: A002  the word of every client
     order_by: Sequence[str],

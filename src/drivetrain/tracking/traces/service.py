@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,18 +11,19 @@ from msgspec import Struct
 
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
-from drivetrain.store.sql import INT64
+from drivetrain.store.sql import INT64, Database
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.experiments import check_limit
-from drivetrain.tracking.finders import Base, chunked, experiment_uids, to_token
+from drivetrain.tracking.finders import chunked, experiment_row, experiment_uids, run_row, to_token
 from drivetrain.tracking.model import Page
 from drivetrain.tracking.traces import assessments as a
 from drivetrain.tracking.traces import spans as s
 from drivetrain.tracking.traces import tables as x
 from drivetrain.tracking.traces import writing as w
-from drivetrain.tracking.traces.assessments import Assessment, Assessments
-from drivetrain.tracking.traces.search import trace_rows
+from drivetrain.tracking.traces.assessments import Assessment
+from drivetrain.tracking.traces.finders import trace_row, trace_rows
+from drivetrain.tracking.traces.search import matching_rows
 from drivetrain.tracking.traces.spans import Span, clean
 
 MAX_PAGE = 500
@@ -65,7 +67,10 @@ class Trace(Struct, frozen=True):
     complete: bool
 
 
-class Traces(Assessments, Base):
+@dataclass(frozen=True, slots=True)
+class Traces:
+    db: Database
+
     # --- writing
 
     def log_spans(self, ctx: Context, experiment_id: str, spans: Sequence[Span], *, run_id: str | None = None) -> None:
@@ -77,19 +82,19 @@ class Traces(Assessments, Base):
 
         def work(c: sa.Connection) -> DrivetrainError | None:
             try:
-                experiment = self._experiment(c, ctx, experiment_id, writable=True)
+                experiment = experiment_row(c, ctx, experiment_id, writable=True)
             except DrivetrainError as error:
                 return error
             w.write_spans(c, ctx, experiment.uid, spans)
             if run_id is not None:
                 ids = {span.trace for span in spans}
-                w.link_runs(c, ctx, [row.uid for row in self._rows(c, ctx, list(ids))], run_id)
+                w.link_runs(c, ctx, [row.uid for row in trace_rows(c, ctx, list(ids))], run_id)
             return None
 
         if spans and (error := self.db.group_write(work)) is not None:
             raise error
 
-    def put_trace(self, ctx: Context, info: TraceInfo) -> TraceInfo:
+    def put(self, ctx: Context, info: TraceInfo) -> TraceInfo:
         """What a client tells of a whole trace. What it leaves out stays as the spans say it. The same again changes nothing."""
         ctx.require(Scope.write)
         if not 0 < len(info.id) <= 128 or any(letter in info.id for letter in "/\\\x00"):
@@ -115,7 +120,7 @@ class Traces(Assessments, Base):
 
         def work(c: sa.Connection) -> TraceInfo | DrivetrainError:
             try:
-                experiment = self._experiment(c, ctx, info.experiment_id, writable=True)
+                experiment = experiment_row(c, ctx, info.experiment_id, writable=True)
             except DrivetrainError as error:
                 return error
             row = w.ensure(c, ctx, experiment.uid, {info.id: info.start_ms})[info.id]
@@ -123,47 +128,47 @@ class Traces(Assessments, Base):
             w.note_tags(c, row.uid, tags)
             w.note_metadata(c, ctx, row.uid, metadata)
             a.put(c, row.uid, info.assessments)
-            return _infos(c, self._rows(c, ctx, [info.id]))[0]
+            return _infos(c, trace_rows(c, ctx, [info.id]))[0]
 
         found = self.db.group_write(work)
         if isinstance(found, DrivetrainError):
             raise found
         return found
 
-    def set_trace_tag(self, ctx: Context, trace_id: str, key: str, value: str) -> None:
+    def set_tag(self, ctx: Context, trace_id: str, key: str, value: str) -> None:
         ctx.require(Scope.write)
         checks.key(key, "trace tag")
         with self.db.write() as c:
-            uid = self._trace(c, ctx, trace_id).uid
+            uid = trace_row(c, ctx, trace_id).uid
             if key == w.NAME:
                 c.execute(x.traces.update().where(_x.uid == uid).values(name=clean(value)))
             w.note_tags(c, uid, w.entries({key: value}))
 
-    def delete_trace_tag(self, ctx: Context, trace_id: str, key: str) -> None:
+    def delete_tag(self, ctx: Context, trace_id: str, key: str) -> None:
         """Raises `NotFound` for a tag that is not there."""
         ctx.require(Scope.write)
         g = x.trace_tags.c
         with self.db.write() as c:
-            uid = self._trace(c, ctx, trace_id).uid
+            uid = trace_row(c, ctx, trace_id).uid
             if not c.execute(x.trace_tags.delete().where(g.trace_uid == uid, g.key == key)).rowcount:
                 raise NotFound(f"The trace {trace_id} has no tag {checks.shown(key)}.", param="key")
 
-    def link_traces(self, ctx: Context, trace_ids: Sequence[str], run_id: str) -> None:
+    def link(self, ctx: Context, trace_ids: Sequence[str], run_id: str) -> None:
         """Say that traces belong to a run. Those that are not there are passed over."""
         ctx.require(Scope.write)
         if not 0 < len(trace_ids) <= MAX_LINKS:
             raise Invalid(f"1 to {MAX_LINKS} traces are linked at once.", param="trace_ids")
         with self.db.write() as c:
-            self._run(c, ctx, run_id, writable=True)
-            w.link_runs(c, ctx, [row.uid for row in self._rows(c, ctx, trace_ids)], run_id)
+            run_row(c, ctx, run_id, writable=True)
+            w.link_runs(c, ctx, [row.uid for row in trace_rows(c, ctx, trace_ids)], run_id)
 
     def link_prompts(self, ctx: Context, trace_id: str, prompts: Sequence[tuple[str, str]]) -> None:
         """Say which prompts, as (name, version), a trace has used."""
         ctx.require(Scope.write)
         with self.db.write() as c:
-            w.link_prompts(c, self._trace(c, ctx, trace_id).uid, prompts)
+            w.link_prompts(c, trace_row(c, ctx, trace_id).uid, prompts)
 
-    def delete_traces(
+    def delete(
         self,
         ctx: Context,
         experiment_id: str,
@@ -181,7 +186,7 @@ class Traces(Assessments, Base):
         if len(trace_ids) > MAX_IDS or (limit is not None and limit <= 0):
             raise Invalid(f"1 to {MAX_IDS} traces are deleted at once.", param="request_ids")
         with self.db.read() as c:
-            uid = self._experiment(c, ctx, experiment_id).uid
+            uid = experiment_row(c, ctx, experiment_id).uid
         query = sa.select(_x.uid).where(_x.experiment_uid == uid).order_by(_x.start_ms, _x.trace_id)
         if max_timestamp_ms is not None:
             query = query.where(_x.start_ms <= max_timestamp_ms)
@@ -202,21 +207,21 @@ class Traces(Assessments, Base):
 
     # --- reading
 
-    def trace_info(self, ctx: Context, trace_id: str) -> TraceInfo:
+    def info(self, ctx: Context, trace_id: str) -> TraceInfo:
         ctx.require(Scope.read)
         with self.db.read() as c:
-            return _infos(c, [self._trace(c, ctx, trace_id)])[0]
+            return _infos(c, [trace_row(c, ctx, trace_id)])[0]
 
-    def trace(self, ctx: Context, trace_id: str) -> Trace:
+    def get(self, ctx: Context, trace_id: str) -> Trace:
         ctx.require(Scope.read)
         with self.db.read() as c:
-            return _traces(c, [self._trace(c, ctx, trace_id)])[0]
+            return _traces(c, [trace_row(c, ctx, trace_id)])[0]
 
-    def trace_infos(self, ctx: Context, trace_ids: Sequence[str], *, experiment_ids: Sequence[str] | None = None) -> list[TraceInfo]:
+    def infos(self, ctx: Context, trace_ids: Sequence[str], *, experiment_ids: Sequence[str] | None = None) -> list[TraceInfo]:
         """Those that are there, in the order asked for."""
         return [one for one in self._some(ctx, trace_ids, experiment_ids, _infos) if isinstance(one, TraceInfo)]
 
-    def traces(self, ctx: Context, trace_ids: Sequence[str], *, experiment_ids: Sequence[str] | None = None) -> list[Trace]:
+    def get_many(self, ctx: Context, trace_ids: Sequence[str], *, experiment_ids: Sequence[str] | None = None) -> list[Trace]:
         """With their spans."""
         return [one for one in self._some(ctx, trace_ids, experiment_ids, _traces) if isinstance(one, Trace)]
 
@@ -225,13 +230,13 @@ class Traces(Assessments, Base):
         if len(trace_ids) > MAX_IDS:
             raise Invalid(f"At most {MAX_IDS} traces are read at once.", param="trace_ids")
         with self.db.read() as c:
-            rows = self._rows(c, ctx, trace_ids)
+            rows = trace_rows(c, ctx, trace_ids)
             if experiment_ids is not None:
                 uids = set(experiment_uids(c, ctx, experiment_ids, active=True))
                 rows = [row for row in rows if row.experiment_uid in uids]
             return list(build(c, rows))
 
-    def search_traces(
+    def search(
         self,
         ctx: Context,
         experiment_ids: Sequence[str],
@@ -245,15 +250,8 @@ class Traces(Assessments, Base):
         ctx.require(Scope.read)
         check_limit(limit, MAX_PAGE)
         with self.db.read() as c:
-            rows, ends = trace_rows(c, filter, order_by, experiment_uids(c, ctx, experiment_ids, active=True), limit, token)
+            rows, ends = matching_rows(c, filter, order_by, experiment_uids(c, ctx, experiment_ids, active=True), limit, token)
             return Page(_infos(c, rows), to_token(ends) if ends is not None else None)
-
-    def _rows(self, c: sa.Connection, ctx: Context, trace_ids: Sequence[str]) -> list[sa.Row[Any]]:
-        found: dict[str, sa.Row[Any]] = {}
-        for some in chunked(dict.fromkeys(trace_ids)):
-            mine = sa.select(x.traces).where(_x.workspace_id == ctx.workspace_id, _x.trace_id.in_(some))
-            found |= {row.trace_id: row for row in c.execute(mine)}
-        return [found[one] for one in dict.fromkeys(trace_ids) if one in found]
 
 
 def _infos(c: sa.Connection, rows: Sequence[Any]) -> list[TraceInfo]:

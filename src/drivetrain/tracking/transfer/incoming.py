@@ -8,24 +8,26 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import upsert
+from drivetrain.store.sql import Database, upsert
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.finders import deleted_run, no_run, packed
+from drivetrain.tracking.experiments import Experiments
+from drivetrain.tracking.finders import deleted_run, experiment_row, no_run, packed, run_row
 from drivetrain.tracking.history import tables as d
 from drivetrain.tracking.history.entries import MAX_TEXT
-from drivetrain.tracking.history.service import STATES
+from drivetrain.tracking.history.reporting import STATES
 from drivetrain.tracking.metrics import points
 from drivetrain.tracking.metrics.summaries import Packed
 from drivetrain.tracking.model import MODEL_STATUSES, RUN_STATUSES, Dataset, Line
+from drivetrain.tracking.runs.inputs import ensure_dataset
 from drivetrain.tracking.runs.loading import RUN_NAME
-from drivetrain.tracking.transfer.outgoing import TransfersOut
 from drivetrain.tracking.transfer.records import ModelRecord, RunRecord, Series
 from drivetrain.tracking.transfer.tables import imports
 from drivetrain.tracking.values import Json, parse_object
@@ -38,7 +40,11 @@ _MODEL = re.compile(r"m-[0-9a-f]{32}")
 _i = imports.c
 
 
-class Transfers(TransfersOut):
+@dataclass(frozen=True, slots=True)
+class Imports:
+    db: Database
+    experiments: Experiments
+
     def begin_run(self, ctx: Context, record: RunRecord, digest: str) -> tuple[str, str]:
         """(its id here, what that is): `new`; `resumed` after an import that did not end, or of more than last time; `unchanged`; or
         `exists` for a run that was always here. A run whose id is another workspace's gets a new one, and its old one as a tag."""
@@ -58,7 +64,7 @@ class Transfers(TransfersOut):
             row = {
                 "id": target,
                 "workspace_id": ctx.workspace_id,
-                "experiment_uid": self._experiment(c, ctx, experiment, writable=True).uid,
+                "experiment_uid": experiment_row(c, ctx, experiment, writable=True).uid,
                 "name": record.name,
                 "user_name": record.user,
                 "status": record.status,
@@ -74,7 +80,7 @@ class Transfers(TransfersOut):
                 dataset = Dataset(one.name, one.digest, one.source_type, one.source, one.schema, one.profile)
                 used = {
                     "run_id": target,
-                    "dataset_id": self._dataset(c, ctx, row["experiment_uid"], dataset),
+                    "dataset_id": ensure_dataset(c, ctx, row["experiment_uid"], dataset),
                     "context": one.tags.get("mlflow.data.context", ""),
                     "tags": one.tags,
                     "position": position,
@@ -143,7 +149,7 @@ class Transfers(TransfersOut):
         times = {"start_ms": start_ms, "end_ms": end_ms}
         values = {name: checks.int64(time, "time") for name, time in times.items() if time is not None}
         with self.db.write() as c:
-            self._run(c, ctx, run_id, writable=True)
+            run_row(c, ctx, run_id, writable=True)
             row = {"workspace_id": ctx.workspace_id, "source": source, "target": run_id, "digest": digest, "complete": True}
             changing = ["target", "digest", "complete", "updated_ms"]
             upsert(c, imports, [{**row, "updated_ms": now_ms()}], key=["workspace_id", "source"], update=changing)
@@ -162,7 +168,7 @@ class Transfers(TransfersOut):
             raise NotFound(f"Nothing was imported from {checks.shown(source)}.")
         return row.target, row.digest
 
-    def import_model(self, ctx: Context, record: ModelRecord) -> str:
+    def model(self, ctx: Context, record: ModelRecord) -> str:
         """The logged model's id here: its own if that is free, else a new one, and its old one as a tag."""
         ctx.require(Scope.write)
         _check_model(record)
@@ -175,7 +181,7 @@ class Transfers(TransfersOut):
             row = {
                 "id": target,
                 "workspace_id": ctx.workspace_id,
-                "experiment_uid": self._experiment(c, ctx, experiment, writable=True).uid,
+                "experiment_uid": experiment_row(c, ctx, experiment, writable=True).uid,
                 "name": record.name,
                 "status": record.status,
                 "status_message": record.status_message,
@@ -214,9 +220,9 @@ class Transfers(TransfersOut):
     def _experiment_of(self, ctx: Context, name: str, tags: Mapping[str, str]) -> str:
         """The id of the experiment of that name, made now with those tags if it is not there."""
         try:
-            return self.find_experiment(ctx, name).id
+            return self.experiments.find(ctx, name).id
         except NotFound:
-            return self.create_experiment(ctx, name, tags=tags).id
+            return self.experiments.create(ctx, name, tags=tags).id
 
 
 def _target(c: sa.Connection, ctx: Context, source: str, digest: str, table: sa.Table, wanted: str, other: str) -> tuple[str, str]:

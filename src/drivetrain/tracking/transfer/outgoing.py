@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from drivetrain.identity.model import Context, Scope
+from drivetrain.store.sql import Database
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.experiments import check_limit
-from drivetrain.tracking.finders import chunked, from_token, to_token, tuples, unpacked
+from drivetrain.tracking.artifacts import Artifacts
+from drivetrain.tracking.experiments import Experiments, check_limit
+from drivetrain.tracking.finders import chunked, from_token, run_row, to_token, tuples, unpacked
 from drivetrain.tracking.history import tables as d
 from drivetrain.tracking.history.entries import SYSTEM
+from drivetrain.tracking.history.reports import Reports
 from drivetrain.tracking.metrics import points
 from drivetrain.tracking.model import LoggedModel, Owner, Page
-from drivetrain.tracking.service import Tracking
+from drivetrain.tracking.models.service import LoggedModels
 from drivetrain.tracking.transfer.records import (
     ClientRecord,
     DatasetRecord,
@@ -34,12 +38,19 @@ MAX_POINTS = 100_000
 _m = t.metrics.c
 
 
-class TransfersOut(Tracking):
+@dataclass(frozen=True, slots=True)
+class Exports:
+    db: Database
+    reports: Reports
+    experiments: Experiments
+    models: LoggedModels
+    artifacts: Artifacts
+
     def record(self, ctx: Context, run_id: str) -> Json:
         """All that is known of a run but its points, rows, lines and files' bytes; of those, how many there are. NaN may stand in it."""
-        details = self.details(ctx, run_id)
-        run = details.run
-        experiment = self.get_experiment(ctx, run.experiment_id)
+        report = self.reports.get(ctx, run_id)
+        run = report.run
+        experiment = self.experiments.get(ctx, run.experiment_id)
         at = ExperimentRecord(experiment.name, dict(sorted(experiment.tags.items())))
         record = RunRecord(
             id=run.id,
@@ -70,23 +81,21 @@ class TransfersOut(Tracking):
         found: Json = msgspec.to_builtins(record)
         return found | {
             "source": source,
-            "config": details.config,
-            "summary": dict(sorted(details.summary.items())),
+            "config": report.config,
+            "summary": dict(sorted(report.summary.items())),
             "counts": self._counts(run_id),
             "artifacts": self._files(ctx, Owner.run, run_id),
-            "logged_models": [self._model_record(ctx, one, at) for one in self.models_of_run(ctx, run_id)],
+            "logged_models": [self._model_record(ctx, one, at) for one in self.models.of_run(ctx, run_id)],
         }
 
-    def all_points(
-        self, ctx: Context, run_id: str, *, system: bool = False, limit: int = MAX_POINTS, token: str | None = None
-    ) -> Page[Series]:
+    def points(self, ctx: Context, run_id: str, *, system: bool = False, limit: int = MAX_POINTS, token: str | None = None) -> Page[Series]:
         """Exactly `limit` points unless it is the end, ordered by key, step, time, value. `system`: the system metrics instead."""
         ctx.require(Scope.read)
         check_limit(limit, MAX_POINTS)
         key, *after = from_token(token, 5) if token else ("",)
         found: list[Series] = []
         with self.db.read() as c:
-            self._run(c, ctx, run_id)
+            run_row(c, ctx, run_id)
             left = limit
             for name, series in _series(c, run_id, system=system):
                 if name < key or left == 0:
@@ -101,12 +110,12 @@ class TransfersOut(Tracking):
                     key, after = name, list(rows[-1])
         return Page(found, to_token([key, *after]) if left == 0 else None)
 
-    def all_rows(self, ctx: Context, run_id: str, *, after: int = -1, limit: int = 1000) -> list[tuple[int, str]]:
+    def rows(self, ctx: Context, run_id: str, *, after: int = -1, limit: int = 1000) -> list[tuple[int, str]]:
         """(step, JSON text of what is no number) of the rows after a step."""
         ctx.require(Scope.read)
         b = d.run_rows.c
         with self.db.read() as c:
-            self._run(c, ctx, run_id)
+            run_row(c, ctx, run_id)
             query = sa.select(b.step, b.body).where(b.run_id == run_id, b.step > after).order_by(b.step).limit(limit)
             return [(step, body) for step, body in tuples(c, query)]
 
@@ -141,7 +150,7 @@ class TransfersOut(Tracking):
         return counts
 
     def _files(self, ctx: Context, kind: Owner, owner: str) -> list[Json]:
-        found = self.manifest(ctx, kind, owner, "")
+        found = self.artifacts.manifest(ctx, kind, owner, "")
         return [{"path": path, "size": size, "sha256": sha256} for path, (sha256, size) in sorted(found.items())]
 
     def _model_record(self, ctx: Context, one: LoggedModel, at: ExperimentRecord) -> Json:

@@ -34,7 +34,7 @@ class LinkRecord(Struct):
 
 
 class ClientRecord(Struct):
-    """What the run's own client said, as it was said: see `RunDetails`. Objects come in as JSON texts too, in which NaN may stand."""
+    """What the run's own client said, as it was said: see `RunReport`. Objects come in as JSON texts too, in which NaN may stand."""
 
     client_id: str
     state: str

@@ -45,7 +45,7 @@ class Book:
         ctx.require(Scope.write)
         plan = parse(config)
         search.check(plan)
-        experiment = self._tracking.get_experiment(ctx, experiment_id)
+        experiment = self._tracking.experiments.get(ctx, experiment_id)
         if experiment.lifecycle != "active":
             raise Invalid(f"The experiment {experiment.name!r} is deleted: restore it before searching in it.")
         now = now_ms()
@@ -104,7 +104,7 @@ class Book:
         ctx.require(Scope.read)
         query = sa.select(t.sweeps).where(_s.workspace_id == ctx.workspace_id)
         if experiment_id is not None:
-            query = query.where(_s.experiment_uid == self._tracking.get_experiment(ctx, experiment_id).uid)
+            query = query.where(_s.experiment_uid == self._tracking.experiments.get(ctx, experiment_id).uid)
         if before is not None:
             query = query.where(_s.id < before)
         with self._db.read() as c:
@@ -112,7 +112,7 @@ class Book:
 
     def count(self, ctx: Context, experiment_id: str) -> int:
         ctx.require(Scope.read)
-        uid = self._tracking.get_experiment(ctx, experiment_id).uid
+        uid = self._tracking.experiments.get(ctx, experiment_id).uid
         with self._db.read() as c:
             return int(c.scalar(sa.select(sa.func.count()).select_from(t.sweeps).where(_s.experiment_uid == uid)) or 0)
 

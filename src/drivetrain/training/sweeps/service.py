@@ -18,7 +18,7 @@ from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import now_ms
 from drivetrain.store.sql import Database
-from drivetrain.tracking.model import RunDetails
+from drivetrain.tracking.model import RunReport
 from drivetrain.tracking.service import Tracking
 from drivetrain.training.sweeps import early_stop, grid
 from drivetrain.training.sweeps import tables_sweeps as t
@@ -75,7 +75,7 @@ class Sweeps(Book):
         """The runs that were handed out, in their order, as they stand now. Deleted runs are left out."""
         found = self.get(ctx, sweep)
         rows = self._rows(found.id)
-        details = self._tracking.details_of(ctx, [row.run_id for row in rows if row.run_id is not None])
+        details = self._tracking.reports.get_many(ctx, [row.run_id for row in rows if row.run_id is not None])
         return [_trial(row, details.get(row.run_id or ""), found.metric) for row in rows if not _deleted(row, details)]
 
     def best(self, ctx: Context, sweep: str) -> Trial | None:
@@ -97,7 +97,7 @@ class Sweeps(Book):
         if row is None:
             return [{"type": "exit"}]
         args = json.loads(row.args) if row.args is not None else self._choose(sweep, plan, row.position)
-        made, _ = self._tracking.prepare_run(ctx, sweep.experiment_id, row.client_id, state="pending", sweep=sweep.name, config=args)
+        made, _ = self._tracking.reports.begin(ctx, sweep.experiment_id, row.client_id, state="pending", sweep=sweep.name, config=args)
         with self._db.write() as c:
             mine = (_n.sweep_id == sweep.id) & (_n.position == row.position)
             c.execute(t.trials.update().where(mine).values(run_id=made.id))
@@ -180,7 +180,7 @@ class Sweeps(Book):
     def _observe(self, ctx: Context, sweep: Sweep, plan: Plan) -> dict[int, str]:
         """Write down what the open runs have come to; their states by position."""
         rows = [row for row in self._rows(sweep.id, open_only=True) if row.run_id is not None]
-        details = self._tracking.details_of(ctx, [row.run_id for row in rows])
+        details = self._tracking.reports.get_many(ctx, [row.run_id for row in rows])
         states: dict[int, str] = {}
         changes: builtins.list[dict[str, Any]] = []
         for row in rows:
@@ -224,7 +224,7 @@ class Sweeps(Book):
         return found
 
     def _losses(self, ctx: Context, run_id: str, metric: str) -> builtins.list[float]:
-        points = self._tracking.history(ctx, run_id, metric, limit=MOST_HISTORY).items
+        points = self._tracking.metrics.history(ctx, run_id, metric, limit=MOST_HISTORY).items
         return [point.value for point in points if math.isfinite(point.value)]
 
     def _rows(self, sweep_id: str, *, open_only: bool = False) -> Sequence[sa.Row[Any]]:
@@ -233,7 +233,7 @@ class Sweeps(Book):
             return c.execute(query.where(~_n.ended) if open_only else query).all()
 
 
-def objective(found: RunDetails, metric: str | None) -> float | None:
+def objective(found: RunReport, metric: str | None) -> float | None:
     """The metric as the run's summary has it; a name with dots may lead into it. None if it is no finite number."""
     if metric is None:
         return None
@@ -255,11 +255,11 @@ def best_of(trials: Sequence[Trial], *, maximize: bool) -> Trial | None:
     return min(valued, key=lambda pair: (sign * pair[0], pair[1].position))[1]
 
 
-def _deleted(row: sa.Row[Any], details: Mapping[str, RunDetails]) -> bool:
+def _deleted(row: sa.Row[Any], details: Mapping[str, RunReport]) -> bool:
     return row.run_id in details and details[row.run_id].run.lifecycle != "active"
 
 
-def _trial(row: sa.Row[Any], found: RunDetails | None, metric: str | None) -> Trial:
+def _trial(row: sa.Row[Any], found: RunReport | None, metric: str | None) -> Trial:
     return Trial(
         position=row.position,
         client_id=row.client_id,

@@ -80,7 +80,7 @@ def _run(services: Services, ctx: Context, run_id: str | None) -> Run | None:
     if not run_id:
         return None
     try:
-        return services.tracking.get_run(ctx, run_id)
+        return services.tracking.runs.get(ctx, run_id)
     except NotFound:
         return None
 

@@ -66,7 +66,7 @@ def wanted(ids: Sequence[str]) -> list[str]:
 
 
 def view(services: Services, ctx: Context, ids: Sequence[str], *, all_rows: bool) -> ComparePage:
-    runs = services.tracking.get_runs(ctx, ids[:MOST_RUNS])
+    runs = services.tracking.runs.get_many(ctx, ids[:MOST_RUNS])
     painted = colours(sorted(run.id for run in runs))
     present = [run.id for run in runs]
     config = [ComparedRow(key, values, len(set(values)) > 1) for key, values in _params(runs)]
@@ -132,7 +132,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
 
     @router.get("/data/compare")
     def data(ctx: Viewer, ids: Annotated[tuple[str, ...], Query()] = ()) -> Response:
-        runs = services.tracking.get_runs(ctx, wanted(ids)[:MOST_RUNS])
+        runs = services.tracking.runs.get_many(ctx, wanted(ids)[:MOST_RUNS])
         return Response(json.dumps(plotted(runs), allow_nan=False), media_type="application/json", headers=HEADERS)
 
     return router

@@ -28,19 +28,19 @@ NONE = "(none)"
 
 
 def table(services: Services, ctx: Context, shape: Shape) -> RunsPage:
-    experiments = services.tracking.experiments(ctx)
+    experiments = services.tracking.experiments.all(ctx)
     names = {one.id: one.name for one in experiments}
     wanted = [shape.experiment] if shape.experiment else list(names)
     problem, rows, token = "", [], None
     order = replace(shape, sort="").order_by() if shape.group else shape.order_by()
     try:
-        page = services.tracking.search_runs(
+        page = services.tracking.runs.search(
             ctx, wanted, filter=shape.condition() or None, order_by=order, limit=PAGE, token=shape.token or None
         )
         rows, token = [runtable.row(run, names, shape) for run in page.items], page.token
     except Invalid as error:
         problem = error.message
-    pinned = [runtable.row(run, names, shape) for run in services.tracking.get_runs(ctx, shape.pinned)] if shape.pinned else []
+    pinned = [runtable.row(run, names, shape) for run in services.tracking.runs.get_many(ctx, shape.pinned)] if shape.pinned else []
     columns = runtable.columns([*pinned, *rows], shape)
     shown = [column for column in columns if column.shown]
     metrics = [column.key for column in shown if column.kind == "metrics"]
@@ -54,7 +54,7 @@ def table(services: Services, ctx: Context, shape: Shape) -> RunsPage:
     if not token and not shape.token:
         total = len(rows)
     elif not shape.filter and not problem:
-        total = services.tracking.count_matching(ctx, wanted)
+        total = services.tracking.groups.count(ctx, wanted)
     label = next((column.label for column in columns if column.key == shape.group), shape.group)
     return RunsPage(
         rows=[one for one in rows if not one.pinned],
@@ -89,7 +89,7 @@ def _groups(
     services: Services, ctx: Context, shape: Shape, wanted: Sequence[str], names: dict[str, str], metrics: Sequence[str]
 ) -> tuple[list[GroupRow], bool]:
     order = "value" if shape.sort == "value" else shape.sort.partition(".")[2] if shape.sort.startswith("metrics.") else ""
-    found, more = services.tracking.grouped_runs(
+    found, more = services.tracking.groups.search(
         ctx,
         wanted,
         shape.by(),
@@ -102,7 +102,7 @@ def _groups(
     def row(value: str | None) -> Sequence[RunRow]:
         one = shape.within(value)
         ids = [one.experiment] if one.experiment else wanted
-        runs = services.tracking.search_runs(ctx, ids, filter=one.condition() or None, order_by=one.order_by(), limit=OF_A_GROUP)
+        runs = services.tracking.runs.search(ctx, ids, filter=one.condition() or None, order_by=one.order_by(), limit=OF_A_GROUP)
         return [runtable.row(run, names, shape) for run in runs.items]
 
     rows = []
@@ -128,7 +128,7 @@ def views(services: Services, ctx: Context, shape: Shape) -> list[ViewRow]:
     now = shape.kept()
     return [
         ViewRow(one.name, replace(of_query(one.query), view=one.name).url(), one.user, one.updated_ms, one.query == now)
-        for one in services.tracking.views(ctx)
+        for one in services.tracking.views.all(ctx)
     ]
 
 
@@ -162,10 +162,10 @@ def routes(services: Services, pages: Pages) -> APIRouter:
 
     @router.get("/runs/count")
     def count(ctx: Viewer, experiment: str = "", filter: str = "") -> Response:  # noqa: A002
-        ids = [experiment] if experiment else [one.id for one in services.tracking.experiments(ctx)]
+        ids = [experiment] if experiment else [one.id for one in services.tracking.experiments.all(ctx)]
         shape = Shape(filter=filter.strip())
         try:
-            text = plural(services.tracking.count_matching(ctx, ids, filter=shape.condition() or None), "run")
+            text = plural(services.tracking.groups.count(ctx, ids, filter=shape.condition() or None), "run")
         except Invalid:
             text = ""  # the page has said what is wrong with the filter
         return PlainTextResponse(text, headers=HEADERS)
@@ -173,12 +173,12 @@ def routes(services: Services, pages: Pages) -> APIRouter:
     @router.post("/runs/views")
     def save(ctx: Viewer, name: Annotated[str, Form()] = "", query: Annotated[str, Form()] = "") -> Response:
         shape = of_query(query)
-        kept = services.tracking.save_view(ctx, name, shape.kept())
+        kept = services.tracking.views.save(ctx, name, shape.kept())
         return RedirectResponse(replace(shape, view=kept.name).url(), status_code=303, headers=HEADERS)
 
     @router.post("/runs/views/delete")
     def delete(ctx: Viewer, name: Annotated[str, Form()] = "", query: Annotated[str, Form()] = "") -> Response:
-        services.tracking.delete_view(ctx, name)
+        services.tracking.views.delete(ctx, name)
         return RedirectResponse(of_query(query).url(), status_code=303, headers=HEADERS)
 
     @router.get("/experiments/{experiment_id}")

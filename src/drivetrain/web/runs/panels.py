@@ -71,7 +71,7 @@ class Panel:
 
 
 def lines(services: Services, ctx: Context, run_id: str) -> list[Line]:
-    return services.tracking.console(ctx, run_id, limit=MOST_LINES, last=True)
+    return services.tracking.history.console(ctx, run_id, limit=MOST_LINES, last=True)
 
 
 @dataclass
@@ -88,7 +88,7 @@ class _Looker:
         latest: dict[str, list[Panel]] = {}
         frames: dict[tuple[str, int], list[Frame]] = {}
         tables: dict[str, tuple[int, str]] = {}
-        for step, row in self.services.tracking.media_rows(self.ctx, self.run_id, limit=ROWS):
+        for step, row in self.services.tracking.history.media(self.ctx, self.run_id, limit=ROWS):
             for key, value in row.items():
                 if not isinstance(value, dict):
                     continue
@@ -142,7 +142,7 @@ class _Looker:
     def _of_tables(self, tables: dict[str, tuple[int, str]]) -> dict[str, list[Panel]]:
         """Tables, and in the place of those that a plot is made of, the plot."""
         found: dict[str, list[Panel]] = {}
-        specs = self.services.tracking.details(self.ctx, self.run_id).private.get("visualize") if tables else None
+        specs = self.services.tracking.reports.get(self.ctx, self.run_id).private.get("visualize") if tables else None
         for key, spec in (specs if isinstance(specs, dict) else {}).items():
             name = next((name for name in (f"{key}_table", f"Custom Chart Tables/{key}_table", key) if name in tables), None)
             if name is None or isinstance(body := self._body(tables[name][1]), str):
@@ -163,11 +163,11 @@ class _Looker:
 
     def _body(self, path: str) -> Body | str:
         """What is in a table's file, or why it cannot be shown."""
-        found = self.services.tracking.get_artifact(self.ctx, Owner.run, self.run_id, path)
+        found = self.services.tracking.artifacts.get(self.ctx, Owner.run, self.run_id, path)
         if found.size > MOST_BYTES:
             return "This table is too large to be shown here."
         try:
-            body = json.loads(self.services.tracking.blobs.read_bytes(found.sha256))
+            body = json.loads(self.services.tracking.artifacts.blobs.read_bytes(found.sha256))
             return Body([str(one) for one in body["columns"]], [list(row) for row in body["data"]])
         except (ValueError, KeyError, TypeError):
             return "This table cannot be read."
@@ -215,7 +215,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
     @router.get("/media/{run_id}/{path:path}")
     def media(request: Request, ctx: Viewer, run_id: str, path: str) -> Response:
         """A file of a run to be looked at or listened to, or a document in a sandbox."""
-        found = services.tracking.get_artifact(ctx, Owner.run, run_id, path)
+        found = services.tracking.artifacts.get(ctx, Owner.run, run_id, path)
         kind = _SHOWN.get(_ending(path))
         if kind is None or found.size > MOST_BYTES:
             raise Invalid("This file is not shown here: download it from the run's files.", param="path")
@@ -223,6 +223,6 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         headers = SANDBOX | {"cache-control": "private, no-cache", "etag": f'"{found.sha256}"'}
         if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)
-        return Response(services.tracking.blobs.read_bytes(found.sha256), media_type=kind, headers=headers)
+        return Response(services.tracking.artifacts.blobs.read_bytes(found.sha256), media_type=kind, headers=headers)
 
     return router

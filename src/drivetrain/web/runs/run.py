@@ -38,12 +38,12 @@ _ENVIRONMENT = {
 
 
 def view(services: Services, ctx: Context, run_id: str) -> RunPage:
-    run = services.tracking.get_run(ctx, run_id)
-    experiment = services.tracking.get_experiment(ctx, run.experiment_id)
-    neighbours = services.tracking.search_runs(ctx, [run.experiment_id], limit=20).items
+    run = services.tracking.runs.get(ctx, run_id)
+    experiment = services.tracking.experiments.get(ctx, run.experiment_id)
+    neighbours = services.tracking.runs.search(ctx, [run.experiment_id], limit=20).items
     differs = runtable.differing(run, neighbours)
-    files = services.tracking.manifest(ctx, Owner.run, run.id)
-    details = services.tracking.details(ctx, run.id)
+    files = services.tracking.artifacts.manifest(ctx, Owner.run, run.id)
+    details = services.tracking.reports.get(ctx, run.id)
     metrics = [MetricRow(key, metric.value, metric.step) for key, metric in sorted(run.metrics.items()) if not key.startswith(SYSTEM)]
     return RunPage(
         id=run.id,
@@ -134,11 +134,11 @@ def draw(services: Services, ctx: Context, run: Run) -> Drawing | None:
 def curves(services: Services, ctx: Context, run_ids: list[str], keys: list[str], **part: int | None) -> dict[str, Any]:
     """The series of some metrics of some runs, or their part between two steps or times, thinned to what a chart can show."""
     found = []
-    runs = services.tracking.get_runs(ctx, run_ids)
+    runs = services.tracking.runs.get_many(ctx, run_ids)
     # Many lines share one chart: then each needs fewer points.
     each = max(200, min(MOST_POINTS, 4 * MOST_POINTS // max(1, len(runs))))
     wanted = keys or sorted({key for run in runs for key in run.metrics})[:60]
-    charts = {key: services.tracking.chart(ctx, run_ids, key, points_each=each, **part) for key in wanted}
+    charts = {key: services.tracking.metrics.chart(ctx, run_ids, key, points_each=each, **part) for key in wanted}
     for run in runs:
         series = {}
         for key in wanted:
@@ -160,7 +160,11 @@ def routes(services: Services, pages: Pages) -> APIRouter:
 
     @router.post("/runs/{run_id}/{act}")
     def change(ctx: Viewer, run_id: str, act: Literal["stop", "delete", "restore"]) -> Response:
-        verbs = {"stop": services.tracking.request_stop, "delete": services.tracking.delete_run, "restore": services.tracking.restore_run}
+        verbs = {
+            "stop": services.tracking.reports.request_stop,
+            "delete": services.tracking.runs.delete,
+            "restore": services.tracking.runs.restore,
+        }
         verbs[act](ctx, run_id)
         return RedirectResponse(f"/runs/{quote(run_id, safe='')}", status_code=303, headers=HEADERS)
 

@@ -93,7 +93,7 @@ class SweepPage:
 
 
 def listed(services: Services, ctx: Context, experiment: str, before: str) -> SweepsPage:
-    names = {one.id: one.name for one in services.tracking.experiments(ctx)}
+    names = {one.id: one.name for one in services.tracking.experiments.all(ctx)}
     found = services.sweeps.list(ctx, experiment_id=experiment or None, limit=PAGE + 1, before=before or None)
     following = ""
     if len(found) > PAGE:
@@ -122,9 +122,9 @@ def view(services: Services, ctx: Context, name: str) -> SweepPage:
     sweep = services.sweeps.get(ctx, name)
     trials = services.sweeps.trials(ctx, sweep.id)
     best = best_of(trials, maximize=sweep.maximize)
-    named = {run.id: run.name for run in services.tracking.get_runs(ctx, [one.run_id for one in trials if one.run_id])}
+    named = {run.id: run.name for run in services.tracking.runs.get_many(ctx, [one.run_id for one in trials if one.run_id])}
     return SweepPage(
-        row=_row(sweep, {sweep.experiment_id: services.tracking.get_experiment(ctx, sweep.experiment_id).name}),
+        row=_row(sweep, {sweep.experiment_id: services.tracking.experiments.get(ctx, sweep.experiment_id).name}),
         sweep=sweep,
         trials=[
             TrialRow(one, named.get(one.run_id or "", one.client_id), _OF_RUNS.get(one.state, State(one.state, "idle")), one == best)
