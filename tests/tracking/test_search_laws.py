@@ -16,9 +16,10 @@ from drivetrain.dialects.mlflow import messages as m
 from drivetrain.dialects.mlflow import registry as dialect
 from drivetrain.dialects.mlflow.routing import Services
 from drivetrain.identity.model import Context
-from drivetrain.registry.model import PROMPT, Repo, Version
+from drivetrain.registry.model import Repo, Version
 from drivetrain.registry.service import Registry
 from drivetrain.store.sql import Database
+from drivetrain.tags import PROMPT
 from drivetrain.tracking.model import Experiment, LoggedModel, Metric, Page, View
 from drivetrain.tracking.service import Tracking
 from tests.tracking.naive import LIKE_OPS, LIST_OPS, NULL_OPS, NUMBER_OPS, Clause, Field, filters, holds, ordered, written

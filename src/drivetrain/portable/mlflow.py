@@ -23,9 +23,9 @@ from drivetrain.portable.mlflow_store import (
     StoredVersion,
     logged,
 )
+from drivetrain.tags import PROMPT
 
 API = "/mlflow/api/2.0/mlflow"
-PROMPT = "mlflow.prompt.is_prompt"
 WAS_VERSION = "drivetrain.imported.version"
 _RUN = re.compile(r"(?:^|.*/)([0-9a-f]{32})/artifacts(?:/(.*))?")
 _MODEL = re.compile(r"(?:^|.*/)models/(m-[0-9a-f]{32})/artifacts(?:/(.*))?")

@@ -24,6 +24,7 @@ from drivetrain.portable.mlflow_store import (
     whole,
     word,
 )
+from drivetrain.tags import RUN_NAME
 
 _PAGE = 100_000
 DEFAULT_WORKSPACE = "default"
@@ -103,7 +104,7 @@ class DatabaseStore:
         deleted = row.get("lifecycle_stage") == "deleted" and experiment.lifecycle == "active"
         record: Json = {
             "id": run_id,
-            "name": (row.get("name") or tags.get("mlflow.runName") or run_id)[:250],
+            "name": (row.get("name") or tags.get(RUN_NAME) or run_id)[:250],
             "user": (row.get("user_id") or "")[:256],
             "status": status if status in STATUSES.values() else STATUSES.get(whole(status), "FINISHED"),
             "start_ms": whole(row.get("start_time")),

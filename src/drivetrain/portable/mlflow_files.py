@@ -24,6 +24,7 @@ from drivetrain.portable.mlflow_store import (
     whole,
     word,
 )
+from drivetrain.tags import RUN_NAME
 
 MAX_META = 64 << 20
 MAX_TEXT = 1 << 20
@@ -89,7 +90,7 @@ class FileStore:
         deleted = meta.get("lifecycle_stage") == "deleted" and experiment.lifecycle == "active"
         record: Json = {
             "id": run_id,
-            "name": (word(meta.get("run_name")) or word(meta.get("name")) or tags.get("mlflow.runName") or run_id)[:250],
+            "name": (word(meta.get("run_name")) or word(meta.get("name")) or tags.get(RUN_NAME) or run_id)[:250],
             "user": word(meta.get("user_id"))[:256],
             "status": STATUSES.get(whole(status)) or (word(status) if word(status) in STATUSES.values() else "FINISHED"),
             "start_ms": whole(meta.get("start_time")),

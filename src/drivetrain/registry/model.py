@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 KINDS = ("model", "dataset", "space", "artifact", "prompt")
-PROMPT = "mlflow.prompt.is_prompt"
-"""The tag of prompts: MLflow's client keeps them as models. Whoever lists models is not shown them."""
 
 
 @dataclass(frozen=True, slots=True)

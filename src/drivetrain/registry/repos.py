@@ -14,10 +14,11 @@ from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.registry import names, reading, search
 from drivetrain.registry import tables as t
-from drivetrain.registry.model import KINDS, PROMPT, Clause, Commit, FileEntry, Ref, Repo
+from drivetrain.registry.model import KINDS, Clause, Commit, FileEntry, Ref, Repo
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
+from drivetrain.tags import PROMPT
 
 MAIN = "main"
 

@@ -25,6 +25,7 @@ from drivetrain.retraining import gate
 from drivetrain.retraining.frame import write_training_set
 from drivetrain.retraining.model import LEAST_ROWS, Labelled, Policy, Stage, TrainingSet
 from drivetrain.retraining.words import span
+from drivetrain.tags import DATA_CONTEXT
 
 if TYPE_CHECKING:
     from drivetrain.retraining.job import Job
@@ -171,7 +172,7 @@ class Work:
 
     def _dataset(self, name: str, digest: str, source: object) -> dict[str, Any]:
         about = {"name": name, "digest": digest[:32], "source_type": "drivetrain", "source": json.dumps(msgspec.to_builtins(source))}
-        return {"dataset": about, "tags": [{"key": "mlflow.data.context", "value": "training"}]}
+        return {"dataset": about, "tags": [{"key": DATA_CONTEXT, "value": "training"}]}
 
     def _champion(self) -> dict[str, Any]:
         """The variant that serves now."""

@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from drivetrain.tags import GIT_BRANCH, GIT_COMMIT, SOURCE, SOURCE_KIND, USER
+
 MAX_DIFF = 1 << 20
 
 
@@ -19,11 +21,11 @@ def tags() -> dict[str, str]:
     """Under MLflow's names where it has one."""
     script = sys.argv[0] if sys.argv and sys.argv[0] not in ("", "-c") else ""
     found = {
-        "mlflow.user": _user(),
-        "mlflow.source.name": str(Path(script).absolute()) if script else "<interactive>",
-        "mlflow.source.type": "LOCAL",
-        "mlflow.source.git.commit": _git("rev-parse", "HEAD").strip(),
-        "mlflow.source.git.branch": _git("rev-parse", "--abbrev-ref", "HEAD").strip(),
+        USER: _user(),
+        SOURCE: str(Path(script).absolute()) if script else "<interactive>",
+        SOURCE_KIND: "LOCAL",
+        GIT_COMMIT: _git("rev-parse", "HEAD").strip(),
+        GIT_BRANCH: _git("rev-parse", "--abbrev-ref", "HEAD").strip(),
         "drivetrain.arguments": " ".join(sys.argv[1:])[:5000],
         "drivetrain.host": socket.gethostname(),
         "drivetrain.python": platform.python_version(),

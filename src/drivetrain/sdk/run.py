@@ -23,6 +23,7 @@ from drivetrain.client.find import find
 from drivetrain.errors import Invalid
 from drivetrain.sdk import environment, spool, system
 from drivetrain.sdk.frame import To, history
+from drivetrain.tags import LABEL
 
 MAX_BUFFER = 1_000_000
 WRITE_SECONDS = 0.1
@@ -75,7 +76,7 @@ class Run:
 
     def tag(self, *names: str, **values: Any) -> None:
         """Label the run: `run.tag("baseline", owner="anna")`."""
-        self._put("tags", 0, {f"wandb.tag.{name}": "" for name in names} | {key: str(value) for key, value in values.items()})
+        self._put("tags", 0, {f"{LABEL}{name}": "" for name in names} | {key: str(value) for key, value in values.items()})
 
     def log_artifact(self, path: str | Path, name: str | None = None) -> None:
         """Keep a file or folder with the run. It is copied, so it may change afterwards."""

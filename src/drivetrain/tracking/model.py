@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
+from drivetrain.tags import DATA_CONTEXT, GIT_COMMIT, SOURCE
+
 T = TypeVar("T")
 
 RUN_STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
@@ -86,7 +88,7 @@ class Input:
 
     @property
     def context(self) -> str:
-        return self.tags.get("mlflow.data.context", "")
+        return self.tags.get(DATA_CONTEXT, "")
 
 
 class ModelLink(Struct, frozen=True):
@@ -119,11 +121,11 @@ class Run:
 
     @property
     def git_commit(self) -> str | None:
-        return self.tags.get("mlflow.source.git.commit")
+        return self.tags.get(GIT_COMMIT)
 
     @property
     def source(self) -> str | None:
-        return self.tags.get("mlflow.source.name")
+        return self.tags.get(SOURCE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from drivetrain.dialects.mlflow import messages as m
 from drivetrain.dialects.mlflow.routing import Json, Route, Services
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context
-from drivetrain.registry.model import PROMPT, Clause, Repo, Version
+from drivetrain.registry.model import Clause, Repo, Version
 from drivetrain.search.grammar import Condition, Language, parse_filter, parse_order
+from drivetrain.tags import PROMPT
 from drivetrain.tracking import checks
 from drivetrain.tracking.finders import from_token, to_token
 from drivetrain.tracking.languages import MODEL_VERSIONS, REGISTERED_MODELS

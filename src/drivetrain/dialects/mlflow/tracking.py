@@ -11,6 +11,7 @@ from drivetrain.dialects.mlflow import messages as m
 from drivetrain.dialects.mlflow.routing import Json, Route, Services, Written
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
+from drivetrain.tags import MODEL_HISTORY
 from drivetrain.tracking import checks
 from drivetrain.tracking.metrics.service import MAX_HISTORY
 from drivetrain.tracking.model import Dataset, Input, Metric, ModelLink, Owner, View
@@ -19,7 +20,6 @@ _VIEWS = {"": View.active, "ACTIVE_ONLY": View.active, "DELETED_ONLY": View.dele
 _VIEW_NUMBERS = {1: "ACTIVE_ONLY", 2: "DELETED_ONLY", 3: "ALL"}
 _STATUS_NUMBERS = {1: "RUNNING", 2: "SCHEDULED", 3: "FINISHED", 4: "FAILED", 5: "KILLED"}
 
-MODEL_HISTORY = "mlflow.log-model.history"
 MODEL_FIELDS = ("run_id", "artifact_path", "utc_time_created", "model_uuid", "flavors")
 MAX_RUNS_AT_ONCE = 100
 MAX_SAMPLED = 2500

@@ -9,22 +9,21 @@ from drivetrain.dialects.wandb.artifact_objects import store
 from drivetrain.dialects.wandb.services import MOUNT, Json, Resolvers, Services, connection, project, run_of, when
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
+from drivetrain.tags import GIT_COMMIT, GIT_REPO, GROUP, HOST, JOB_TYPE, NOTE, SOURCE
 from drivetrain.tracking.history.entries import SYSTEM
 from drivetrain.tracking.model import Artifact, Experiment, Owner, Run, RunReport
 from drivetrain.tracking.values import plain
 
-NOTES = "mlflow.note.content"
-COMMIT = "mlflow.source.git.commit"
 _TAGS = {
-    "groupName": "wandb.group",
-    "jobType": "wandb.job_type",
-    "notes": NOTES,
-    "commit": COMMIT,
-    "repo": "mlflow.source.git.repoURL",
-    "jobRepo": "mlflow.source.git.repoURL",
-    "program": "mlflow.source.name",
-    "jobProgram": "mlflow.source.name",
-    "host": "wandb.host",
+    "groupName": GROUP,
+    "jobType": JOB_TYPE,
+    "notes": NOTE,
+    "commit": GIT_COMMIT,
+    "repo": GIT_REPO,
+    "jobRepo": GIT_REPO,
+    "program": SOURCE,
+    "jobProgram": SOURCE,
+    "host": HOST,
 }
 """What a client says of a run → the tag that keeps it. Most of them are what MLflow's clients call the same thing."""
 
@@ -69,7 +68,7 @@ def project_object(s: Services, ctx: Context, experiment: Experiment, more: Reso
         "createdAt": when(experiment.created_ms),
         "isBenchmark": False,
         "readOnly": False,
-        "description": experiment.tags.get(NOTES),
+        "description": experiment.tags.get(NOTE),
         "user": user(ctx.user_name, ctx.workspace),
         "run": find,
         "bucket": find,
@@ -113,16 +112,16 @@ def run_object(s: Services, ctx: Context, experiment: Experiment, run: Run, deta
         "name": lambda _: of().client_id,
         "projectId": str(experiment.uid),
         "displayName": run.name,
-        "description": run.tags.get(NOTES, ""),
-        "notes": run.tags.get(NOTES, ""),
+        "description": run.tags.get(NOTE, ""),
+        "notes": run.tags.get(NOTE, ""),
         "state": lambda _: of().state,
         "sweepName": lambda _: of().sweep,
         "tags": lambda _: list(of().labels),
-        "group": run.tags.get("wandb.group"),
-        "groupName": run.tags.get("wandb.group"),
-        "jobType": run.tags.get("wandb.job_type"),
-        "commit": run.tags.get(COMMIT),
-        "host": run.tags.get("wandb.host"),
+        "group": run.tags.get(GROUP),
+        "groupName": run.tags.get(GROUP),
+        "jobType": run.tags.get(JOB_TYPE),
+        "commit": run.tags.get(GIT_COMMIT),
+        "host": run.tags.get(HOST),
         "readOnly": False,
         "createdAt": when(run.start_ms),
         "updatedAt": lambda _: when(of().heartbeat_ms),

@@ -10,10 +10,9 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from drivetrain.errors import Invalid
+from drivetrain.tags import USER
 from drivetrain.tracking import checks
 
-USER = "mlflow.user"
-"""The tag that says who a client works for."""
 SOURCES = ("UNSPECIFIED", "TRACE", "HUMAN", "DOCUMENT", "CODE")
 
 

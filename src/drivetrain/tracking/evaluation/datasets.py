@@ -18,10 +18,11 @@ from drivetrain.search.grammar import parse_filter, parse_order
 from drivetrain.search.sql import Term
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
+from drivetrain.tags import USER
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.evaluation import tables as v
-from drivetrain.tracking.evaluation.cases import USER, Case, checked, merged, schema_of
+from drivetrain.tracking.evaluation.cases import Case, checked, merged, schema_of
 from drivetrain.tracking.evaluation.scorers import numbers
 from drivetrain.tracking.experiments import check_limit
 from drivetrain.tracking.finders import chunked, ensure_default, experiment_row, from_token, to_token

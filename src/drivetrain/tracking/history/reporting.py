@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from drivetrain.store.ids import now_ms
 from drivetrain.store.sql import upsert
+from drivetrain.tags import LABEL
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.finders import chunked, tuples
 from drivetrain.tracking.history import entries
@@ -37,10 +38,6 @@ SUMMARY_STEP = -1
 MAX_ROWS = 10_000
 
 _d = d.run_details.c
-
-
-LABEL = "wandb.tag."
-"""wandb's tags have no value: they are run tags with this before them, and an empty one."""
 
 
 def new_report(run_id: str, experiment_uid: int, client_id: str, state: str, sweep: str | None) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
+from drivetrain.tags import LABEL, RUN_NAME
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.finders import chunked, ensure_default, experiment_row, run_row, tuples
 from drivetrain.tracking.history import entries
 from drivetrain.tracking.history import tables as d
 from drivetrain.tracking.history.reporting import (
-    LABEL,
     STATES,
     by_client_id,
     ensure_report,
@@ -34,7 +34,6 @@ from drivetrain.tracking.history.reporting import (
 )
 from drivetrain.tracking.model import Line, Run, RunReport
 from drivetrain.tracking.runs import loading
-from drivetrain.tracking.runs.loading import RUN_NAME
 from drivetrain.tracking.runs.names import random_name
 from drivetrain.tracking.values import parse_object
 

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.sql import INT64, Database, upsert
+from drivetrain.tags import RUN_NAME
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.experiments import check_limit
@@ -24,7 +25,6 @@ from drivetrain.tracking.finders import chunked, deleted_run, experiment_row, fr
 from drivetrain.tracking.metrics import points
 from drivetrain.tracking.metrics.summaries import Window
 from drivetrain.tracking.model import Metric, Page, Point
-from drivetrain.tracking.runs.loading import RUN_NAME
 
 MAX_HISTORY = 25_000
 

@@ -11,13 +11,13 @@ from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import uuid7
 from drivetrain.store.sql import Database, upsert
+from drivetrain.tags import DATA_CONTEXT
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.finders import model_row, run_row
 from drivetrain.tracking.model import Dataset, Input, ModelLink
 from drivetrain.tracking.runs.loading import dataset
 
-CONTEXT = "mlflow.data.context"
 ROLES = ("input", "output")
 
 
@@ -67,7 +67,7 @@ class Inputs:
             .limit(limit)
         )
         with self.db.read() as c:
-            return [(str(row.number), Input(dataset(row), {CONTEXT: row.context} if row.context else {})) for row in c.execute(query)]
+            return [(str(row.number), Input(dataset(row), {DATA_CONTEXT: row.context} if row.context else {})) for row in c.execute(query)]
 
 
 def ensure_dataset(c: sa.Connection, ctx: Context, experiment_uid: int, dataset: Dataset) -> str:

@@ -12,9 +12,6 @@ from drivetrain.tracking import tables as t
 from drivetrain.tracking.finders import chunked, location, tuples, unpacked
 from drivetrain.tracking.model import PURGING, Dataset, Input, Metric, ModelLink, Run
 
-RUN_NAME = "mlflow.runName"
-USER = "mlflow.user"
-
 
 def runs(c: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Run]:
     """`rows` are whole rows of the table `runs`; the order stays."""

@@ -14,6 +14,7 @@ from drivetrain.errors import Invalid
 from drivetrain.search import sql as compare
 from drivetrain.search.grammar import Condition, Order, parse_filter, parse_order
 from drivetrain.search.sql import Term
+from drivetrain.tags import TRACE_NAME
 from drivetrain.tracking.finders import from_token
 from drivetrain.tracking.languages import TRACES
 from drivetrain.tracking.traces import tables as x
@@ -34,7 +35,6 @@ _FIELDS: dict[str, sa.ColumnElement[Any]] = {
 }
 _SPAN_FIELDS: dict[str, sa.ColumnElement[Any]] = {"name": _p.name, "type": _p.type, "status": _p.status}
 _MAPS = {"tag": x.trace_tags, "metadata": x.trace_metadata}
-_NAME = "mlflow.traceName"
 _FIRST, _LAST = 0, 1
 
 
@@ -95,7 +95,7 @@ def conditions(given: Sequence[Condition], *, sqlite: bool) -> list[sa.ColumnEle
             of_one_span.append(_of_span(condition, sqlite))
         elif condition.entity in ("feedback", "expectation"):
             found.append(_assessed(condition, sqlite))
-        elif condition.entity == "tag" and condition.key == _NAME:
+        elif condition.entity == "tag" and condition.key == TRACE_NAME:
             found.append(_compare(_x.name, condition, sqlite))
         elif condition.entity in _MAPS:
             found.append(_of_map(_MAPS[condition.entity], condition, sqlite))

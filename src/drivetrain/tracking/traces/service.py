@@ -12,6 +12,7 @@ from msgspec import Struct
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.sql import INT64, Database
+from drivetrain.tags import TRACE_LOCATION, TRACE_NAME, TRACE_SESSION, TRACE_SIZES, TRACE_SPANS, TRACE_USAGE
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.experiments import check_limit
@@ -51,11 +52,11 @@ class TraceInfo(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        return self.tags.get(w.NAME, "")
+        return self.tags.get(TRACE_NAME, "")
 
     @property
     def tokens(self) -> int | None:
-        found = s.numbers(s.decoded(self.metadata.get(w.USAGE))).get("total_tokens")
+        found = s.numbers(s.decoded(self.metadata.get(TRACE_USAGE))).get("total_tokens")
         return None if found is None else int(found)
 
 
@@ -111,8 +112,8 @@ class Traces:
             "client_request_id": info.client_request_id,
             "request_preview": info.request_preview,
             "response_preview": info.response_preview,
-            "name": info.tags.get(w.NAME),
-            "session": metadata.get(w.SESSION),
+            "name": info.tags.get(TRACE_NAME),
+            "session": metadata.get(TRACE_SESSION),
         }
         values |= {key: clean(value) for key, value in optional.items() if value is not None}
         if info.tokens is not None:
@@ -140,7 +141,7 @@ class Traces:
         checks.key(key, "trace tag")
         with self.db.write() as c:
             uid = trace_row(c, ctx, trace_id).uid
-            if key == w.NAME:
+            if key == TRACE_NAME:
                 c.execute(x.traces.update().where(_x.uid == uid).values(name=clean(value)))
             w.note_tags(c, uid, w.entries({key: value}))
 
@@ -262,11 +263,11 @@ def _infos(c: sa.Connection, rows: Sequence[Any]) -> list[TraceInfo]:
     found: list[TraceInfo] = []
     for row in rows:
         number = numbers[row.experiment_uid]
-        told = {w.LOCATION: f"mlflow-artifacts:/{number}/traces/{row.trace_id}/artifacts"}
+        told = {TRACE_LOCATION: f"mlflow-artifacts:/{number}/traces/{row.trace_id}/artifacts"}
         if row.name is not None:
-            told[w.NAME] = row.name
+            told[TRACE_NAME] = row.name
         if row.spans:
-            told[w.SPANS] = "TRACKING_STORE"
+            told[TRACE_SPANS] = "TRACKING_STORE"
         info = TraceInfo(
             id=row.trace_id,
             experiment_id=str(number),
@@ -295,7 +296,7 @@ def _traces(c: sa.Connection, rows: Sequence[Any]) -> list[Trace]:
     found: list[Trace] = []
     for row, info in zip(rows, _infos(c, rows), strict=True):
         spans = by_trace[row.uid]
-        wanted = s.numbers(s.decoded(info.metadata.get(w.SIZES))).get("num_spans", 0)
+        wanted = s.numbers(s.decoded(info.metadata.get(TRACE_SIZES))).get("num_spans", 0)
         found.append(Trace(info, spans, bool(spans) and len(spans) >= wanted))
     return found
 

@@ -12,13 +12,12 @@ from msgspec import Struct
 
 from drivetrain.errors import Invalid
 from drivetrain.store.sql import INT64
+from drivetrain.tags import SPAN_COST, SPAN_KIND, SPAN_USAGE
 
 Value = Any
 """None, bool, int, float, str, bytes, a list of these, or a dict with them."""
 Status = Literal["UNSET", "OK", "ERROR"]
 
-INPUTS, OUTPUTS, KIND = "mlflow.spanInputs", "mlflow.spanOutputs", "mlflow.spanType"
-USAGE, COST = "mlflow.chat.tokenUsage", "mlflow.llm.cost"
 PREVIEW = 1000
 _USAGE = ("input_tokens", "output_tokens", "total_tokens")
 _CACHE = ("cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation_input_tokens_above_1hr")
@@ -72,7 +71,7 @@ def check(span: Span) -> None:
 
 def row(span: Span) -> dict[str, Any]:
     """The columns of a span, without its trace's."""
-    usage, cost = token_usage(span.attributes), numbers(decoded(span.attributes.get(COST)))
+    usage, cost = token_usage(span.attributes), numbers(decoded(span.attributes.get(SPAN_COST)))
     plain: dict[str, Any] = {}
     odd: dict[str, Any] = {}
     for key, value in span.attributes.items():
@@ -85,7 +84,7 @@ def row(span: Span) -> dict[str, Any]:
         "events": [[e.name, e.time_ns, _packed(dict(e.attributes))] for e in span.events],
         "links": [[one.trace_id, one.span_id, _packed(dict(one.attributes))] for one in span.links],
     }
-    kind = span.attributes.get(KIND)
+    kind = span.attributes.get(SPAN_KIND)
     return {
         "span_id": span.span_id,
         "parent_id": span.parent_id,
@@ -155,7 +154,7 @@ def numbers(given: Value) -> dict[str, int | float]:
 
 def token_usage(attributes: Mapping[str, Value]) -> dict[str, int | float]:
     """As MLflow's clients tell it, or else by OpenTelemetry's names for it."""
-    if found := numbers(decoded(attributes.get(USAGE))):
+    if found := numbers(decoded(attributes.get(SPAN_USAGE))):
         return found
     told = numbers({name: attributes.get(f"gen_ai.usage.{name}") for name in ("input_tokens", "output_tokens")})
     return {"input_tokens": 0, "output_tokens": 0} | told | {"total_tokens": sum(told.values())} if told else {}

@@ -10,6 +10,21 @@ import sqlalchemy as sa
 
 from drivetrain.identity.model import Context
 from drivetrain.store.sql import upsert
+from drivetrain.tags import (
+    SPAN_INPUTS,
+    SPAN_OUTPUTS,
+    TRACE_COST,
+    TRACE_FINALIZED,
+    TRACE_LOCATION,
+    TRACE_NAME,
+    TRACE_PROMPTS,
+    TRACE_RUN,
+    TRACE_SESSION,
+    TRACE_SPANS,
+    TRACE_TAG,
+    TRACE_USAGE,
+    TRACE_USER,
+)
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.checks import MAX_KEY, MAX_TAG
 from drivetrain.tracking.finders import chunked
@@ -17,13 +32,9 @@ from drivetrain.tracking.traces import spans as s
 from drivetrain.tracking.traces import tables as x
 from drivetrain.tracking.traces.spans import Span, clean
 
-NAME, LOCATION, SPANS, PROMPTS = "mlflow.traceName", "mlflow.artifactLocation", "mlflow.trace.spansLocation", "mlflow.linkedPrompts"
-SESSION, USER, RUN = "mlflow.trace.session", "mlflow.trace.user", "mlflow.sourceRun"
-USAGE, COST, SIZES = "mlflow.trace.tokenUsage", "mlflow.trace.cost", "mlflow.trace.sizeStats"
-KEPT = frozenset({NAME, LOCATION, SPANS, "mlflow.trace.infoFinalized"})
+KEPT = frozenset({TRACE_NAME, TRACE_LOCATION, TRACE_SPANS, TRACE_FINALIZED})
 """Tags and metadata that are told by the server, and not kept as entries."""
 IN_PROGRESS = "IN_PROGRESS"
-_TAG = "mlflow.traceTag."
 
 _x = x.traces.c
 
@@ -55,14 +66,14 @@ def link_prompts(c: sa.Connection, uid: int, prompts: Iterable[tuple[str, str]])
 def note_tags(c: sa.Connection, uid: int, tags: Mapping[str, str]) -> None:
     """Keep tags, and what some of them say."""
     set_entries(c, x.trace_tags, uid, tags)
-    if linked := s.decoded(tags.get(PROMPTS)):
+    if linked := s.decoded(tags.get(TRACE_PROMPTS)):
         found = [one for one in linked if isinstance(one, dict) and "name" in one and "version" in one] if isinstance(linked, list) else []
         link_prompts(c, uid, [(str(one["name"]), str(one["version"])) for one in found])
 
 
 def note_metadata(c: sa.Connection, ctx: Context, uid: int, given: Mapping[str, str], *, keep: bool = False) -> None:
     set_entries(c, x.trace_metadata, uid, given, keep=keep)
-    if run_id := given.get(RUN):
+    if run_id := given.get(TRACE_RUN):
         link_runs(c, ctx, [uid], run_id)
 
 
@@ -120,7 +131,7 @@ def _counted(c: sa.Connection, uids: Iterable[int]) -> set[int]:
     g = x.trace_metadata.c
     found: set[int] = set()
     for part in chunked(list(uids)):
-        found |= set(c.scalars(sa.select(g.trace_uid).where(g.trace_uid.in_(part), g.key.in_([USAGE, COST]))))
+        found |= set(c.scalars(sa.select(g.trace_uid).where(g.trace_uid.in_(part), g.key.in_([TRACE_USAGE, TRACE_COST]))))
     return found
 
 
@@ -137,7 +148,7 @@ def _take_in(c: sa.Connection, ctx: Context, row: sa.Row[Any], some: Sequence[Sp
     tags: dict[str, Any] = {}
     for one in some:
         tags |= {key: value for key, value in one.resource.items() if not key.startswith(("telemetry.sdk.", "mlflow."))}
-        for key, names in ((SESSION, ("session.id", "gen_ai.conversation.id")), (USER, ("user.id",))):
+        for key, names in ((TRACE_SESSION, ("session.id", "gen_ai.conversation.id")), (TRACE_USER, ("user.id",))):
             told = next((one.attributes[name] for name in names if one.attributes.get(name)), None)
             if told is not None:
                 metadata.setdefault(key, s.text(told))
@@ -145,19 +156,19 @@ def _take_in(c: sa.Connection, ctx: Context, row: sa.Row[Any], some: Sequence[Sp
     if root is not None:
         if row.state in (IN_PROGRESS, "STATE_UNSPECIFIED") and root.end_ns is not None:
             values["state"] = "ERROR" if root.status == "ERROR" else "OK"
-        mine = {key.removeprefix(_TAG): value for key, value in root.attributes.items() if key.startswith(_TAG)}
-        name = mine.get(NAME)
+        mine = {key.removeprefix(TRACE_TAG): value for key, value in root.attributes.items() if key.startswith(TRACE_TAG)}
+        name = mine.get(TRACE_NAME)
         if name is not None or row.name is None:
             values["name"] = clean(s.text(name) if name is not None else root.name)
         tags |= mine
         if row.request_preview is None:
-            values["request_preview"] = s.preview(root.attributes.get(s.INPUTS), "user")
+            values["request_preview"] = s.preview(root.attributes.get(SPAN_INPUTS), "user")
         if row.response_preview is None:
-            values["response_preview"] = s.preview(root.attributes.get(s.OUTPUTS), "assistant")
+            values["response_preview"] = s.preview(root.attributes.get(SPAN_OUTPUTS), "assistant")
     if counts:
         values |= _count(c, row)
-    if row.session is None and SESSION in metadata:
-        values["session"] = clean(metadata[SESSION])
+    if row.session is None and TRACE_SESSION in metadata:
+        values["session"] = clean(metadata[TRACE_SESSION])
     c.execute(x.traces.update().where(_x.uid == row.uid).values(**values))
     if tags:
         note_tags(c, row.uid, entries(tags))
@@ -170,16 +181,16 @@ def _count(c: sa.Connection, row: sa.Row[Any]) -> dict[str, Any]:
     told: set[str] = set()
     g, p = x.trace_metadata.c, x.trace_spans.c
     if row.told:
-        told = set(c.scalars(sa.select(g.key).where(g.trace_uid == row.uid, g.key.in_([USAGE, COST]))))
+        told = set(c.scalars(sa.select(g.key).where(g.trace_uid == row.uid, g.key.in_([TRACE_USAGE, TRACE_COST]))))
     all_spans = c.execute(sa.select(p.span_id, p.parent_id, p.usage, p.cost).where(p.trace_uid == row.uid)).all()
     values: dict[str, Any] = {}
     found: dict[str, str] = {}
     usage = s.summed_usage((one.span_id, one.parent_id, json.loads(one.usage or "{}")) for one in all_spans)
-    if usage is not None and USAGE not in told:
-        found[USAGE] = json.dumps(usage)
+    if usage is not None and TRACE_USAGE not in told:
+        found[TRACE_USAGE] = json.dumps(usage)
         values["tokens"] = usage["total_tokens"]
     cost = s.summed_cost((one.span_id, one.parent_id, json.loads(one.cost or "{}")) for one in all_spans)
-    if cost is not None and COST not in told:
-        found[COST] = json.dumps(cost)
+    if cost is not None and TRACE_COST not in told:
+        found[TRACE_COST] = json.dumps(cost)
     set_entries(c, x.trace_metadata, row.uid, found)
     return values

@@ -16,6 +16,7 @@ from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
+from drivetrain.tags import DATA_CONTEXT, PARENT, RUN_NAME
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.experiments import Experiments
@@ -27,14 +28,12 @@ from drivetrain.tracking.metrics import points
 from drivetrain.tracking.metrics.summaries import Packed
 from drivetrain.tracking.model import MODEL_STATUSES, RUN_STATUSES, Dataset, Line
 from drivetrain.tracking.runs.inputs import ensure_dataset
-from drivetrain.tracking.runs.loading import RUN_NAME
 from drivetrain.tracking.transfer.records import ModelRecord, RunRecord, Series
 from drivetrain.tracking.transfer.tables import imports
 from drivetrain.tracking.values import Json, parse_object
 
 WAS_RUN = "drivetrain.imported.run_id"
 WAS_MODEL = "drivetrain.imported.model_id"
-PARENT = "mlflow.parentRunId"
 _RUN = re.compile(r"[0-9a-f]{32}")
 _MODEL = re.compile(r"m-[0-9a-f]{32}")
 _i = imports.c
@@ -81,7 +80,7 @@ class Imports:
                 used = {
                     "run_id": target,
                     "dataset_id": ensure_dataset(c, ctx, row["experiment_uid"], dataset),
-                    "context": one.tags.get("mlflow.data.context", ""),
+                    "context": one.tags.get(DATA_CONTEXT, ""),
                     "tags": one.tags,
                     "position": position,
                 }

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.sql import Database
+from drivetrain.tags import GIT_BRANCH, GIT_REPO
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.artifacts import Artifacts
 from drivetrain.tracking.experiments import Experiments, check_limit
@@ -75,8 +76,8 @@ class Exports:
         source = {
             "name": run.source,
             "git_commit": run.git_commit,
-            "git_branch": tags.get("mlflow.source.git.branch"),
-            "git_repo": tags.get("mlflow.source.git.repoURL"),
+            "git_branch": tags.get(GIT_BRANCH),
+            "git_repo": tags.get(GIT_REPO),
         }
         found: Json = msgspec.to_builtins(record)
         return found | {

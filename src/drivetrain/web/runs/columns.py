@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Literal
 
 from drivetrain.store.ids import now_ms
+from drivetrain.tags import LABEL
 from drivetrain.tracking.model import Run
 from drivetrain.web.format import DASH, number
 from drivetrain.web.runs.shape import ORDERED, Shape, lower_is_better, toggled
@@ -17,7 +18,6 @@ from drivetrain.web.views import State
 
 MOST_COLUMNS = 200
 SYSTEM = "metrics.system/"
-LABEL = "wandb.tag."
 KINDS = ("metrics", "params", "tags")
 # The columns of the runs themselves, and which of them are shown unless somebody chooses.
 OWN = {

@@ -13,6 +13,7 @@ from fastapi.responses import RedirectResponse
 
 from drivetrain.identity.model import Context
 from drivetrain.registry.model import Clause
+from drivetrain.tags import GIT_BRANCH, GIT_COMMIT, GIT_REPO, IMAGE, LABEL, MLFLOW, MODEL_HISTORY, NOTE, SOURCE, SOURCE_KIND, USER
 from drivetrain.tracking.model import Owner, Run
 from drivetrain.web.registry import models
 from drivetrain.web.render import HEADERS, Pages, viewer
@@ -27,13 +28,13 @@ Viewer = Annotated[Context, Depends(viewer)]
 MOST_POINTS = 1000
 SYSTEM = "system/"
 _ENVIRONMENT = {
-    "mlflow.source.git.commit": "Git commit",
-    "mlflow.source.git.branch": "Git branch",
-    "mlflow.source.git.repoURL": "Repository",
-    "mlflow.source.name": "Source",
-    "mlflow.source.type": "Source kind",
-    "mlflow.user": "User",
-    "mlflow.docker.image.name": "Image",
+    GIT_COMMIT: "Git commit",
+    GIT_BRANCH: "Git branch",
+    GIT_REPO: "Repository",
+    SOURCE: "Source",
+    SOURCE_KIND: "Source kind",
+    USER: "User",
+    IMAGE: "Image",
 }
 
 
@@ -59,15 +60,15 @@ def view(services: Services, ctx: Context, run_id: str) -> RunPage:
         params=[
             Pair(key, value, key in differs) for key, value in sorted(run.params.items(), key=lambda one: (one[0] not in differs, one[0]))
         ],
-        tags=[Pair(key, value) for key, value in sorted(run.tags.items()) if not key.startswith(("mlflow.", runtable.LABEL))],
-        labels=[key.removeprefix(runtable.LABEL) for key in sorted(run.tags) if key.startswith(runtable.LABEL)],
+        tags=[Pair(key, value) for key, value in sorted(run.tags.items()) if not key.startswith((MLFLOW, LABEL))],
+        labels=[key.removeprefix(LABEL) for key in sorted(run.tags) if key.startswith(LABEL)],
         environment=_environment(run),
         files=[
             FileRow(path, size, f"/api/v1/runs/{run.id}/artifacts/{quote(path)}", sha256) for path, (sha256, size) in sorted(files.items())
         ],
         drawing=draw(services, ctx, run),
         neighbours=max(0, len(neighbours) - 1),
-        note=run.tags.get("mlflow.note.content", ""),
+        note=run.tags.get(NOTE, ""),
         system=sorted(key for key in run.metrics if key.startswith(SYSTEM))[:48],
         summary=_summary(details.summary),
         is_deleted=run.lifecycle != "active",
@@ -95,7 +96,7 @@ def _summary(summary: Mapping[str, Any]) -> list[Pair]:
 
 def _environment(run: Run) -> list[Pair]:
     pairs = [Pair(label, run.tags[key], mono="commit" in key) for key, label in _ENVIRONMENT.items() if run.tags.get(key)]
-    history = run.tags.get("mlflow.log-model.history", "")
+    history = run.tags.get(MODEL_HISTORY, "")
     if history:
         try:
             flavours = json.loads(history)[-1].get("flavors", {}).get("python_function", {})
