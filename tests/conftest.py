@@ -31,6 +31,31 @@ from drivetrain.store.sql import Database
 
 T = TypeVar("T")
 
+MEMORY = Path("/dev/shm")
+"""Where Linux has a file system in memory."""
+
+
+def _quicken() -> None:
+    """What a run of the tests needs of the machine, whose processes inherit it: hundreds of them start, and thousands of times something
+    is made to last on a disk."""
+    # Else each process compiles the house anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    # Tests kill processes, not machines: what would be lost with the power may stay in memory, where there is room enough for all of it.
+    if "TMPDIR" not in os.environ and _roomy(MEMORY):
+        os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
+
+
+def _roomy(folder: Path) -> bool:
+    """Whether 8 GiB are free in the folder and in memory, and programs may be started from it."""
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return False
+    at = os.statvfs(folder)
+    return min(at.f_bavail * at.f_frsize, psutil.virtual_memory().available) > 8 << 30 and not at.f_flag & os.ST_NOEXEC
+
+
+_quicken()
+
 
 def wait_for(condition: Callable[[], T | None], *, seconds: float = 60, what: str = "the condition") -> T:
     """Await a condition by asking for it often; its last answer is returned."""
