@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,12 +51,11 @@ def run(*arguments: str | Path, stdin: str | None = None, **environ: str) -> Sai
     return Said(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.fixture
-def nowhere(tmp_path: Path) -> Drivetrain:
-    """The command where no server runs: an empty home, and an address where nothing listens."""
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    return lambda *arguments, **more: run(*arguments, **{"DRIVETRAIN_HOME": str(tmp_path / "none"), "DRIVETRAIN_URL": url, **more})
+@pytest.fixture(scope="module")
+def nowhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drivetrain]:
+    """The command where no server runs: a home that is not there, and an address where nothing listens."""
+    environ = {"DRIVETRAIN_HOME": str(tmp_path_factory.mktemp("nowhere") / "none")}
+    with socket.socket() as held:  # while it is bound and does not listen, nobody else can
+        held.bind(("127.0.0.1", 0))
+        environ["DRIVETRAIN_URL"] = f"http://127.0.0.1:{held.getsockname()[1]}"
+        yield lambda *arguments, **more: run(*arguments, **environ | more)

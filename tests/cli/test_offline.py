@@ -7,13 +7,15 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import typer.main
 
 from drivetrain.cli.main import app
-from tests.cli.conftest import Drivetrain, run
+from tests.cli.conftest import Drivetrain, Said, run
 
 
 def commands() -> list[list[str]]:
@@ -27,6 +29,8 @@ def commands() -> list[list[str]]:
 
 
 ASKING = [
+    ["pull", "pypi:x"],  # these two wait longest
+    ["jobs", "show", "x"],
     ["ps"],
     ["models"],
     ["models", "list"],
@@ -37,7 +41,6 @@ ASKING = [
     ["runs"],
     ["runs", "show", "x"],
     ["jobs"],
-    ["jobs", "show", "x"],
     ["jobs", "log", "x"],
     ["jobs", "cancel", "x"],
     ["deploy", "x", "y"],
@@ -47,7 +50,6 @@ ASKING = [
     ["chat", "x", "hello"],
     ["trace", "x"],
     ["feedback", "x", "thumbs", "true"],
-    ["pull", "pypi:x"],
     ["keys"],
     ["keys", "list"],
     ["keys", "create"],
@@ -79,14 +81,11 @@ def test_every_command_explains_itself(path: list[str]) -> None:
         assert any("--json" in param.opts for param in command.params), f"{' '.join(path)} has no --json"
 
 
-@pytest.mark.parametrize("arguments", ASKING, ids=" ".join)
-def test_no_server_says_how_to_start_one(nowhere: Drivetrain, arguments: list[str]) -> None:
-    said = nowhere(*arguments, "--json")
-    assert said.code == 5
-    assert said.json["error"]["exit_code"] == 5
-    lines = said.err.strip().splitlines()
-    assert len(lines) == 1
-    assert "drivetrain up" in lines[0]
+@pytest.fixture(scope="module", autouse=True)
+def asked(nowhere: Drivetrain) -> Iterator[list[Future[Said]]]:
+    """What each of `ASKING` says. They run beside the other tests, since some wait a while for a server that may be starting again."""
+    with ThreadPoolExecutor(4) as pool:
+        yield [pool.submit(nowhere, *arguments, "--json") for arguments in ASKING]
 
 
 @pytest.mark.parametrize(
@@ -188,3 +187,13 @@ def test_completion_is_offered() -> None:
     assert "complete" in said.out and said.code == 0
     completed = run(_DRIVETRAIN_COMPLETE="complete_bash", COMP_WORDS="drivetrain de", COMP_CWORD="1")
     assert "deploy" in completed.out.split()
+
+
+@pytest.mark.parametrize("number", range(len(ASKING)), ids=[" ".join(arguments) for arguments in ASKING])
+def test_no_server_says_how_to_start_one(asked: list[Future[Said]], number: int) -> None:
+    said = asked[number].result()
+    assert said.code == 5
+    assert said.json["error"]["exit_code"] == 5
+    lines = said.err.strip().splitlines()
+    assert len(lines) == 1
+    assert "drivetrain up" in lines[0]

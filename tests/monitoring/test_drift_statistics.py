@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivetrain.monitoring.drift import tests as ours
-from tests.monitoring import peer
 
 RANDOM = np.random.default_rng(3)
 COLUMNS: dict[str, tuple[Any, Any]] = {
@@ -29,16 +29,22 @@ CATEGORIES: dict[str, tuple[Any, Any]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def peer() -> Any:
+    """Evidently is heavy: only who runs these tests waits for it, not everyone who collects them."""
+    return importlib.import_module("tests.monitoring.peer")
+
+
 @pytest.mark.parametrize("test", sorted(ours.NUMERIC))
 @pytest.mark.parametrize("column", sorted(COLUMNS))
-def test_numeric_columns(test: str, column: str) -> None:
+def test_numeric_columns(peer: Any, test: str, column: str) -> None:
     reference, live = COLUMNS[column]
     theirs = peer.numeric(test, pd.Series(reference), pd.Series(live))
     assert ours.NUMERIC[test][0](reference, live) == pytest.approx(theirs, abs=1e-6)
 
 
 @pytest.mark.parametrize("column", sorted(CATEGORIES))
-def test_categories(column: str) -> None:
+def test_categories(peer: Any, column: str) -> None:
     reference, live = CATEGORIES[column]
     before, now = pd.Series(reference), pd.Series(live)
     for name in ("jensenshannon", "psi", "chisquare", *(("z",) if column != "letters" else ())):
@@ -51,7 +57,7 @@ def test_categories(column: str) -> None:
     st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=2, max_size=80),
     st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=2, max_size=80),
 )
-def test_wasserstein_is_the_same_whatever_the_columns(reference: list[float], live: list[float]) -> None:
+def test_wasserstein_is_the_same_whatever_the_columns(peer: Any, reference: list[float], live: list[float]) -> None:
     theirs = peer.numeric("wasserstein", pd.Series(reference), pd.Series(live))
     assert ours.wasserstein(np.array(reference), np.array(live)) == pytest.approx(theirs, rel=1e-6, abs=1e-6)
 
@@ -71,7 +77,7 @@ def test_a_classifier_tells_other_texts_apart_and_not_the_same() -> None:
     assert ours.auc(truth, scores) == pytest.approx(roc_auc_score(truth, scores))
 
 
-def test_texts_are_told_apart_as_evidently_does() -> None:
+def test_texts_are_told_apart_as_evidently_does(peer: Any) -> None:
     random = np.random.default_rng(1)
     words = [f"word{i}" for i in range(60)]
     before = [" ".join(random.choice(words[:50], 9)) for _ in range(300)]
@@ -81,7 +87,7 @@ def test_texts_are_told_apart_as_evidently_does() -> None:
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.3, 1.5])
-def test_vectors_are_as_far_apart_as_evidently_says(shift: float) -> None:
+def test_vectors_are_as_far_apart_as_evidently_says(peer: Any, shift: float) -> None:
     random = np.random.default_rng(2)
     before, now = random.normal(size=(150, 8)), random.normal(shift, 1, size=(110, 8))
     theirs = peer.mmd(pd.DataFrame(before), pd.DataFrame(now))

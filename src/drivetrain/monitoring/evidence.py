@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
 
 from msgspec import Struct
@@ -47,7 +48,8 @@ class Bet(Struct, array_like=True):
 
     def add(self, gain: float, *, at: int, count: int, bad: int) -> None:
         """Observations with the likelihood ratio exp(`gain`)."""
-        self.total = math.exp(min(_MOST, math.log1p(self.total) + gain))
+        total = math.log1p(self.total) + gain
+        self.total = math.exp(total if total < _MOST else _MOST)  # noqa: FURB136 - each label takes this step for each bet
         if self.best <= 0.0:
             self.best, self.at, self.count, self.bad = 0.0, at, 0, 0
         self.best += gain
@@ -119,10 +121,9 @@ class Usual(Struct):
         share = (self.learned_bad + 1) / (self.learned + 2)
         if not self.bets:
             self.bets = [Bet() for _ in _WEIGHTS]
-        near = [(min(0.9, max(0.001, part * share)), ratio) for part in NEAR for ratio in WORSE]
-        for bet, (q, ratio) in zip(self.bets, (*near, *_MUCH_WORSE), strict=True):
-            gain = -math.log1p(q * (ratio - 1.0)) + (math.log(ratio) if p < q else 0.0)
-            bet.add(gain, at=at, count=1, bad=int(wrong))
+        bad = int(wrong)
+        for bet, (q, lost, won) in zip(self.bets, _stakes(share), strict=True):
+            bet.add(won if p < q else lost, at=at, count=1, bad=bad)
 
     def since(self) -> tuple[Bet, float, float]:
         """The change, if there is one: its bet, and the share of bad ones before and since."""
@@ -135,6 +136,14 @@ class Usual(Struct):
         self.count -= bet.count
         self.bad -= bet.bad
         self.bets = []
+
+
+@lru_cache(maxsize=256)
+def _stakes(share: float) -> tuple[tuple[float, float, float], ...]:
+    """Of each bet about a stream with this usual share: below which p it wins, and its gains (logarithms of f) where it loses and wins."""
+    near = ((min(0.9, max(0.001, part * share)), ratio) for part in NEAR for ratio in WORSE)
+    lines = [(q, ratio, -math.log1p(q * (ratio - 1.0))) for q, ratio in (*near, *_MUCH_WORSE)]
+    return tuple((q, lost, lost + math.log(ratio)) for q, ratio, lost in lines)
 
 
 def uniform(seed: str) -> float:
