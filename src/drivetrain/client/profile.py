@@ -6,10 +6,15 @@ import os
 import sys
 from typing import Any
 
+import msgspec
+
 from drivetrain.client.client import Client
 from drivetrain.client.http import Json
 from drivetrain.client.push import segment
 from drivetrain.errors import Invalid
+from drivetrain.profiles.build import profile
+from drivetrain.profiles.calibration import calibrate, confidence_of
+from drivetrain.profiles.model import FILE
 
 
 def log_profile(
@@ -32,12 +37,6 @@ def log_profile(
     and the numbers of their right classes, `truth`: with them, the share of right answers is estimated live before labels come. Raises
     `Invalid` where there is no run, or for what is no table.
     """
-    import msgspec
-
-    from drivetrain.profiles.build import profile
-    from drivetrain.profiles.calibration import calibrate, confidence_of
-    from drivetrain.profiles.model import FILE
-
     run = run_id or _active_run()
     if not run:
         raise Invalid("Which run? Call log_profile() within mlflow.start_run(), or give it run_id=…", param="run_id")

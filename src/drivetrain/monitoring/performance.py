@@ -5,13 +5,11 @@ A label counts for the time of its answer, not for that of its coming: late labe
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from msgspec import Struct
 
-from drivetrain.feedback.tables import feedback as table
+from drivetrain.feedback import labelled
 from drivetrain.monitoring.accuracy import Label
 from drivetrain.monitoring.quality import wilson
-from drivetrain.store.ids import first_id
 from drivetrain.store.sql import Database
 
 
@@ -30,32 +28,20 @@ class Cohort(Struct, frozen=True, kw_only=True):
 
 def cohorts(db: Database, deployment: str, *, since_ms: int, until_ms: int, step_ms: int) -> list[Cohort]:
     """The cohorts of a deployment (its id) that have labels, in the order of time."""
-    slot = (table.c.event_ms - since_ms) / step_ms
-    at = sa.cast(sa.func.floor(slot), sa.BigInteger).label("slot")
-    right = sa.func.sum(sa.case((table.c.correct, 1), else_=0)).label("right_")
-    delay = sa.func.avg(table.c.created_ms - table.c.event_ms).label("delay")
-    query = sa.select(table.c.variant, at, sa.func.count().label("labelled"), right, delay).where(
-        table.c.deployment == deployment,
-        table.c.event_ms >= since_ms,
-        table.c.event_ms < until_ms,
-        table.c.kind == "label",
-        table.c.correct.is_not(None),
-    )
-    with db.read() as c:
-        rows = c.execute(query.group_by(table.c.variant, sa.text("slot")).order_by(sa.text("slot"))).all()
+    rows = labelled.counted(db, deployment, since_ms=since_ms, until_ms=until_ms, step_ms=step_ms)
     found = []
     for row in rows:
-        low, high = wilson(row.right_, row.labelled)
+        low, high = wilson(row.right, row.labelled)
         found.append(
             Cohort(
                 variant=row.variant,
-                from_ms=since_ms + int(row.slot) * step_ms,
+                from_ms=since_ms + row.slot * step_ms,
                 labelled=row.labelled,
-                right=row.right_,
-                accuracy=row.right_ / row.labelled,
+                right=row.right,
+                accuracy=row.right / row.labelled,
                 low=low,
                 high=high,
-                delay_ms=float(row.delay),
+                delay_ms=row.delay_ms,
             )
         )
     return found
@@ -64,21 +50,5 @@ def cohorts(db: Database, deployment: str, *, since_ms: int, until_ms: int, step
 def arrived(db: Database, deployment: str, variant: str, *, after: str, until_ms: int, most: int) -> list[Label]:
     """The labels of a version's answers that came after the one with this id ("": all) and before `until_ms`, in the order in which they
     came; at most `most`. Of an answer with several labels, the first one: those hang together."""
-    other = table.alias()
-    earlier = sa.exists().where(
-        other.c.workspace_id == table.c.workspace_id,
-        other.c.request_id == table.c.request_id,
-        other.c.kind == "label",
-        other.c.id < table.c.id,
-    )
-    query = sa.select(table.c.id, table.c.event_ms, table.c.created_ms, table.c.correct).where(
-        table.c.deployment == deployment,
-        table.c.id > after,
-        table.c.id < first_id(until_ms),
-        table.c.variant == variant,
-        table.c.kind == "label",
-        table.c.correct.is_not(None),
-        ~earlier,
-    )
-    with db.read() as c:
-        return [Label(row.id, row.event_ms, row.created_ms, not row.correct) for row in c.execute(query.order_by(table.c.id).limit(most))]
+    found = labelled.arrived(db, deployment, variant, after=after, until_ms=until_ms, most=most)
+    return [Label(row.id, row.event_ms, row.created_ms, not row.correct) for row in found]

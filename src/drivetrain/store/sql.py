@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+Serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+"""The type of numbers that the database gives: only an INTEGER is one that SQLite counts by itself."""
 INT64 = 1 << 63
 """Integers of both databases are from -INT64 up to, but not, INT64."""
 metadata = sa.MetaData(

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from drivetrain.store.sql import metadata
-
-Serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+from drivetrain.store.sql import Serial, metadata
 
 experiments = sa.Table(
     "experiments",

@@ -143,35 +143,20 @@ def _engines(_: Path) -> Iterator[Finding]:
 
 
 def _database(path: Path) -> Iterator[Finding]:
-    import sqlalchemy as sa
-
     from drivetrain.config import load
-    from drivetrain.store.sql import Database
+    from drivetrain.errors import Unavailable
+    from drivetrain.store.health import examine
 
     url = load(path).database_url
     file = path / "drivetrain.db"
     if not url and not file.is_file():
         yield Finding("database", "ok", "SQLite; not there yet")
         return
-    db = Database(url or f"sqlite:///{file}")
     try:
-        with db.read() as connection:
-            if db.kind == "sqlite":
-                said = connection.exec_driver_sql("PRAGMA quick_check(3)").scalars().all()
-                if list(said) != ["ok"]:
-                    yield Finding("database", "bad", f"{file} is damaged: {'; '.join(said)[:200]}. Restore a backup: drivetrain restore")
-                    return
-                yield Finding(
-                    "database", "ok", f"SQLite {connection.scalar(sa.text('select sqlite_version()'))}, {size(file.stat().st_size)}"
-                )
-            else:
-                yield Finding(
-                    "database", "ok", f"PostgreSQL {connection.scalar(sa.text('show server_version'))} at {db.url.host or 'a socket'}"
-                )
-    except (sa.exc.SQLAlchemyError, ModuleNotFoundError) as error:
-        yield Finding("database", "bad", f"{db.url.render_as_string(hide_password=True)}: {str(error).splitlines()[0][:200]}")
-    finally:
-        db.close()
+        said = examine(url or f"sqlite:///{file}")
+        yield Finding("database", "ok", said if url else f"{said}, {size(file.stat().st_size)}")
+    except Unavailable as error:
+        yield Finding("database", "bad", str(error))
 
 
 def _server(path: Path) -> Iterator[Finding]:

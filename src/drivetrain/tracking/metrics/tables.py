@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from drivetrain.store.sql import metadata
-from drivetrain.tracking.tables import Serial
+from drivetrain.store.sql import Serial, metadata
 
 metric_pages = sa.Table(
     "metric_pages",

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from drivetrain.store.sql import metadata
-from drivetrain.tracking.tables import Serial
+from drivetrain.store.sql import Serial, metadata
 
 traces = sa.Table(
     "traces",
