@@ -182,6 +182,15 @@ class Postgres:
             self.admin.execute(sa.text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def conformance() -> Iterator[None]:
+    """Clients in this process hold each native answer against the server's own document."""
+    from tests.conformance import checked
+
+    with checked():
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     # The package asks for a runtime folder and warns where a machine has none.

@@ -367,6 +367,7 @@ def _fastapi(
         tracking,
     )
     from drivetrain.web import pages
+    from drivetrain.wire.answers import describe_answers
     from drivetrain.wire.fastapi import install_errors
 
     app = FastAPI(
@@ -377,6 +378,7 @@ def _fastapi(
         redoc_url=None,
     )
     install_errors(app)
+    describe_answers(app)
     for router in (
         server.router(server.Health(platform.db, spool, lambda: routes.current.generation), metrics),
         identity.router(platform.identity, platform.nudge, session_hours=platform.settings.session_hours),

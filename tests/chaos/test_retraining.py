@@ -92,7 +92,7 @@ class Chaos:
             assert [version["number"] for version in mine] == [one["version"]]
             rollouts = client.rollouts.list(deployment="digits")
             assert [rollout["id"] for rollout in rollouts] == [one["rollout_id"]]
-            assert [job["kind"] for job in client.jobs.list() if job["kind"] == "retrain"] == ["retrain"]
+            assert [job.kind for job in client.jobs.list() if job.kind == "retrain"] == ["retrain"]
             assert len(client.runs.get(one["run_id"])["inputs"]) == 1
         db = Database(f"sqlite:///{self.server.home / 'drivetrain.db'}")
         try:

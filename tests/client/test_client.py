@@ -178,14 +178,14 @@ def test_feedback_for_an_unknown_answer(client: Client) -> None:
 def test_keys_are_required_when_it_is_said(new_server: Callable[..., Server]) -> None:
     server = new_server()
     with Client(server.url, server.token) as owner:
-        admin = owner.keys.create(scopes=["read", "write", "invoke", "admin"])["secret"]
+        admin = owner.keys.create(scopes=["read", "write", "invoke", "admin"]).secret
         reader = owner.keys.create(scopes=["read"], name="reader")
         owner.keys.set_auth("keys")
     with Client(server.url, "") as nobody, pytest.raises(Unauthenticated):
         nobody.models.list()
     with Client(server.url, "dt-" + "x" * 40) as stranger, pytest.raises(Unauthenticated):
         stranger.models.list()
-    with Client(server.url, reader["secret"]) as mine:
+    with Client(server.url, reader.secret) as mine:
         assert mine.models.list() == []
         with pytest.raises(Forbidden, match="write"):
             mine.models.create("x")
@@ -193,8 +193,8 @@ def test_keys_are_required_when_it_is_said(new_server: Callable[..., Server]) ->
         owner.models.create("x")
         with pytest.raises(Conflict):
             owner.models.create("x")
-        owner.keys.revoke(reader["key"]["id"])
-    with Client(server.url, reader["secret"]) as gone, pytest.raises(Unauthenticated):
+        owner.keys.revoke(reader.key.id)
+    with Client(server.url, reader.secret) as gone, pytest.raises(Unauthenticated):
         gone.models.list()
 
 

@@ -101,7 +101,7 @@ def test_cancelling_stops_the_script(server: Server, client: Client, tmp_path: P
     begun = client.retrainings.start("digits")["id"]
     wait_for(lambda: "rows" in _log(client, begun), seconds=120, what="the script runs")
     client.retrainings.cancel(begun, why="not today")
-    wait_for(lambda: client.jobs.get(client.retrainings.get(begun)["job_id"])["state"] == "cancelled", what="the job ends")
+    wait_for(lambda: client.jobs.get(client.retrainings.get(begun)["job_id"]).state == "cancelled", what="the job ends")
     one = client.retrainings.get(begun)
     assert one["state"] == "cancelled" and one["why"] == "not today" and one["version"] is None
     wait_for(lambda: not [p for p in server.family() if "retraining.script" in command(p)], what="the script is gone")

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
+import msgspec
 import typer
 
 from drivetrain.errors import DrivetrainError, Forbidden, NotFound, Unauthenticated
@@ -20,6 +21,8 @@ from drivetrain.errors import DrivetrainError, Forbidden, NotFound, Unauthentica
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+T = TypeVar("T")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.", show_default=False)]
 
@@ -54,9 +57,24 @@ def note(text: str) -> None:
     notes().print(text, soft_wrap=True)
 
 
-def emit(value: Any) -> None:
+def emit(value: object) -> None:
     """The one JSON document of a command with `--json`."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(msgspec.to_builtins(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def show(found: T, words: str | Callable[[T], object], *, as_json: bool) -> None:
+    """The result of a command: its JSON document for programs; for people a sentence, or what a function prints of it."""
+    if as_json:
+        emit(found)
+    elif isinstance(words, str):
+        console().print(words, soft_wrap=True)
+    else:
+        words(found)
+
+
+def as_text(found: object) -> None:
+    """A thing with all that is known of it, for people to read."""
+    console().print_json(data=msgspec.to_builtins(found))
 
 
 def table(*columns: str, title: str | None = None) -> Table:

@@ -7,11 +7,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from drivetrain.answers.server import Health
 from drivetrain.client.chat import ChatStream, messages_of
 from drivetrain.client.deletion import Collector, Experiments
 from drivetrain.client.find import find
-from drivetrain.client.groups import Deployments, Jobs, Keys, Models, Requests, Runs, Users, Workspaces
+from drivetrain.client.groups import Deployments, Models, Requests, Runs
 from drivetrain.client.http import Connection, Json
+from drivetrain.client.identity import Keys, Secrets, Users, Workspaces
+from drivetrain.client.jobs import Jobs
 from drivetrain.client.monitors import Alerts, Monitors
 from drivetrain.client.push import Progress, collect, push
 from drivetrain.client.retraining import Retrainings
@@ -50,6 +53,7 @@ class Client:
         self.keys = Keys(self.connection)
         self.users = Users(self.connection)
         self.workspaces = Workspaces(self.connection)
+        self.secrets = Secrets(self.connection)
 
     def __enter__(self) -> Self:
         return self
@@ -60,10 +64,9 @@ class Client:
     def close(self) -> None:
         self.connection.close()
 
-    def health(self) -> Json:
+    def health(self) -> Health:
         """What the server says of itself. Raises `Unreachable`, or `Unavailable` while it starts or stops."""
-        answer: Json = self.connection.json("GET", "/health")
-        return answer
+        return self.connection.answer(Health, "GET", "/health")
 
     def push(
         self, path: str | Path | Mapping[str, Path], name: str | None = None, *, progress: Progress | None = None, **options: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,38 +147,6 @@ def _newest(deployment: Json) -> tuple[bool, str | None]:
     return False, str(given_up[0].get("message") or "") if given_up else None
 
 
-class Jobs(Group):
-    """Long work on the server."""
-
-    def list(self, *, limit: int = 50) -> list[Json]:
-        return self._list("/jobs", "jobs", limit=limit)
-
-    def get(self, job_id: str) -> Json:
-        return self._one("GET", f"/jobs/{segment(job_id)}")
-
-    def submit(self, kind: str, spec: Json, *, key: str | None = None) -> Json:
-        """Submit a job. The same idempotency `key` again gives the same job."""
-        return self._one("POST", "/jobs", {"kind": kind, "spec": spec, "key": key})
-
-    def cancel(self, job_id: str) -> Json:
-        return self._one("POST", f"/jobs/{segment(job_id)}/cancel")
-
-    def log(self, job_id: str) -> str:
-        return self._c.send("GET", f"{API}/jobs/{segment(job_id)}/log").text
-
-    def follow(self, job_id: str) -> Iterator[Json]:
-        """The job as it changes, until it has ended."""
-        last: Json = {}
-        while True:
-            job = self.get(job_id)
-            if job != last:
-                yield job
-                last = job
-            if job["state"] in ENDED:
-                return
-            time.sleep(0.15)
-
-
 class Runs(Group):
     """Runs of experiments."""
 
@@ -236,64 +204,3 @@ class Requests(Group):
         """Say something of an answer: `feedback` is an opinion, a `label` is the right answer."""
         body = {"name": name, "value": value, "kind": kind, "source": source, "comment": comment}
         return self._one("POST", f"/requests/{segment(request_id)}/feedback", body)
-
-
-class Keys(Group):
-    """Keys, and whether they are required."""
-
-    def list(self) -> list[Json]:
-        return self._list("/keys", "keys")
-
-    def create(
-        self, *, name: str = "", scopes: Sequence[str], user: str | None = None, workspace: str | None = None, days: float | None = None
-    ) -> Json:
-        """Make a key: `{"key", "secret"}`. The secret is shown this once."""
-        return self._one("POST", "/keys", {"name": name, "scopes": [*scopes], "user": user, "workspace": workspace, "days": days})
-
-    def revoke(self, key_id: str) -> None:
-        self._one("DELETE", f"/keys/{segment(key_id)}")
-
-    def me(self) -> Json:
-        """Who one is with this key: user, workspace, scopes, and the server's `auth` (open or keys)."""
-        return self._one("GET", "/me")
-
-    def set_auth(self, mode: str) -> Json:
-        """`keys`: every request needs a key. `open`: none does (on loopback only)."""
-        return self._one("PUT", "/auth", {"auth": mode})
-
-
-class Users(Group):
-    """Users of the server."""
-
-    def list(self) -> list[Json]:
-        return self._list("/users", "users")
-
-    def create(self, name: str, *, display: str = "") -> Json:
-        return self._one("POST", "/users", {"name": name, "display": display})
-
-    def disable(self, name: str) -> None:
-        """Let none of the user's keys in until the user is enabled again."""
-        self._one("POST", f"/users/{segment(name)}/disable")
-
-    def enable(self, name: str) -> None:
-        self._one("POST", f"/users/{segment(name)}/enable")
-
-
-class Workspaces(Group):
-    """Workspaces, and the roles that users have in them."""
-
-    def list(self) -> list[Json]:
-        return self._list("/workspaces", "workspaces")
-
-    def create(self, slug: str, *, display: str = "") -> Json:
-        return self._one("POST", "/workspaces", {"slug": slug, "display": display})
-
-    def members(self, slug: str) -> Sequence[Json]:
-        return self._list(f"/workspaces/{segment(slug)}/members", "members")
-
-    def add(self, slug: str, user: str, role: str) -> None:
-        """Give a user a role: viewer, editor or admin."""
-        self._one("PUT", f"/workspaces/{segment(slug)}/members/{segment(user)}", {"role": role})
-
-    def remove(self, slug: str, user: str) -> None:
-        self._one("DELETE", f"/workspaces/{segment(slug)}/members/{segment(user)}")

@@ -6,14 +6,16 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
+import msgspec
 
 from drivetrain import errors
-from drivetrain.errors import DrivetrainError, Overloaded, Unavailable
+from drivetrain.errors import DrivetrainError, Overloaded, Unavailable, UpstreamFailed
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 _BY_STATUS: dict[int, type[DrivetrainError]] = {
     400: errors.Invalid,
@@ -72,6 +74,26 @@ class Connection:
         """The answer's JSON. Raises the `DrivetrainError` that the server sent, or `Unreachable`."""
         return self._decoded(self.send(method, path, body, params=params, content=content, headers=headers, again=again))
 
+    def answer(
+        self,
+        kind: type[T],
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        again: bool | None = None,
+    ) -> T:
+        """The answer as what it is; fields that this client does not know are passed over. Raises as `json` does, and `UpstreamFailed` for
+        an answer of another form, as of a server of another version."""
+        said = self.send(method, path, body, params=params, again=again)
+        try:
+            return msgspec.json.decode(said.content, type=kind)
+        except msgspec.ValidationError as error:
+            raise UpstreamFailed(f"The server at {self.url} speaks another version than this client: {path}: {error}.") from error
+        except msgspec.DecodeError:
+            raise self._stranger() from None
+
     def send(
         self,
         method: str,
@@ -122,7 +144,10 @@ class Connection:
         try:
             return answer.json()
         except ValueError:
-            raise Unreachable(f"What answers at {self.url} is not a drivetrain server. Check DRIVETRAIN_URL.") from None
+            raise self._stranger() from None
+
+    def _stranger(self) -> Unreachable:
+        return Unreachable(f"What answers at {self.url} is not a drivetrain server. Check DRIVETRAIN_URL.")
 
     def _unreachable(self, error: httpx.TransportError) -> Unreachable:
         if isinstance(error, httpx.ConnectError):

@@ -5,22 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from msgspec import Struct
 
-from drivetrain.identity.model import Context, Scope
+from drivetrain.identity.model import Context, Entry, Scope
 from drivetrain.identity.tables import audit
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database
-
-
-class Entry(Struct, frozen=True):
-    at_ms: int
-    user_name: str
-    key_id: str | None
-    request_id: str
-    action: str
-    object: str
-    detail: dict[str, Any]
 
 
 class Audit:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from msgspec import Struct
 
@@ -114,3 +115,15 @@ class Grant(Struct, frozen=True, kw_only=True):
     scopes: dict[str, tuple[str, ...]]  # workspace id -> scopes there
     expires_ms: int | None = None
     server_admin: bool = False
+
+
+class Entry(Struct, frozen=True):
+    """One line of the audit log: who did what to which thing, by which key and request."""
+
+    at_ms: int
+    user_name: str
+    key_id: str | None
+    request_id: str
+    action: str
+    object: str
+    detail: dict[str, Any]

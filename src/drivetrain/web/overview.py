@@ -7,8 +7,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from drivetrain.identity.audit import Entry
-from drivetrain.identity.model import Context
+from drivetrain.identity.model import Context, Entry
 from drivetrain.jobs.model import Job
 from drivetrain.rollout.model import OPEN, Decision, Rollout
 from drivetrain.store.ids import now_ms

@@ -10,6 +10,7 @@ import typer
 from drivetrain.cli.connect import connect
 from drivetrain.cli.output import JsonFlag, console, emit, note, progress, size
 from drivetrain.errors import DrivetrainError
+from drivetrain.jobs.model import SUCCEEDED
 
 if TYPE_CHECKING:
     from drivetrain.client import Client
@@ -61,12 +62,11 @@ def _package(client: Client, source: str, name: str | None) -> dict[str, Any]:
     submitted = job = client.jobs.submit("pull", {"source": source, **({"name": name} if name else {})})
     try:
         with progress(f"pulling {source}") as tell:
-            for job in client.jobs.follow(submitted["id"]):
-                tell(job.get("done") or 0, job.get("total") or 0, str(job.get("message") or f"pulling {source}"))
+            for job in client.jobs.follow(submitted.id):
+                tell(job.done, job.total, job.message or f"pulling {source}")
     except KeyboardInterrupt:
-        note(f"The job goes on without you. Look: drivetrain jobs show {job['id']}   Stop it: drivetrain jobs cancel {job['id']}")
+        note(f"The job goes on without you. Look: drivetrain jobs show {job.id}   Stop it: drivetrain jobs cancel {job.id}")
         raise
-    if job["state"] != "succeeded":
-        raise DrivetrainError(f"{job.get('error') or job['state']}   (log: drivetrain jobs log {job['id']})")
-    result: dict[str, Any] = job["result"]
-    return {**result, "job": job["id"]}
+    if job.state != SUCCEEDED:
+        raise DrivetrainError(f"{job.error or job.state}   (log: drivetrain jobs log {job.id})")
+    return {**(job.result or {}), "job": job.id}

@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from drivetrain.cli import output
-from drivetrain.cli.output import JsonFlag, console, emit, size
+from drivetrain.cli.output import JsonFlag, console, size
 from drivetrain.errors import DrivetrainError
 
 
@@ -41,15 +41,16 @@ def doctor(
     path = (home or default_home()).expanduser().absolute()
     findings = [finding for check in CHECKS for finding in _guarded(check, path)]
     bad = any(finding.state == "bad" for finding in findings)
-    if as_json:
-        emit({"ok": not bad, "home": str(path), "checks": [asdict(finding) for finding in findings]})
-    else:
-        made = output.table("", "check", "finding")
-        marks = {"ok": "ok", "warn": "look", "bad": "bad"}
-        output.rows(made, [(output.state(marks[f.state]), f.name, f.text) for f in findings], empty="")
-        console().print("Something is wrong: see above." if bad else "All is well.")
+    output.show({"ok": not bad, "home": str(path), "checks": findings}, lambda _: _table(findings, bad=bad), as_json=as_json)
     if bad:
         raise typer.Exit(output.FAILED)
+
+
+def _table(findings: list[Finding], *, bad: bool) -> None:
+    made = output.table("", "check", "finding")
+    marks = {"ok": "ok", "warn": "look", "bad": "bad"}
+    output.rows(made, [(output.state(marks[f.state]), f.name, f.text) for f in findings], empty="")
+    console().print("Something is wrong: see above." if bad else "All is well.")
 
 
 def _guarded(check: Callable[[Path], Iterator[Finding]], path: Path) -> list[Finding]:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from drivetrain.cli.output import JsonFlag, emit, note
+from drivetrain.cli import output
+from drivetrain.cli.output import JsonFlag, note
 
 PLACEHOLDER = "dt-" + "open" * 10
 """A well-formed key for clients that refuse to start without one; with auth = open any is as good."""
@@ -53,13 +54,14 @@ def env(
     # A key that one was given is passed on; the token that the home keeps for its owner's command line is not for other programs.
     key = load_client().api_key
     variables = exports(server.url, key, server.workspace)
-    if as_json or shell is Shell.json:
-        emit(variables)
-    else:
-        for name, value in variables.items():
-            quoted = shlex.quote(value)
-            typer.echo(f"set -gx {name} {quoted};" if shell is Shell.fish else f"export {name}={quoted}")
+    output.show(variables, lambda found: _lines(found, shell), as_json=as_json or shell is Shell.json)
     _remark(server.url, key)
+
+
+def _lines(variables: dict[str, str], shell: Shell) -> None:
+    for name, value in variables.items():
+        quoted = shlex.quote(value)
+        typer.echo(f"set -gx {name} {quoted};" if shell is Shell.fish else f"export {name}={quoted}")
 
 
 def _remark(url: str, key: str) -> None:
@@ -69,7 +71,7 @@ def _remark(url: str, key: str) -> None:
 
     try:
         with connect(timeout=2.0) as client:
-            keys_required = client.keys.me().get("auth") == "keys"
+            keys_required = client.keys.me().auth == "keys"
     except Unreachable:
         note(f"# No server answers at {url} yet. Start one with: drivetrain up")
         return

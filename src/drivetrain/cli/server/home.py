@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from drivetrain.cli import output
-from drivetrain.cli.output import JsonFlag, console, emit, note, size
+from drivetrain.cli.output import JsonFlag, note, size
 from drivetrain.errors import Conflict
 
 OfHome = Annotated[Path | None, typer.Option("--home", help="Which home.", show_default="DRIVETRAIN_HOME or the user's data folder")]
@@ -46,10 +46,8 @@ def backup(
         tell = stack.enter_context(output.progress(f"backing up {path}"))
         write(opened, db, archive, lambda done, total: tell(done, total, f"backing up {path}"))
     written = archive.stat().st_size
-    if as_json:
-        emit({"archive": str(archive), "home": str(opened.path), "bytes": written})
-    else:
-        console().print(f"{opened.path} is in {archive} ({size(written)}).", soft_wrap=True)
+    found = {"archive": str(archive), "home": str(opened.path), "bytes": written}
+    output.show(found, f"{opened.path} is in {archive} ({size(written)}).", as_json=as_json)
 
 
 def restore(
@@ -62,7 +60,5 @@ def restore(
 
     with output.progress(f"restoring {home}") as tell:
         read(archive, home, lambda done, total: tell(done, total, f"restoring {home}"))
-    if as_json:
-        emit({"archive": str(archive), "home": str(home.absolute())})
-    else:
-        console().print(f"{home} is complete. Start it: drivetrain up --home {home}", soft_wrap=True)
+    found = {"archive": str(archive), "home": str(home.absolute())}
+    output.show(found, f"{home} is complete. Start it: drivetrain up --home {home}", as_json=as_json)

@@ -8,8 +8,9 @@ import typer
 
 from drivetrain.cli import output
 from drivetrain.cli.connect import connect
-from drivetrain.cli.output import JsonFlag, ago, console, emit
+from drivetrain.cli.output import JsonFlag, ago
 from drivetrain.errors import DrivetrainError
+from drivetrain.jobs.model import SUCCEEDED, Job
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
 
@@ -33,14 +34,7 @@ def list_jobs(limit: Limit = 50, as_json: JsonFlag = False) -> None:
     """List jobs, the newest first."""
     with connect() as client:
         found = client.jobs.list(limit=limit)
-    if as_json:
-        emit(found)
-        return
-    lines = [
-        (one["id"], one["kind"], output.state(one["state"]), one.get("message") or one.get("error") or "", ago(one["created_ms"]))
-        for one in found
-    ]
-    output.rows(output.table("job", "kind", "state", "", "submitted"), lines, empty="There is no job.")
+    output.show(found, _table, as_json=as_json)
 
 
 @app.command()
@@ -51,15 +45,12 @@ def show(
     with connect(patience=20.0) as client:
         found = client.jobs.get(job)
         if follow:
-            with output.progress(found["kind"], of_bytes=False) as tell:
+            with output.progress(found.kind, of_bytes=False) as tell:
                 for found in client.jobs.follow(job):
-                    tell(found.get("done") or 0, found.get("total") or 0, str(found.get("message") or found["kind"]))
-    if as_json:
-        emit(found)
-    else:
-        console().print_json(data=found)
-    if follow and found["state"] != "succeeded":
-        raise DrivetrainError(f"{found.get('error') or found['state']}   (log: drivetrain jobs log {job})")
+                    tell(found.done, found.total, found.message or found.kind)
+    output.show(found, output.as_text, as_json=as_json)
+    if follow and found.state != SUCCEEDED:
+        raise DrivetrainError(f"{found.error or found.state}   (log: drivetrain jobs log {job})")
 
 
 @app.command()
@@ -67,7 +58,7 @@ def log(job: JobId, as_json: JsonFlag = False) -> None:
     """Print what a job has said."""
     with connect() as client:
         text = client.jobs.log(job)
-    emit({"job": job, "log": text}) if as_json else typer.echo(text, nl=False)
+    output.show({"job": job, "log": text}, lambda _: typer.echo(text, nl=False), as_json=as_json)
 
 
 @app.command()
@@ -75,4 +66,9 @@ def cancel(job: JobId, as_json: JsonFlag = False) -> None:
     """Stop a job."""
     with connect() as client:
         found = client.jobs.cancel(job)
-    emit(found) if as_json else console().print(f"{job}: {found.get('state', 'cancelled')}")
+    output.show(found, f"{job}: {found.state}", as_json=as_json)
+
+
+def _table(jobs: list[Job]) -> None:
+    lines = [(one.id, one.kind, output.state(one.state), one.message or one.error, ago(one.created_ms)) for one in jobs]
+    output.rows(output.table("job", "kind", "state", "", "submitted"), lines, empty="There is no job.")

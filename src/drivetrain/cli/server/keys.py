@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from drivetrain.answers.identity import AuthMode, KeyMade
 from drivetrain.cli import output
 from drivetrain.cli.connect import connect
-from drivetrain.cli.output import JsonFlag, ago, console, emit, note
+from drivetrain.cli.output import JsonFlag, ago, note
+from drivetrain.identity.model import Key, Scope
 
 if TYPE_CHECKING:
     from drivetrain.identity.model import Context
@@ -23,13 +24,6 @@ app = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
 OfHome = Annotated[
     Path | None, typer.Option("--home", help="Work on this home directly, without a server: none may be running on it.", show_default=False)
 ]
-
-
-class May(StrEnum):
-    read = "read"
-    write = "write"
-    invoke = "invoke"
-    admin = "admin"
 
 
 @app.callback()
@@ -46,37 +40,19 @@ def keys(context: typer.Context, as_json: JsonFlag = False) -> None:
 def list_keys(home: OfHome = None, as_json: JsonFlag = False) -> None:
     """List keys: yours, or all of them if you are an admin. Secrets are not kept, so they cannot be shown."""
     if home is not None:
-        import msgspec
-
         with offline(home) as (identity, ctx):
-            found: list[dict[str, Any]] = [msgspec.to_builtins(key) for key in identity.list_keys(ctx)]
+            found = identity.list_keys(ctx)
     else:
         with connect() as client:
             found = client.keys.list()
-    if as_json:
-        emit(found)
-        return
-    lines = [
-        (
-            key["id"],
-            key["name"],
-            key["user"],
-            key.get("workspace") or "all of the user's",
-            " ".join(key["scopes"]),
-            f"…{key['hint']}",
-            "revoked" if key.get("revoked_ms") else ago(key["created_ms"]),
-        )
-        for key in found
-    ]
-    made = output.table("id", "name", "user", "workspace", "scopes", "ends in", "made")
-    output.rows(made, lines, empty="There is no key yet. Make one with: drivetrain keys create --scope admin")
+    output.show(found, _table, as_json=as_json)
 
 
 @app.command()
 def create(
     name: Annotated[str, typer.Option(help="What it is for.")] = "",
     scope: Annotated[
-        list[May] | None,
+        list[Scope] | None,
         typer.Option(
             help="What it may do: read, write, invoke (ask models), admin. Repeat it. Default: read, write, invoke.", show_default=False
         ),
@@ -91,23 +67,16 @@ def create(
 
     `drivetrain keys create --name ci --scope read --scope write`     `drivetrain keys create --scope admin --home DIR`
     """
-    scopes = [one.value for one in scope or (May.read, May.write, May.invoke)]
-    if May.admin in scopes and len(scopes) == 1:
-        scopes = [one.value for one in May]  # an admin may do the rest, too
+    scopes = [one.value for one in scope or (Scope.read, Scope.write, Scope.invoke)]
+    if Scope.admin in scopes and len(scopes) == 1:
+        scopes = [one.value for one in Scope]  # an admin may do the rest, too
     if home is not None:
-        import msgspec
-
         with offline(home) as (identity, ctx):
-            key, secret = identity.create_key(ctx, name=name, user=user, workspace=workspace, scopes=scopes, days=days)
-            made = {"key": msgspec.to_builtins(key), "secret": secret}
+            made = KeyMade(*identity.create_key(ctx, name=name, user=user, workspace=workspace, scopes=scopes, days=days))
     else:
         with connect() as client:
             made = client.keys.create(name=name, user=user, workspace=workspace, scopes=scopes, days=days)
-    if as_json:
-        emit(made)
-        return
-    typer.echo(made["secret"])
-    note('[dim]Keep it: it is not shown again. Use it: export DRIVETRAIN_API_KEY=<it>, then eval "$(drivetrain env)"[/]')
+    output.show(made, _secret, as_json=as_json)
 
 
 @app.command()
@@ -121,10 +90,7 @@ def revoke(
     else:
         with connect() as client:
             client.keys.revoke(key_id)
-    if as_json:
-        emit({"id": key_id, "revoked": True})
-    else:
-        console().print(f"The key {key_id} lets nobody in any more.")
+    output.show({"id": key_id, "revoked": True}, f"The key {key_id} lets nobody in any more.", as_json=as_json)
 
 
 @app.command()
@@ -141,10 +107,30 @@ def require(
     else:
         with connect() as client:
             client.keys.set_auth(mode)
-    if as_json:
-        emit({"auth": mode})
-    else:
-        console().print("Keys are required now." if mode == "keys" else "Everybody who can reach the server is let in now.")
+    said = "Keys are required now." if mode == "keys" else "Everybody who can reach the server is let in now."
+    output.show(AuthMode(mode), said, as_json=as_json)
+
+
+def _table(keys: list[Key]) -> None:
+    lines = [
+        (
+            key.id,
+            key.name,
+            key.user,
+            key.workspace or "all of the user's",
+            " ".join(key.scopes),
+            f"…{key.hint}",
+            "revoked" if key.revoked_ms else ago(key.created_ms),
+        )
+        for key in keys
+    ]
+    made = output.table("id", "name", "user", "workspace", "scopes", "ends in", "made")
+    output.rows(made, lines, empty="There is no key yet. Make one with: drivetrain keys create --scope admin")
+
+
+def _secret(made: KeyMade) -> None:
+    typer.echo(made.secret)
+    note('[dim]Keep it: it is not shown again. Use it: export DRIVETRAIN_API_KEY=<it>, then eval "$(drivetrain env)"[/]')
 
 
 @contextmanager

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from drivetrain.cli import output
 from drivetrain.cli.connect import connect
-from drivetrain.cli.output import JsonFlag, ago, console, emit, note
+from drivetrain.cli.output import JsonFlag, ago, console, note
+from drivetrain.identity.model import Member, Role, User, Workspace
 
 users = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
 workspaces = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
 
-User = Annotated[str, typer.Argument(help="Name of the user.")]
-Workspace = Annotated[str, typer.Argument(help="Name of the workspace.")]
-
-
-class Role(StrEnum):
-    viewer = "viewer"
-    editor = "editor"
-    admin = "admin"
+UserName = Annotated[str, typer.Argument(help="Name of the user.")]
+WorkspaceName = Annotated[str, typer.Argument(help="Name of the workspace.")]
 
 
 @users.callback()
@@ -36,39 +30,31 @@ def list_users(as_json: JsonFlag = False) -> None:
     """List users."""
     with connect() as client:
         found = client.users.list()
-    if as_json:
-        emit(found)
-        return
-    lines = [(u["name"], u.get("display"), "disabled" if u.get("disabled_ms") else "", ago(u["created_ms"])) for u in found]
-    output.rows(output.table("user", "", "state", "made"), lines, empty="There is nobody.")
+    output.show(found, _users, as_json=as_json)
 
 
 @users.command("create")
-def create_user(name: User, display: Annotated[str, typer.Option(help="Full name.")] = "", as_json: JsonFlag = False) -> None:
+def create_user(name: UserName, display: Annotated[str, typer.Option(help="Full name.")] = "", as_json: JsonFlag = False) -> None:
     """Make a user, with a personal workspace of the same name."""
     with connect() as client:
-        made = client.users.create(name, display=display)["user"]
-    if as_json:
-        emit(made)
-    else:
-        console().print(f"{name} is a user now.")
-        note(f"[dim]Give a role: drivetrain workspaces add WORKSPACE {name}     A key: drivetrain keys create --user {name}[/]")
+        made = client.users.create(name, display=display)
+    output.show(made, _welcome, as_json=as_json)
 
 
 @users.command("disable")
-def disable_user(name: User, as_json: JsonFlag = False) -> None:
+def disable_user(name: UserName, as_json: JsonFlag = False) -> None:
     """Let none of the user's keys in, until enabled again."""
     with connect() as client:
         client.users.disable(name)
-    emit({"user": name, "disabled": True}) if as_json else console().print(f"{name} is disabled.")
+    output.show({"user": name, "disabled": True}, f"{name} is disabled.", as_json=as_json)
 
 
 @users.command("enable")
-def enable_user(name: User, as_json: JsonFlag = False) -> None:
+def enable_user(name: UserName, as_json: JsonFlag = False) -> None:
     """Let the user's keys in again."""
     with connect() as client:
         client.users.enable(name)
-    emit({"user": name, "disabled": False}) if as_json else console().print(f"{name} is enabled.")
+    output.show({"user": name, "disabled": False}, f"{name} is enabled.", as_json=as_json)
 
 
 @workspaces.callback()
@@ -86,39 +72,30 @@ def list_workspaces(as_json: JsonFlag = False) -> None:
     """List your workspaces."""
     with connect() as client:
         found = client.workspaces.list()
-    if as_json:
-        emit(found)
-        return
-    lines = [(w["slug"], w.get("display"), w.get("role"), ago(w["created_ms"])) for w in found]
-    output.rows(output.table("workspace", "", "your role", "made"), lines, empty="You are a member of none.")
+    output.show(found, _workspaces, as_json=as_json)
 
 
 @workspaces.command("create")
-def create_workspace(name: Workspace, display: Annotated[str, typer.Option(help="Full name.")] = "", as_json: JsonFlag = False) -> None:
+def create_workspace(name: WorkspaceName, display: Annotated[str, typer.Option(help="Full name.")] = "", as_json: JsonFlag = False) -> None:
     """Make a workspace, with yourself as its admin."""
     with connect() as client:
-        made = client.workspaces.create(name, display=display)["workspace"]
-    if as_json:
-        emit(made)
-    else:
-        console().print(f"The workspace {name} is there. Work in it with: export DRIVETRAIN_WORKSPACE={name}")
+        made = client.workspaces.create(name, display=display)
+    said = f"The workspace {name} is there. Work in it with: export DRIVETRAIN_WORKSPACE={name}"
+    output.show(made, said, as_json=as_json)
 
 
 @workspaces.command()
-def members(name: Workspace, as_json: JsonFlag = False) -> None:
+def members(name: WorkspaceName, as_json: JsonFlag = False) -> None:
     """List who is in a workspace, and in which role."""
     with connect() as client:
         found = list(client.workspaces.members(name))
-    if as_json:
-        emit(found)
-    else:
-        output.rows(output.table("user", "role", "since"), [(m["user"], m["role"], ago(m["created_ms"])) for m in found], empty="Nobody.")
+    output.show(found, _members, as_json=as_json)
 
 
 @workspaces.command()
 def add(
-    name: Workspace,
-    user: User,
+    name: WorkspaceName,
+    user: UserName,
     role: Annotated[
         Role, typer.Option(help="viewer reads and asks; editor also changes; admin also manages people and keys.")
     ] = Role.editor,
@@ -127,12 +104,32 @@ def add(
     """Give a user a role in a workspace."""
     with connect() as client:
         client.workspaces.add(name, user, role.value)
-    emit({"workspace": name, "user": user, "role": role.value}) if as_json else console().print(f"{user} is {role.value} of {name}.")
+    output.show({"workspace": name, "user": user, "role": role}, f"{user} is {role} of {name}.", as_json=as_json)
 
 
 @workspaces.command()
-def remove(name: Workspace, user: User, as_json: JsonFlag = False) -> None:
+def remove(name: WorkspaceName, user: UserName, as_json: JsonFlag = False) -> None:
     """Take a user out of a workspace."""
     with connect() as client:
         client.workspaces.remove(name, user)
-    emit({"workspace": name, "user": user, "role": None}) if as_json else console().print(f"{user} is no longer in {name}.")
+    output.show({"workspace": name, "user": user, "role": None}, f"{user} is no longer in {name}.", as_json=as_json)
+
+
+def _users(users: list[User]) -> None:
+    lines = [(one.name, one.display, "disabled" if one.disabled_ms else "", ago(one.created_ms)) for one in users]
+    output.rows(output.table("user", "", "state", "made"), lines, empty="There is nobody.")
+
+
+def _welcome(user: User) -> None:
+    console().print(f"{user.name} is a user now.")
+    note(f"[dim]Give a role: drivetrain workspaces add WORKSPACE {user.name}     A key: drivetrain keys create --user {user.name}[/]")
+
+
+def _workspaces(workspaces: list[Workspace]) -> None:
+    lines = [(one.slug, one.display, one.role, ago(one.created_ms)) for one in workspaces]
+    output.rows(output.table("workspace", "", "your role", "made"), lines, empty="You are a member of none.")
+
+
+def _members(members: list[Member]) -> None:
+    lines = [(one.user, one.role, ago(one.created_ms)) for one in members]
+    output.rows(output.table("user", "role", "since"), lines, empty="Nobody.")

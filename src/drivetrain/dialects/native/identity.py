@@ -6,13 +6,14 @@ Changes of who may do what reach every web process by a nudge to the supervisor,
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, SecretStr
 
+from drivetrain.answers import identity as answers
 from drivetrain.identity.service import Identity
+from drivetrain.wire.answers import native_router
 from drivetrain.wire.fastapi import Asking
 from drivetrain.wire.who import COOKIE
 
@@ -52,93 +53,87 @@ class SecretValue(BaseModel):
 
 
 def router(identity: Identity, nudge: Callable[[str], None], *, session_hours: float) -> APIRouter:
-    api = APIRouter(prefix="/api/v1", tags=["identity"])
+    api = native_router("identity")
 
     @api.get("/me")
-    def me(ctx: Asking) -> dict[str, Any]:
-        scopes = sorted(scope.value for scope in ctx.scopes)
-        return {
-            "user": ctx.user_name,
-            "workspace": ctx.workspace,
-            "scopes": scopes,
-            "key": ctx.key_id,
-            "auth": identity.auth_mode(),
-            "server_admin": ctx.server_admin,
-        }
+    def me(ctx: Asking) -> answers.Me:
+        return answers.Me(
+            user=ctx.user_name,
+            workspace=ctx.workspace,
+            scopes=sorted(scope.value for scope in ctx.scopes),
+            key=ctx.key_id,
+            auth=identity.auth_mode(),
+            server_admin=ctx.server_admin,
+        )
 
     @api.get("/users")
-    def users(ctx: Asking) -> dict[str, Any]:
-        return {"users": [msgspec.to_builtins(user) for user in identity.list_users(ctx)]}
+    def users(ctx: Asking) -> answers.UserList:
+        return answers.UserList(identity.list_users(ctx))
 
     @api.post("/users", status_code=201)
-    def create_user(ctx: Asking, new: NewUser) -> dict[str, Any]:
+    def create_user(ctx: Asking, new: NewUser) -> answers.UserMade:
         user = identity.create_user(ctx, new.name, display=new.display)
         nudge("identity")
-        return {"user": msgspec.to_builtins(user)}
+        return answers.UserMade(user)
 
     @api.post("/users/{name}/disable")
-    def disable_user(ctx: Asking, name: str) -> dict[str, Any]:
+    def disable_user(ctx: Asking, name: str) -> None:
         identity.disable_user(ctx, name)
         nudge("identity")
-        return {}
 
     @api.post("/users/{name}/enable")
-    def enable_user(ctx: Asking, name: str) -> dict[str, Any]:
+    def enable_user(ctx: Asking, name: str) -> None:
         identity.disable_user(ctx, name, disabled=False)
         nudge("identity")
-        return {}
 
     @api.get("/workspaces")
-    def workspaces(ctx: Asking) -> dict[str, Any]:
-        return {"workspaces": [msgspec.to_builtins(one) for one in identity.list_workspaces(ctx)]}
+    def workspaces(ctx: Asking) -> answers.WorkspaceList:
+        return answers.WorkspaceList(identity.list_workspaces(ctx))
 
     @api.post("/workspaces", status_code=201)
-    def create_workspace(ctx: Asking, new: NewWorkspace) -> dict[str, Any]:
+    def create_workspace(ctx: Asking, new: NewWorkspace) -> answers.WorkspaceMade:
         workspace = identity.create_workspace(ctx, new.slug, display=new.display)
         nudge("identity")
-        return {"workspace": msgspec.to_builtins(workspace)}
+        return answers.WorkspaceMade(workspace)
 
     @api.get("/workspaces/{slug}/members")
-    def members(ctx: Asking, slug: str) -> dict[str, Any]:
-        return {"members": [msgspec.to_builtins(member) for member in identity.list_members(ctx, slug)]}
+    def members(ctx: Asking, slug: str) -> answers.MemberList:
+        return answers.MemberList(identity.list_members(ctx, slug))
 
     @api.put("/workspaces/{slug}/members/{user}")
-    def set_member(ctx: Asking, slug: str, user: str, membership: Membership) -> dict[str, Any]:
+    def set_member(ctx: Asking, slug: str, user: str, membership: Membership) -> None:
         identity.set_member(ctx, slug, user, membership.role)
         nudge("identity")
-        return {}
 
     @api.delete("/workspaces/{slug}/members/{user}")
-    def remove_member(ctx: Asking, slug: str, user: str) -> dict[str, Any]:
+    def remove_member(ctx: Asking, slug: str, user: str) -> None:
         identity.set_member(ctx, slug, user, None)
         nudge("identity")
-        return {}
 
     @api.get("/keys")
-    def keys(ctx: Asking) -> dict[str, Any]:
-        return {"keys": [msgspec.to_builtins(key) for key in identity.list_keys(ctx)]}
+    def keys(ctx: Asking) -> answers.KeyList:
+        return answers.KeyList(identity.list_keys(ctx))
 
     @api.post("/keys", status_code=201)
-    def create_key(ctx: Asking, new: NewKey) -> dict[str, Any]:
+    def create_key(ctx: Asking, new: NewKey) -> answers.KeyMade:
         """The secret is in this answer and nowhere else."""
         key, secret = identity.create_key(ctx, name=new.name, user=new.user, workspace=new.workspace, scopes=new.scopes, days=new.days)
         nudge("identity")
-        return {"key": msgspec.to_builtins(key), "secret": secret}
+        return answers.KeyMade(key, secret)
 
     @api.delete("/keys/{key_id}")
-    def revoke_key(ctx: Asking, key_id: str) -> dict[str, Any]:
+    def revoke_key(ctx: Asking, key_id: str) -> None:
         identity.revoke_key(ctx, key_id)
         nudge("identity")
-        return {}
 
     @api.put("/auth")
-    def set_auth(ctx: Asking, wanted: Auth) -> dict[str, Any]:
+    def set_auth(ctx: Asking, wanted: Auth) -> answers.AuthMode:
         identity.set_auth(ctx, wanted.auth)
         nudge("identity")
-        return {"auth": wanted.auth}
+        return answers.AuthMode(wanted.auth)
 
     @api.post("/session")
-    def sign_in(body: SignIn, request: Request, response: Response) -> dict[str, Any]:
+    def sign_in(body: SignIn, request: Request, response: Response) -> answers.SignedIn:
         """Exchange a key for a cookie that scripts of pages cannot read."""
         token = identity.sign_in(body.key.get_secret_value().strip(), seconds=session_hours * 3600)
         # `secure` only where the browser came over TLS: it would not keep the cookie for plain http on localhost.
@@ -151,32 +146,29 @@ def router(identity: Identity, nudge: Callable[[str], None], *, session_hours: f
             secure=request.url.scheme == "https",
             path="/",
         )
-        return {"expires_in": int(session_hours * 3600)}
+        return answers.SignedIn(int(session_hours * 3600))
 
     @api.delete("/session")
-    def sign_out(request: Request, response: Response, ctx: Asking) -> dict[str, Any]:
+    def sign_out(request: Request, response: Response, ctx: Asking) -> None:
         """End the session everywhere, also for a copy of its cookie."""
         if session := request.cookies.get(COOKIE):
             identity.sign_out(ctx, session)
         response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
-        return {}
 
     @api.get("/secrets")
-    def secrets(ctx: Asking) -> dict[str, Any]:
-        return {"secrets": [{"name": name, "updated_ms": updated} for name, updated in identity.secrets.list(ctx)]}
+    def secrets(ctx: Asking) -> answers.SecretList:
+        return answers.SecretList([answers.Secret(name, updated) for name, updated in identity.secrets.list(ctx)])
 
     @api.put("/secrets/{name}")
-    def set_secret(ctx: Asking, name: str, body: SecretValue) -> dict[str, Any]:
+    def set_secret(ctx: Asking, name: str, body: SecretValue) -> None:
         identity.secrets.set(ctx, name, body.value.get_secret_value())
-        return {}
 
     @api.delete("/secrets/{name}")
-    def delete_secret(ctx: Asking, name: str) -> dict[str, Any]:
+    def delete_secret(ctx: Asking, name: str) -> None:
         identity.secrets.delete(ctx, name)
-        return {}
 
     @api.get("/audit")
-    def audit(ctx: Asking, limit: int = 100) -> dict[str, Any]:
-        return {"entries": [msgspec.to_builtins(entry) for entry in identity.audit.log(ctx, limit=max(1, min(limit, 1000)))]}
+    def audit(ctx: Asking, limit: int = 100) -> answers.EntryList:
+        return answers.EntryList(identity.audit.log(ctx, limit=max(1, min(limit, 1000))))
 
     return api

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
+from drivetrain.answers import jobs as answers
+from drivetrain.jobs.model import Job
 from drivetrain.jobs.service import Jobs
+from drivetrain.wire.answers import native_router
 from drivetrain.wire.fastapi import Asking
 
 MOST_LOG = 1 << 20
@@ -29,33 +31,30 @@ class Progress(BaseModel):
 
 
 def router(jobs: Jobs, logs: Path) -> APIRouter:
-    api = APIRouter(prefix="/api/v1", tags=["jobs"])
+    api = native_router("jobs")
 
     @api.get("/jobs")
-    def listed(ctx: Asking, limit: int = 50) -> dict[str, Any]:
-        return {"jobs": [msgspec.to_builtins(job) for job in jobs.list(ctx, limit=max(1, min(limit, 1000)))]}
+    def listed(ctx: Asking, limit: int = 50) -> answers.JobList:
+        return answers.JobList(jobs.list(ctx, limit=max(1, min(limit, 1000))))
 
     @api.post("/jobs", status_code=201)
-    def submit(ctx: Asking, new: NewJob) -> dict[str, Any]:
+    def submit(ctx: Asking, new: NewJob) -> Job:
         """The same idempotency `key` again answers with the same job."""
-        answer: dict[str, Any] = msgspec.to_builtins(jobs.submit(ctx, new.kind, new.spec, key=new.key))
-        return answer
+        return jobs.submit(ctx, new.kind, new.spec, key=new.key)
 
     @api.get("/jobs/{job_id}")
-    def job(ctx: Asking, job_id: str) -> dict[str, Any]:
-        answer: dict[str, Any] = msgspec.to_builtins(jobs.get(ctx, job_id))
-        return answer
+    def job(ctx: Asking, job_id: str) -> Job:
+        return jobs.get(ctx, job_id)
 
     @api.post("/jobs/{job_id}/cancel")
-    def cancel(ctx: Asking, job_id: str) -> dict[str, Any]:
-        answer: dict[str, Any] = msgspec.to_builtins(jobs.cancel(ctx, job_id))
-        return answer
+    def cancel(ctx: Asking, job_id: str) -> Job:
+        return jobs.cancel(ctx, job_id)
 
     @api.post("/jobs/{job_id}/progress")
-    def progress(ctx: Asking, job_id: str, told: Progress) -> dict[str, Any]:
+    def progress(ctx: Asking, job_id: str, told: Progress) -> answers.Heard:
         """What the job's own process tells."""
         changed = jobs.progress(ctx, job_id, done=told.done, total=told.total, message=told.message)
-        return {"state": changed.state, "cancel_requested": changed.cancel_requested}
+        return answers.Heard(changed.state, changed.cancel_requested)
 
     @api.get("/jobs/{job_id}/log")
     def log(ctx: Asking, job_id: str) -> PlainTextResponse:

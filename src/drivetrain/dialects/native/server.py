@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import APIRouter, Response
 
+from drivetrain.answers import server as answers
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.events.spool import Spool
 from drivetrain.store.sql import Database
+from drivetrain.wire.answers import native_router
 from drivetrain.wire.fastapi import Asking
 
 log = logging.getLogger(__name__)
@@ -30,20 +31,20 @@ class Health:
         self._looked = float("-inf")
         self._database = "ok"
 
-    def look(self) -> tuple[int, dict[str, Any]]:
+    def look(self) -> tuple[int, answers.Health]:
         """Status of the answer, and what it says. What is deployed is served on while the database is away, so that is no 503."""
         if (now := time.monotonic()) - self._looked > LOOK_SECONDS:
             self._looked = now
             self._database = self._reach()
         ready = self._generation() > 0
         well = ready and self._database == "ok" and not self._spool.problem
-        return (200 if ready else 503), {
-            "status": "ok" if well else "degraded" if ready else "starting",
-            "version": version("drivetrain"),
-            "database": self._database,
-            "events": self._spool.problem or "ok",
-            "events_lost": self._spool.lost,
-        }
+        return (200 if ready else 503), answers.Health(
+            status="ok" if well else "degraded" if ready else "starting",
+            version=version("drivetrain"),
+            database=self._database,
+            events=self._spool.problem or "ok",
+            events_lost=self._spool.lost,
+        )
 
     def _reach(self) -> str:
         try:
@@ -56,10 +57,10 @@ class Health:
 
 
 def router(health: Health, metrics: Callable[[Context], str]) -> APIRouter:
-    api = APIRouter(tags=["server"])
+    api = native_router("server", prefix="")
 
     @api.get("/health")
-    def healthy(response: Response) -> dict[str, Any]:
+    def healthy(response: Response) -> answers.Health:
         """200 when this server can serve. `database` and `events` say what is amiss while it can."""
         response.status_code, told = health.look()
         return told

@@ -1,0 +1,25 @@
+"""What the client's resources have in common: they ask the native API, and give its answers as the nouns that they are."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from drivetrain.client.http import Connection
+
+API = "/api/v1"
+T = TypeVar("T")
+
+
+class Resource:
+    def __init__(self, connection: Connection) -> None:
+        self._c = connection
+
+    def _get(self, kind: type[T], path: str, **params: Any) -> T:
+        return self._c.answer(kind, "GET", API + path, params=params)
+
+    def _send(self, kind: type[T], method: str, path: str, body: object = None, **params: Any) -> T:
+        return self._c.answer(kind, method, API + path, body, params=params)
+
+    def _do(self, method: str, path: str, body: object = None, **params: Any) -> None:
+        """Ask for something that has no answer but that it was done."""
+        self._c.send(method, API + path, body, params=params)
