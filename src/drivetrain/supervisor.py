@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,17 +73,18 @@ class Supervisor:
 
     def __init__(self, platform: Platform, front: Front, local: Local, say: Callable[[str], None]) -> None:
         from drivetrain.app import JOB_HANDLERS
-        from drivetrain.loops.alerts import AlertsLoop
-        from drivetrain.loops.deployments import DeploymentsLoop
+        from drivetrain.loops.alerts import AlertSender
+        from drivetrain.loops.deployments import Reconciler
         from drivetrain.loops.environments import Environments
-        from drivetrain.loops.events import EventsLoop
-        from drivetrain.loops.heartbeats import HeartbeatsLoop
-        from drivetrain.loops.jobs import JobsLoop
-        from drivetrain.loops.monitors import MonitorsLoop
-        from drivetrain.loops.purging import PurgingLoop
-        from drivetrain.loops.retention import RetentionLoop
-        from drivetrain.loops.retraining import RetrainingLoop
-        from drivetrain.loops.rollouts import RolloutsLoop
+        from drivetrain.loops.events import EventExpiry, SpoolWatch
+        from drivetrain.loops.heartbeats import HeartbeatWatch
+        from drivetrain.loops.jobs import JobRunner
+        from drivetrain.loops.loop import Loop
+        from drivetrain.loops.monitors import MonitorRunner
+        from drivetrain.loops.purging import Purging
+        from drivetrain.loops.retention import BlobSweeper, Leftovers
+        from drivetrain.loops.retraining import RetrainingKeeper
+        from drivetrain.loops.rollouts import RolloutKeeper
         from drivetrain.registry.forgetting import forget
         from drivetrain.retraining.watch import Watch
         from drivetrain.rollout.counting.fold import Counting
@@ -104,7 +106,7 @@ class Supervisor:
                 f"First: drivetrain keys create --scope admin, then: drivetrain keys require"
             )
         self._channel = ChannelServer(socket_path(home.runtime), self._heard)
-        self._deployments = DeploymentsLoop(
+        self._deployments = Reconciler(
             platform.db,
             home,
             platform.blobs,
@@ -116,47 +118,50 @@ class Supervisor:
             publish=self._channel.publish,
             inflight=self._channel.inflight,
         )
-        leases = Leases(platform.db, home.server_id)
-        self._jobs = JobsLoop(platform.jobs, JOB_HANDLERS, platform.identity, home, local, leases, settings, url=front.inner_url)
-        self._alerts = AlertsLoop(platform.channels, leases, home.logs, lambda: front.url)
-        self._pokes: dict[str, Callable[[], None]] = {"jobs": self._jobs.poke, "alerts": self._alerts.poke}
-        counting = Counting()
-        trained = platform.monitors.references
-        steps = Steps(platform.db, platform.serving, platform.feedback, counting, answers=platform.events, trained=trained)
-        self._rollouts = RolloutsLoop(steps, platform.alerts, leases, moved=self._deployments.poke)
-        self._retraining = RetrainingLoop(
-            Watch(platform.db, platform.retrainings, platform.serving, platform.feedback, platform.rollouts, platform.jobs),
-            platform.alerts,
-            leases,
-        )
-        self._pokes["retraining"] = self._retraining.poke
-        purging = PurgingLoop(platform.deletion, Purger(platform.db, platform.blobs, platform.live_blobs), leases)
-        self._pokes["gc"] = purging.poke
-        self._loops = (
-            self._deployments,
-            self._rollouts,
-            self._jobs,
-            self._alerts,
-            self._retraining,
-            MonitorsLoop(platform.monitors, platform.serving, platform.events, platform.lineages, platform.alerts, leases),
-            EventsLoop(EventFolder(platform.db, platform.blobs, home, settings, folds=[counting]), leases, settings),
-            RetentionLoop(
-                platform.blobs,
-                platform.live_blobs,
+        leases, counting = Leases(platform.db, home.server_id), Counting()
+        jobs = JobRunner(platform.jobs, JOB_HANDLERS, platform.identity, home, local, leases, settings, url=front.inner_url)
+        watch = Watch(platform.db, platform.retrainings, platform.serving, platform.feedback, platform.rollouts, platform.jobs)
+        monitors = MonitorRunner(platform.monitors, platform.serving, platform.events, platform.lineages, platform.alerts)
+        folder = EventFolder(platform.db, platform.blobs, home, settings, folds=[counting])
+        rollouts = RolloutKeeper(
+            Steps(
+                platform.db,
                 platform.serving,
-                platform.jobs,
-                home,
-                leases,
-                forget=lambda: forget(platform.db, platform.serving.needed, older_than_s=VERSION_SECONDS),
+                platform.feedback,
+                counting,
+                answers=platform.events,
+                trained=platform.monitors.references,
             ),
-            purging,
-            HeartbeatsLoop(platform.tracking, leases),
+            platform.alerts,
+            moved=lambda: self._poke("deployments"),
         )
+        sweeper = BlobSweeper(
+            platform.blobs,
+            platform.live_blobs,
+            forget=lambda: forget(platform.db, platform.serving.needed, older_than_s=VERSION_SECONDS),
+        )
+        purging = Purging(platform.deletion, Purger(platform.db, platform.blobs, platform.live_blobs))
+        loop = partial(Loop, leases=leases)
+        loops = (
+            loop("deployments", self._deployments.step, interval=1.0, first=0.0, end=self._deployments.end),
+            loop("jobs", jobs.step, interval=1.0, first=0.0, end=jobs.end),
+            loop("events", SpoolWatch(folder, settings).step, interval=0.5, end=folder.fold),
+            loop("leftovers", Leftovers(platform.serving, platform.jobs, home).step, interval=3600.0, first=60.0),
+            loop("rollouts", rollouts.step, interval=0.25, first=0.0, lease=10.0),
+            loop("retraining", RetrainingKeeper(watch, platform.alerts).step, interval=1.0, lease=15.0),
+            loop("alerts", AlertSender(platform.channels, home.logs, lambda: front.url).step, interval=5.0, gather=1.0, lease=60.0),
+            loop("monitors", monitors.step, interval=5.0, lease=60.0),
+            loop("heartbeats", HeartbeatWatch(platform.tracking).step, interval=20.0, lease=60.0),
+            loop("expiry", EventExpiry(folder).step, interval=3600.0, first=60.0, lease=3600.0),
+            loop("sweeping", sweeper.step, interval=3600.0, first=60.0, lease=3600.0),
+            loop("purging", purging.step, interval=20.0, first=2.0, lease=60.0),
+        )
+        self._loops = {loop.name: loop for loop in loops}
 
     def run(self, stopping: threading.Event, began: float) -> None:
         gc.freeze()  # what is here now stays: no use in looking through it for garbage with every fold of events
         gc.set_threshold(50_000, 20, 20)  # nor in looking for circles, of which a fold leaves none, among what it has just made
-        threads = [threading.Thread(target=loop.run, name=type(loop).__name__) for loop in self._loops]
+        threads = [threading.Thread(target=loop.run, name=loop.name) for loop in self._loops.values()]
         for thread in threads:
             thread.start()
         self._write_server_file()
@@ -171,7 +176,7 @@ class Supervisor:
         finally:
             self._say("Stopping: requests in flight are finished first.")
             self._front.stop(self._settings.drain_seconds + 2)
-            for loop in self._loops:
+            for loop in self._loops.values():
                 loop.stop()
             for thread in threads:
                 thread.join()
@@ -187,11 +192,16 @@ class Supervisor:
 
     def _heard(self, message: Message) -> None:
         if message.op == "wake":
-            self._deployments.wake(message.what)
+            self._deployments.use(message.what)
+            self._loops["deployments"].wake()
         elif message.op == "nudge":
-            self._pokes.get(message.what, self._deployments.poke)()
+            # What no loop is named after, as who has which key, is in the route table.
+            self._poke(message.what if message.what in self._loops else "deployments")
             if message.what == "deployments":
-                self._rollouts.poke()
+                self._poke("rollouts")
+
+    def _poke(self, name: str) -> None:
+        self._loops[name].poke()
 
 
 def _log_to(file: Path, settings: Settings) -> None:

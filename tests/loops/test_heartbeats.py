@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from drivetrain.identity.model import Context
-from drivetrain.loops.heartbeats import SILENCE_SECONDS, HeartbeatsLoop
+from drivetrain.loops.heartbeats import SILENCE_SECONDS, HeartbeatWatch
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.home import Home
-from drivetrain.store.leases import Leases
 from drivetrain.store.sql import Database
 from drivetrain.tracking.history.reports import Reports
 from drivetrain.tracking.service import Tracking
@@ -20,19 +19,18 @@ class Parts:
     def __init__(self, database: Database, home: Home) -> None:
         self.now = 1000.0
         self.tracking = Tracking.of(database, Blobs(database, str(home.blobs), min_free=0, scratch=home.cache))
-        self.leases = Leases(database, home.server_id)
-        self.loop = self.another()
+        self.watch = self.another()
 
-    def another(self) -> HeartbeatsLoop:
-        """The loop of a server that was started anew."""
-        return HeartbeatsLoop(self.tracking, self.leases, clock=lambda: self.now)
+    def another(self) -> HeartbeatWatch:
+        """What a server has that was started anew."""
+        return HeartbeatWatch(self.tracking, clock=lambda: self.now)
 
     def begin(self, name: str) -> str:
         return self.tracking.reports.begin(ME, "0", name)[0].id
 
     def pass_by(self, seconds: float) -> int:
         self.now += seconds
-        return self.loop.step()
+        return self.watch.look()
 
     def state(self, run_id: str) -> tuple[str, str]:
         found = self.tracking.reports.get(ME, run_id)
@@ -101,7 +99,7 @@ def test_after_a_restart_everybody_has_the_whole_time_again(parts: Parts) -> Non
     run_id = parts.begin("patient")
     parts.pass_by(0)
     assert parts.pass_by(SILENCE_SECONDS - 1) == 0
-    parts.loop = parts.another()
+    parts.watch = parts.another()
     assert parts.pass_by(SILENCE_SECONDS - 1) == 0
     assert parts.pass_by(SILENCE_SECONDS - 1) == 0
     assert parts.state(run_id) == ("running", "RUNNING")

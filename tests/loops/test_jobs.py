@@ -16,7 +16,8 @@ from drivetrain.identity.model import Context
 from drivetrain.identity.service import Identity
 from drivetrain.jobs.model import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, Job
 from drivetrain.jobs.service import Jobs
-from drivetrain.loops.jobs import JobsLoop, lease_of
+from drivetrain.loops.jobs import JobRunner, lease_of
+from drivetrain.loops.loop import Loop
 from drivetrain.store.home import Home
 from drivetrain.store.leases import Leases
 from drivetrain.store.sql import Database
@@ -34,7 +35,7 @@ class Host:
         self.home = Home.open(folder)
         self.jobs = Jobs(database, frozenset({*KINDS, "unknown"}), lambda _: None)
         self._local = Local(self.home.logs)
-        self.loop = JobsLoop(
+        self.runner = JobRunner(
             self.jobs,
             KINDS,
             Identity(database, self.home.secret),
@@ -44,6 +45,7 @@ class Host:
             Settings(home=folder),
             url="http://127.0.0.1:1",
         )
+        self.loop = Loop("jobs", self.runner.step, interval=1.0, first=0.0, end=self.runner.end)
         self.jobs = Jobs(database, frozenset({*KINDS, "unknown"}), lambda _: self.loop.poke())
         self._thread = threading.Thread(target=self.loop.run)
         self._thread.start()
@@ -62,7 +64,7 @@ class Host:
         return wait_for(look, seconds=30, what="the end of the job")
 
     def process(self, job: Job) -> psutil.Process:
-        file = self.loop.folder(job.id) / "pid"
+        file = self.runner.folder(job.id) / "pid"
         wait_for(lambda: file.exists() and file.read_text(), seconds=30, what="the job's process")
         return psutil.Process(int(file.read_text()))
 
@@ -88,7 +90,7 @@ def test_a_job_runs_in_a_process_of_its_own(new_host: Callable[[str], Host]) -> 
     assert job.result["sum"] == 5
     assert job.result["pid"] != psutil.Process().pid
     assert "adding" in (host.home.logs / f"job-{job.id}.log").read_text()
-    wait_for(lambda: not host.loop.folder(job.id).exists(), seconds=5)
+    wait_for(lambda: not host.runner.folder(job.id).exists(), seconds=5)
 
 
 def test_what_a_handler_says_is_the_error(new_host: Callable[[str], Host]) -> None:

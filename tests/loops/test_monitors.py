@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from drivetrain.errors import Invalid
 from drivetrain.feedback.service import About
 from drivetrain.feedback.tables import feedback
-from drivetrain.loops.monitors import MonitorsLoop, drift_answer
+from drivetrain.loops.loop import Loop
+from drivetrain.loops.monitors import MonitorRunner, drift_answer
 from drivetrain.monitoring import ask, tables_monitors
 from drivetrain.monitoring.accuracy import Memory
 from drivetrain.monitoring.alerts.service import Alerts
@@ -52,7 +53,8 @@ class Scene:
         tracking = Tracking.of(db, blobs)
         self.monitors = Monitors(db, self.world.serving, References(db, self.world.registry, tracking))
         lineages = Lineages(events, self.world.registry, tracking, self.world.feedback)
-        self.loop = MonitorsLoop(self.monitors, self.world.serving, events, lineages, self.alerts, Leases(db, "s1"), clock=lambda: self.now)
+        runner = MonitorRunner(self.monitors, self.world.serving, events, lineages, self.alerts, clock=lambda: self.now)
+        self.loop = Loop("monitors", runner.step, interval=5.0, leases=Leases(db, "s1"), lease=60.0)
 
     def look(self) -> None:
         """A look at what has settled by now."""

@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
-from drivetrain.loops.purging import LEASE, PurgingLoop
+from drivetrain.loops.loop import Loop
+from drivetrain.loops.purging import Purging
 from drivetrain.registry.service import Registry
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.home import Home
@@ -24,6 +25,7 @@ from tests.conftest import wait_for
 
 ME = Context("u1", "ann", "w1", "red")
 OTHER = Context("u2", "bob", "w2", "blue")
+LEASE = "purging"
 
 
 class Parts:
@@ -35,7 +37,8 @@ class Parts:
         self.deletion = Deletion(database, registry.live_blobs, lambda _: self.loop.poke())
         self.leases = Leases(database, home.server_id)
         self.purger = Purger(database, blobs, lambda: registry.live_blobs() | self.tracking.artifacts.live_blobs())
-        self.loop = PurgingLoop(self.deletion, self.purger, self.leases)
+        purging = Purging(self.deletion, self.purger)
+        self.loop = Loop(LEASE, purging.step, interval=20.0, first=2.0, leases=self.leases, lease=60.0)
 
     def deleted_run(self, ctx: Context = ME) -> str:
         run_id = self.tracking.runs.create(ctx, "0").id

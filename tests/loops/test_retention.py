@@ -13,7 +13,8 @@ from drivetrain.config import Settings
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
 from drivetrain.jobs.service import Jobs
-from drivetrain.loops.retention import MOST_LOGS, RetentionLoop
+from drivetrain.loops.loop import Loop
+from drivetrain.loops.retention import MOST_LOGS, BlobSweeper, Leftovers
 from drivetrain.registry.service import Registry
 from drivetrain.serving.service import Serving
 from drivetrain.store.blobs import Blobs, blobs_table
@@ -35,7 +36,9 @@ class Parts:
         self.serving = Serving(database, self.registry, Settings(), lambda _: None)
         self.jobs = Jobs(database, frozenset({"pull"}), lambda _: None)
         self.leases = Leases(database, home.server_id)
-        self.loop = RetentionLoop(self.blobs, self.registry.live_blobs, self.serving, self.jobs, home, self.leases)
+        self.loop = Loop("leftovers", Leftovers(self.serving, self.jobs, home).step, interval=3600.0)
+        sweeper = BlobSweeper(self.blobs, self.registry.live_blobs)
+        self.sweeping = Loop("sweeping", sweeper.step, interval=3600.0, leases=self.leases, lease=3600.0)
 
 
 @pytest.fixture
@@ -103,11 +106,11 @@ def test_one_server_sweeps_blobs(parts: Parts) -> None:
     with parts.database.write() as c:
         c.execute(sa.update(blobs_table).values(seen_ms=0))
     elsewhere = Leases(parts.database, "another")
-    assert elsewhere.acquire("sweep-blobs", 3600)
-    parts.loop.step()
+    assert elsewhere.acquire("sweeping", 3600)
+    parts.sweeping.step()
     assert parts.blobs.stat(stray).sha256 == stray
-    elsewhere.release("sweep-blobs")
-    parts.loop.step()
+    elsewhere.release("sweeping")
+    parts.sweeping.step()
     with pytest.raises(NotFound):
         parts.blobs.stat(stray)
     assert parts.blobs.known(named) == named

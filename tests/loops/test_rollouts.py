@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from drivetrain.loops.rollouts import LONGEST_MS, RolloutsLoop
+from drivetrain.loops.loop import Loop
+from drivetrain.loops.rollouts import LONGEST_MS, RolloutKeeper
 from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.model import AlertState
 from drivetrain.rollout.model import Role, State, Step
@@ -33,7 +34,8 @@ class Life:
         self.moved: list[float] = []
         self.alerts = Alerts(world.db, lambda _: None)
         self.steps = Steps(world.db, world.serving, world.feedback)
-        self.loop = RolloutsLoop(self.steps, self.alerts, Leases(world.db, server), moved=lambda: self.moved.append(time.monotonic()))
+        keeper = RolloutKeeper(self.steps, self.alerts, moved=lambda: self.moved.append(time.monotonic()))
+        self.loop = Loop("rollouts", keeper.step, interval=0.25, first=0.0, leases=Leases(world.db, server), lease=10.0)
         self.thread = threading.Thread(target=self.loop.run)
 
     def start(self) -> Life:
@@ -131,7 +133,8 @@ def test_a_stalled_loop_does_not_count_the_time(world: World) -> None:
     rollout = world.begun(of=plan(steps=(Step(share=1_000, min_seconds=60), Step(share=10_000))))
     world.traffic(rollout, canary=30, stable=270)
     clock = [1000.0]
-    loop = RolloutsLoop(world.steps, Alerts(world.db, lambda _: None), Leases(world.db, "s1"), moved=lambda: None, clock=lambda: clock[0])
+    keeper = RolloutKeeper(world.steps, Alerts(world.db, lambda _: None), moved=lambda: None, clock=lambda: clock[0])
+    loop = Loop("rollouts", keeper.step, interval=0.25, leases=Leases(world.db, "s1"), lease=10.0)
     loop.step()
     clock[0] += 3600.0
     loop.step()

@@ -17,7 +17,8 @@ import pytest
 from drivetrain.errors import Conflict, Forbidden, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.identity.service import Identity
-from drivetrain.loops.alerts import AlertsLoop
+from drivetrain.loops.alerts import AlertSender
+from drivetrain.loops.loop import Loop
 from drivetrain.monitoring.alerts.channels import Channels
 from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.model import Alert, AlertState
@@ -44,15 +45,11 @@ def channels(database: Database) -> Channels:
 
 
 @pytest.fixture
-def tell(database: Database, channels: Channels, tmp_path: Path) -> Callable[[], None]:
+def tell(database: Database, channels: Channels, tmp_path: Path) -> Callable[[], object]:
     """One round of the loop that sends."""
-    loop = AlertsLoop(channels, Leases(database, "s1"), tmp_path, lambda: "http://localhost:1")
-
-    def step() -> None:
-        loop._leases.acquire("send-alerts", 60)
-        loop.step()
-
-    return step
+    sender = AlertSender(channels, tmp_path, lambda: "http://localhost:1")
+    loop = Loop("alerts", sender.step, interval=5.0, leases=Leases(database, "s1"), lease=60.0)
+    return loop.step
 
 
 def wrong(alerts: Alerts, key: str = "errors:1", **changes: Any) -> Alert:
@@ -98,7 +95,7 @@ def test_another_workspace_sees_nothing(alerts: Alerts, channels: Channels) -> N
         channels.add(replace(ME, scopes=frozenset({Scope.read, Scope.write})), "team", "log")
 
 
-def test_told_in_one_message_and_once(alerts: Alerts, channels: Channels, tell: Callable[[], None], tmp_path: Path) -> None:
+def test_told_in_one_message_and_once(alerts: Alerts, channels: Channels, tell: Callable[[], object], tmp_path: Path) -> None:
     channels.add(ME, "file", "log")
     channels.add(ME, "pager", "log", least="bad")
     one, two = wrong(alerts), wrong(alerts, "latency:1", source="latency", title="digits is slow")
@@ -115,7 +112,7 @@ def test_told_in_one_message_and_once(alerts: Alerts, channels: Channels, tell: 
     assert channels.get(ME, "pager").worked_ms is None
 
 
-def test_silence(alerts: Alerts, channels: Channels, tell: Callable[[], None], tmp_path: Path) -> None:
+def test_silence(alerts: Alerts, channels: Channels, tell: Callable[[], object], tmp_path: Path) -> None:
     channels.add(ME, "file", "log")
     silence = alerts.silence(ME, deployment="digits", source="errors", seconds=3600, why="moving house")
     assert alerts.silences(ME) == [silence]
@@ -131,7 +128,7 @@ def test_silence(alerts: Alerts, channels: Channels, tell: Callable[[], None], t
         alerts.silence(ME, seconds=1e9)
 
 
-def test_what_cannot_arrive_is_tried_again_and_then_given_up(alerts: Alerts, channels: Channels, tell: Callable[[], None]) -> None:
+def test_what_cannot_arrive_is_tried_again_and_then_given_up(alerts: Alerts, channels: Channels, tell: Callable[[], object]) -> None:
     channel, key = channels.add(ME, "team", "webhook", "http://127.0.0.1:9/secret-path")
     assert key
     assert "secret-path" not in channel.target
@@ -165,7 +162,7 @@ class Mailbox(socketserver.StreamRequestHandler):
                 return
 
 
-def test_mail(alerts: Alerts, channels: Channels, tell: Callable[[], None]) -> None:
+def test_mail(alerts: Alerts, channels: Channels, tell: Callable[[], object]) -> None:
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mailbox) as server:
         server.mails = []  # type: ignore[attr-defined]
         threading.Thread(target=server.serve_forever, daemon=True).start()

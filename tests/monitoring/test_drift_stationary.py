@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from drivetrain.loops.monitors import MonitorsLoop, drift_answer
+from drivetrain.loops.loop import Loop
+from drivetrain.loops.monitors import MonitorRunner, drift_answer
 from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.drift.report import compare
 from drivetrain.monitoring.drift.work import Work
@@ -83,7 +84,8 @@ def test_the_arms_of_a_rollout_are_compared_together(database: Database, tmp_pat
     tracking, events = Tracking.of(database, world.registry.blobs), Events(database, world.registry.blobs, home)
     monitors = Monitors(database, world.serving, References(database, world.registry, tracking))
     lineages = Lineages(events, world.registry, tracking, world.feedback)
-    loop = MonitorsLoop(monitors, world.serving, events, lineages, Alerts(database, world.nudges.append), Leases(database, "s1"))
+    runner = MonitorRunner(monitors, world.serving, events, lineages, Alerts(database, world.nudges.append))
+    loop = Loop("monitors", runner.step, interval=5.0, leases=Leases(database, "s1"), lease=60.0)
 
     def amounts(rows: int, *, large: bool) -> Any:
         return random.normal(100 if large else 10, 3, rows)

@@ -9,7 +9,8 @@ import msgspec
 
 from drivetrain.feedback.service import About
 from drivetrain.jobs.service import Jobs
-from drivetrain.loops.retraining import RetrainingLoop
+from drivetrain.loops.loop import Loop
+from drivetrain.loops.retraining import RetrainingKeeper
 from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.model import Alert
 from drivetrain.retraining.model import Gate, GateResult, Policy, Retraining, Stage, Trigger, held_out
@@ -58,7 +59,8 @@ class Scene:
         self.alerts = Alerts(db, lambda _: None)
         self.watch = Watch(db, self.retrainings, self.world.serving, self.world.feedback, self.world.rollouts, self.jobs)
         self.now = 1000.0
-        self.loop = RetrainingLoop(self.watch, self.alerts, Leases(db, "s1"), clock=lambda: self.now)
+        keeper = RetrainingKeeper(self.watch, self.alerts, clock=lambda: self.now)
+        self.loop = Loop("retraining", keeper.step, interval=1.0, leases=Leases(db, "s1"), lease=15.0)
         self.push("training", "artifact", {"train.py": b"print()"})
 
     def push(self, repo: str, kind: str, files: dict[str, bytes]) -> str:

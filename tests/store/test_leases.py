@@ -58,6 +58,20 @@ def test_each_renewal_starts_the_wait_anew(database: Database) -> None:
     assert not b.acquire("loop", 10)
 
 
+def test_what_is_kept_is_renewed_every_third_of_its_time(database: Database) -> None:
+    clock, others = Clock(), Clock()
+    a, b = Leases(database, "a", clock=clock), Leases(database, "b", clock=others)
+    for _ in range(12):
+        assert a.keep("loop", 10)
+        assert not b.keep("loop", 10)
+        clock.now += 2.5
+        others.now += 2.5
+    others.now += 10  # nothing new was seen for the whole time
+    assert b.keep("loop", 10)
+    clock.now += 10
+    assert not a.keep("loop", 10)
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     database = new_sqlite(tmp_path_factory.mktemp("leases") / "test.db")
@@ -67,7 +81,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    steps=st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["acquire", "release", "restart"]), st.floats(0, 4)), max_size=25),
+    steps=st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["acquire", "keep", "release", "restart"]), st.floats(0, 4)), max_size=25),
     offsets=st.tuples(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6)),
 )
 def test_never_two_holders(shared: Database, steps: list[tuple[int, str, float]], offsets: tuple[float, float, float]) -> None:
@@ -77,6 +91,8 @@ def test_never_two_holders(shared: Database, steps: list[tuple[int, str, float]]
     for who, what, pause in steps:
         if what == "acquire":
             parties[who].acquire(name, 5)
+        elif what == "keep":
+            assert parties[who].keep(name, 5) == parties[who].held(name)
         elif what == "release":
             parties[who].release(name)
         else:  # a restarted process has another name and has seen nothing

@@ -114,7 +114,7 @@ def test_a_run_and_all_that_hangs_on_it_are_gone_with_their_bytes(parts: Parts) 
     assert tracking.runs.get(ctx, run_id).lifecycle == "deleted"  # looking changed nothing
 
     begun = parts.deletion.collect(ctx, older_than_ms=0)
-    assert begun.waiting == 2 and begun.ended_ms is None and parts.nudges == ["gc"]
+    assert begun.waiting == 2 and begun.ended_ms is None and parts.nudges == ["purging"]
     parts.purge()
     ended = parts.deletion.collection(ctx, begun.id)
     assert (ended.runs, ended.models, ended.files, ended.blobs, ended.bytes, ended.waiting) == (1, 1, 3, 2, 19, 0)

@@ -22,6 +22,7 @@ from drivetrain.config import GiB, Settings
 from drivetrain.identity.model import Grant
 from drivetrain.identity.service import Identity
 from drivetrain.loops.environments import Environments
+from drivetrain.loops.loop import Loop
 from drivetrain.loops.replicas import Failure, Running, tidy
 from drivetrain.registry.service import Registry
 from drivetrain.serving import tables as t
@@ -84,8 +85,8 @@ class Wanted:
         return all(variant.min_replicas == 0 for variant in self.live)
 
 
-class DeploymentsLoop:
-    """`run` until `stop`; `poke` when something may have changed."""
+class Reconciler:
+    """Poked when something may have changed."""
 
     def __init__(
         self,
@@ -123,47 +124,24 @@ class DeploymentsLoop:
         self._auth = "keys"
         self._workspaces: dict[str, str] = {}
         self._grants: tuple[Grant, ...] = ()
-        self._news = threading.Event()
-        self._look = True
-        self._stopping = False
+        self._looked = float("-inf")
+        self._forgotten = False
+        self._wake: Callable[[], None] = lambda: None
 
-    def poke(self) -> None:
-        """The desired state has changed: look at once."""
-        self._look = True
-        self._news.set()
-
-    def wake(self, deployment: str) -> None:
+    def use(self, deployment: str) -> None:
         """Somebody waits for a replica of this deployment."""
         self._used[deployment] = time.monotonic()
-        self._news.set()
 
-    def stop(self) -> None:
-        self._stopping = True
-        self._news.set()
-
-    def run(self) -> None:
-        looked = 0.0
-        forgotten = False
-        while not self._stopping:
-            try:
-                if not forgotten:
-                    self._forget()
-                    forgotten = True
-                if self._look or time.monotonic() - looked > LOOK_SECONDS:
-                    self._look = False
-                    looked = time.monotonic()
-                    self._read()
-                self.step()
-            except Exception:
-                log.exception("the deployments loop failed at a step; it goes on")
-                self._news.wait(1.0)
-            quiet = all(one.state == "ready" for one in self._running)
-            self._news.wait(QUIET_SECONDS if quiet else TICK_SECONDS)
-            self._news.clear()
-        self._end()
-
-    def step(self) -> None:
+    def step(self, loop: Loop) -> float:
         """One look at the world and what follows from it."""
+        self._wake = loop.wake  # for what it begins off the loop
+        if not self._forgotten:
+            self._forget()
+            self._forgotten = True
+        now = time.monotonic()
+        if loop.news or now - self._looked > LOOK_SECONDS:
+            self._looked = now
+            self._read()
         for running in self._running:
             running.check(self._settings, self._ask)
         for running in [one for one in self._running if one.state == "ended"]:
@@ -181,11 +159,12 @@ class DeploymentsLoop:
         self._drain()
         self._mark()
         self._write()
+        return QUIET_SECONDS if all(one.state == "ready" for one in self._running) else TICK_SECONDS
 
     def _ask(self, question: Callable[[], bool]) -> Future[bool]:
         """Ask a replica something, off the loop: one that is slow to answer must not hold up the others."""
         asked = self._probes.submit(question)
-        asked.add_done_callback(lambda _: self._news.set())
+        asked.add_done_callback(lambda _: self._wake())
         return asked
 
     def _read(self) -> None:
@@ -263,10 +242,10 @@ class DeploymentsLoop:
             log.exception("replica %s of %s could not be started", running.id, running.variant.repo)
             running.failure = Failure(f"Its files could not be put in place: {error}")
             running.state = "ended"
-        self._news.set()
+        self._wake()
         if running.child is not None:
             running.child.process.wait()  # so that the loop hears of its end at once
-            self._news.set()
+            self._wake()
 
     def _lacking(self, variant: Variant) -> str:
         """Why this variant is not admitted to memory; "" if it is. Idle replicas that started on demand make room."""
@@ -315,7 +294,7 @@ class DeploymentsLoop:
         if running.child is not None:
             running.child.stop(self._settings.drain_seconds)
         running.state = "ended"
-        self._news.set()
+        self._wake()
 
     def _mark(self) -> None:
         """Write down which variants have been ready for the first time."""
@@ -325,7 +304,7 @@ class DeploymentsLoop:
             with self._db.write() as c:
                 c.execute(sa.update(t.variants).where(*first).values(ready_ms=now_ms()))
             self._marked |= new
-            self._look = True
+            self._looked = float("-inf")
 
     def _compile(self) -> None:
         self._been_ready.update(one.variant.id for one in self._running if one.state == "ready")
@@ -438,7 +417,7 @@ class DeploymentsLoop:
         server = {"variant_id": variant.id, "server_id": self._home.server_id, "memory_bytes": variant.memory_bytes}
         return {"id": id_, "state": state, **server}
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """The server stops: all replicas at once."""
         for running in self._running:
             if running.child is not None:
@@ -449,10 +428,7 @@ class DeploymentsLoop:
                 running.child.stop(max(0.0, end - time.monotonic()))
             running.end()
         self._probes.shutdown()
-        try:
-            self._forget()
-        except Exception:
-            log.exception("the deployments loop could not write down its end; the next start will")
+        self._forget()
 
     def _forget(self) -> None:
         """No replica of this server runs: those of an earlier life died with it."""

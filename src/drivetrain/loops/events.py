@@ -2,49 +2,37 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
+from collections.abc import Callable
 
 from drivetrain.config import Settings
+from drivetrain.loops.loop import Loop
 from drivetrain.store.events.fold import EventFolder
-from drivetrain.store.leases import Leases
-
-log = logging.getLogger(__name__)
-
-FOLD_SECONDS = 0.5
-EXPIRE_SECONDS = 3600.0
 
 
-class EventsLoop:
-    """Each server folds the spools of its own host; only expiry is global, and so it holds a lease."""
+class SpoolWatch:
+    """Each server folds the spools of its own host."""
 
-    def __init__(self, folder: EventFolder, leases: Leases, settings: Settings) -> None:
+    def __init__(self, folder: EventFolder, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
-        self._leases = leases
         self._settings = settings
-        self._end = threading.Event()
+        self._clock = clock
+        self._compacted = clock()
 
-    def stop(self) -> None:
-        self._end.set()
+    def step(self, loop: Loop) -> None:
+        self._folder.fold()
+        now = self._clock()
+        if now - self._compacted > self._settings.event_segment_seconds:
+            self._compacted = now
+            self._folder.compact()
 
-    def run(self) -> None:
-        compacted = time.monotonic()
-        expired = time.monotonic() - EXPIRE_SECONDS + 60
-        while not self._end.wait(FOLD_SECONDS):
-            try:
-                self._folder.fold()
-                now = time.monotonic()
-                if now - compacted > self._settings.event_segment_seconds:
-                    compacted = now
-                    self._folder.compact()
-                if now - expired > EXPIRE_SECONDS:
-                    expired = now
-                    if self._leases.acquire("expire-events", EXPIRE_SECONDS):
-                        self._folder.expire()
-            except Exception:
-                log.exception("the events loop failed at a step; it goes on")
-        try:
-            self._folder.fold()
-        except Exception:
-            log.exception("the last events were not counted; the next start will count them")
+
+class EventExpiry:
+    """What is too old is the same for all servers of a database: one of them deletes it."""
+
+    def __init__(self, folder: EventFolder) -> None:
+        self._folder = folder
+
+    def step(self, loop: Loop) -> None:
+        if loop.mine():
+            self._folder.expire()

@@ -7,48 +7,38 @@ and after a restart of the server every client has five minutes again.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 
-from drivetrain.store.leases import Leases
+from drivetrain.loops.loop import Loop
 from drivetrain.tracking.service import Tracking
 
 log = logging.getLogger(__name__)
 
 SILENCE_SECONDS = 300.0
 """wandb's client sends something at least every 30 s."""
-EVERY_SECONDS = 20.0
 
 
-class HeartbeatsLoop:
+class HeartbeatWatch:
+    """Finds the runs that have gone silent, by what it has seen of all since it was made."""
+
     def __init__(
         self,
         tracking: Tracking,
-        leases: Leases,
         *,
         clock: Callable[[], float] = time.monotonic,
         silence_s: float = SILENCE_SECONDS,
     ) -> None:
         self._tracking = tracking
-        self._leases = leases
         self._clock = clock
         self._silence_s = silence_s
         self._seen: dict[str, tuple[int, float]] = {}
-        self._end = threading.Event()
 
-    def stop(self) -> None:
-        self._end.set()
+    def step(self, loop: Loop) -> None:
+        if loop.mine():
+            self.look()
 
-    def run(self) -> None:
-        while not self._end.wait(EVERY_SECONDS):
-            try:
-                if self._leases.acquire("heartbeats", 3 * EVERY_SECONDS):
-                    self.step()
-            except Exception:
-                log.exception("the heartbeats loop failed at a step; it goes on")
-
-    def step(self) -> int:
+    def look(self) -> int:
         """How many runs were found to have crashed."""
         now = self._clock()
         beating = self._tracking.reports.beating()

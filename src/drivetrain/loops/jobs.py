@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from drivetrain.identity.model import Context, Scope
 from drivetrain.identity.service import Identity
 from drivetrain.jobs.model import Assignment, Job
 from drivetrain.jobs.service import Jobs
+from drivetrain.loops.loop import Loop
 from drivetrain.store.home import Home
 from drivetrain.store.leases import Leases
 
@@ -29,7 +29,7 @@ LEASE_SECONDS = 30.0
 STOPPED = "The server was stopped while it ran."
 
 
-class JobsLoop:
+class JobRunner:
     """`handlers`: kind → `module:function`. `url` is where jobs reach this server.
 
     Each server holds a lease for as long as it lives; what a server ran whose lease has run out is queued again by another.
@@ -56,42 +56,27 @@ class JobsLoop:
         self._settings = settings
         self._url = url
         self._running: dict[str, tuple[Job, Child]] = {}
-        self._renewed = -LEASE_SECONDS
-        self._news = threading.Event()
-        self._stopping = False
+        self._looked = float("-inf")
 
-    def poke(self) -> None:
-        self._news.set()
+    def step(self, loop: Loop) -> float:
+        self._reap()
+        now = time.monotonic()
+        if loop.news or now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            self._look()
+        return TICK_SECONDS if self._running else LOOK_SECONDS
 
-    def stop(self) -> None:
-        self._stopping = True
-        self._news.set()
-
-    def run(self) -> None:
-        looked = -LOOK_SECONDS
-        while not self._stopping:
-            try:
-                self._reap()
-                if self._news.is_set() or time.monotonic() - looked > LOOK_SECONDS:
-                    self._news.clear()
-                    looked = time.monotonic()
-                    self.step()
-            except Exception:
-                log.exception("the jobs loop failed at a step; it goes on")
-            self._news.wait(TICK_SECONDS if self._running else LOOK_SECONDS)
+    def end(self) -> None:
+        """The server stops: all jobs at once. They go on with the next start, or on another server."""
         for _, child in self._running.values():
             child.terminate()
-        try:
-            for job, child in list(self._running.values()):
-                child.stop(2.0)
-                self._settle(job.id, STOPPED, attempts=1)
-            self._leases.release(lease_of(self._home.server_id))
-        except Exception:
-            log.exception("the jobs loop could not write down its end; the next start will")
+        for job, child in list(self._running.values()):
+            child.stop(2.0)
+            self._settle(job.id, STOPPED, attempts=1)
+        self._leases.release(lease_of(self._home.server_id))
 
-    def step(self) -> None:
-        if time.monotonic() - self._renewed > LEASE_SECONDS / 3 and self._leases.acquire(lease_of(self._home.server_id), LEASE_SECONDS):
-            self._renewed = time.monotonic()
+    def _look(self) -> None:
+        self._leases.keep(lease_of(self._home.server_id), LEASE_SECONDS)
         mine = self._jobs.running(self._home.server_id)
         for job_id in mine - self._running.keys():
             self._settle(job_id, STOPPED)  # of an earlier life: its process died with that

@@ -7,7 +7,6 @@ that was killed goes on after the last window.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -15,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from drivetrain.identity.model import Context, Scope
+from drivetrain.loops.loop import Loop
 from drivetrain.monitoring import accuracy, ask, questions, shares
 from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.drift.report import Options
@@ -27,14 +27,10 @@ from drivetrain.serving.service import Serving
 from drivetrain.store.child import run_child
 from drivetrain.store.events.lookup import Events
 from drivetrain.store.ids import now_ms, uuid7_ms
-from drivetrain.store.leases import Leases
 
 log = logging.getLogger(__name__)
 M = TypeVar("M", bound=msgspec.Struct)
 
-LOOK_SECONDS = 5.0
-LEASE = "monitors"
-LEASE_SECONDS = 60.0
 CHILD_SECONDS = 600.0
 JOIN_MS = 3_600_000
 MINUTE_MS = 60_000
@@ -48,8 +44,8 @@ _TITLES = {
 }
 
 
-class MonitorsLoop:
-    """`poke` to look at once. `clock`: milliseconds since 1970, by which minutes of requests and labels are taken."""
+class MonitorRunner:
+    """`clock`: milliseconds since 1970, by which minutes of requests and labels are taken."""
 
     def __init__(
         self,
@@ -58,7 +54,6 @@ class MonitorsLoop:
         events: Events,
         lineages: Lineages,
         alerts: Alerts,
-        leases: Leases,
         *,
         clock: Callable[[], int] = now_ms,
     ) -> None:
@@ -67,48 +62,30 @@ class MonitorsLoop:
         self._events = events
         self._lineages = lineages
         self._alerts = alerts
-        self._leases = leases
         self._clock = clock
         self._compared: dict[str, tuple[float, tuple[str, int]]] = {}  # when windows were last looked for, after what, of how many requests
-        self._news = threading.Event()
-        self._stopping = False
 
-    def poke(self) -> None:
-        self._news.set()
-
-    def stop(self) -> None:
-        self._stopping = True
-        self._news.set()
-
-    def run(self) -> None:
-        while not self._stopping:
-            self._news.wait(LOOK_SECONDS)
-            self._news.clear()
-            try:
-                if not self._stopping and self._leases.acquire(LEASE, LEASE_SECONDS):
-                    self.step()
-            except Exception:
-                log.exception("the monitors loop failed at a step; it goes on")
-
-    def step(self) -> None:
+    def step(self, loop: Loop) -> None:
+        if not loop.mine():
+            return
         self._lineages.join(since_ms=now_ms() - JOIN_MS)
         for deployment in self._serving.everything():
-            if self._stopping:
+            if not loop.mine():
                 return
             if deployment.implicit:
                 continue
             try:
-                self._ask(deployment)
+                self._ask(deployment, loop)
             except Exception:
                 log.exception("the monitors of %s failed; they are asked again", deployment.name)
 
-    def _ask(self, deployment: Deployment) -> None:
+    def _ask(self, deployment: Deployment, loop: Loop) -> None:
         self._monitors.ensure(deployment)
         variant = main_variant(deployment)
         if variant is not None:
             self._outlived(deployment, variant)
         for kind, (monitor, before) in self._monitors.of(deployment.id).items():
-            if monitor.paused or not self._leases.acquire(LEASE, LEASE_SECONDS):
+            if monitor.paused or not loop.mine():
                 continue
             answer, memory = self._answer(deployment, variant, kind, monitor, before)
             if answer is None:

@@ -1,77 +1,59 @@
 """Forget what nobody needs: blobs that nothing names, and in this home the files of ended replicas and jobs.
 
-Blobs are common to all servers of a database, so one of them sweeps, under a lease. Event segments go with the events loop.
+Blobs are common to all servers of a database, so one of them sweeps, under a lease. Event segments go in a loop of their own.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-import threading
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 from drivetrain.jobs.service import Jobs
+from drivetrain.loops.loop import Loop
 from drivetrain.serving.service import Serving
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.home import Home
-from drivetrain.store.leases import Leases
 
 log = logging.getLogger(__name__)
 
-FIRST_SECONDS = 60.0
-EVERY_SECONDS = 3600.0
 BLOB_SECONDS = 24 * 3600.0
 MODEL_SECONDS = 24 * 3600.0
 LOG_SECONDS = 14 * 24 * 3600.0
 MOST_LOGS = 500
 
 
-class RetentionLoop:
+class BlobSweeper:
     """`live` says which blobs are named by something; it is asked once for each sweep. `forget` is what goes before that."""
 
-    def __init__(
-        self,
-        blobs: Blobs,
-        live: Callable[[], Collection[str]],
-        serving: Serving,
-        jobs: Jobs,
-        home: Home,
-        leases: Leases,
-        *,
-        forget: Callable[[], object] = lambda: None,
-    ) -> None:
+    def __init__(self, blobs: Blobs, live: Callable[[], Collection[str]], *, forget: Callable[[], object] = lambda: None) -> None:
         self._blobs = blobs
         self._live = live
+        self._forget = forget
+
+    def step(self, loop: Loop) -> None:
+        if not loop.mine():
+            return
+        self._forget()
+        count, size = self._blobs.sweep(self._live(), older_than_s=BLOB_SECONDS)
+        if count:
+            log.info("%d blobs that nothing names any more were deleted, %d bytes", count, size)
+
+
+class Leftovers:
+    """What replicas and jobs of this home have left there."""
+
+    def __init__(self, serving: Serving, jobs: Jobs, home: Home) -> None:
         self._serving = serving
         self._jobs = jobs
         self._home = home
-        self._leases = leases
-        self._forget = forget
-        self._end = threading.Event()
 
-    def stop(self) -> None:
-        self._end.set()
-
-    def run(self) -> None:
-        seconds = FIRST_SECONDS  # not while people wait for the server to start
-        while not self._end.wait(seconds):
-            seconds = EVERY_SECONDS
-            try:
-                self.step()
-            except Exception:
-                log.exception("the retention loop failed at a step; it goes on")
-
-    def step(self) -> None:
+    def step(self, loop: Loop) -> None:
         self._forget_models()
         self._forget_job_folders()
         self._forget_logs()
-        if self._leases.acquire("sweep-blobs", EVERY_SECONDS):
-            self._forget()
-            count, size = self._blobs.sweep(self._live(), older_than_s=BLOB_SECONDS)
-            if count:
-                log.info("%d blobs that nothing names any more were deleted, %d bytes", count, size)
 
     def _forget_models(self) -> None:
         """Folders of models that no deployment wants; they are made again from blobs when one does."""

@@ -6,27 +6,23 @@ One server at a time looks. Time is summed from a monotonic clock and stored, so
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 
 import msgspec
 
 from drivetrain.errors import DrivetrainError
+from drivetrain.loops.loop import Loop
 from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.retraining.model import MOST_FAILURES, Policy, Retraining, State
 from drivetrain.retraining.watch import Watch
-from drivetrain.store.leases import Leases
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0
 KEEP_MS = 5000.0
 """How much of a policy's time may be lost with the process."""
 LONGEST_MS = 10_000.0
 """Time in which nobody looked is not time that has passed for a policy."""
-LEASE = "retraining"
-LEASE_SECONDS = 15.0
 _TOLD = {
     State.waiting: ("info", "{} was trained again; its new version waits to be rolled out"),
     State.rolled_out: ("info", "{} was trained again; its new version is being rolled out"),
@@ -34,45 +30,21 @@ _TOLD = {
 }
 
 
-class RetrainingLoop:
-    """`poke` to look at once."""
+class RetrainingKeeper:
+    """Keeps to the policies of retraining."""
 
-    def __init__(self, watch: Watch, alerts: Alerts, leases: Leases, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, watch: Watch, alerts: Alerts, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._watch = watch
         self._alerts = alerts
-        self._leases = leases
         self._clock = clock
         self._looked: float | None = None
         self._kept: dict[str, float] = {}  # time that passed and is not stored yet, by policy
         self._alarmed: dict[str, bool] = {}
-        self._renewed = float("-inf")
-        self._news = threading.Event()
-        self._stopping = False
 
-    def poke(self) -> None:
-        self._news.set()
-
-    def stop(self) -> None:
-        self._stopping = True
-        self._news.set()
-
-    def run(self) -> None:
-        while not self._stopping:
-            self._news.wait(LOOK_SECONDS)
-            self._news.clear()
-            try:
-                if not self._stopping:
-                    self.step()
-            except Exception:
-                log.exception("the retraining loop failed at a step; it goes on")
-
-    def step(self) -> None:
+    def step(self, loop: Loop) -> None:
         """One look at all policies and all open retrainings."""
         policies, going = self._watch.policies(), self._watch.open()
-        if not policies and not going:
-            self._looked = None
-            return
-        if not self._mine():
+        if not (policies or going) or not loop.mine():
             self._looked = None
             return
         now = self._clock()
@@ -154,14 +126,6 @@ class RetrainingLoop:
             evidence={"retraining": one.id, "job": one.job_id, "run": one.run_id, "failures": failures},
             undo=f"To try again by hand: drivetrain retrain now {one.deployment}",
         )
-
-    def _mine(self) -> bool:
-        now = self._clock()
-        if not self._leases.held(LEASE) or now - self._renewed > LEASE_SECONDS / 3:
-            if not self._leases.acquire(LEASE, LEASE_SECONDS):
-                return False
-            self._renewed = now
-        return True
 
 
 def _failing(deployment_id: str) -> str:

@@ -137,7 +137,7 @@ class Deletion:
             upsert(c, g.policies, [row], key=["workspace_id"], update=["grace_ms", "automatic", "updated_ms", "updated_by"])
             self._audit.record(c, ctx, "retention.set", ctx.workspace, {"grace_ms": row["grace_ms"], "automatic": row["automatic"]})
             found = _policy(c, ctx.workspace_id)
-        self._nudge("gc")
+        self._nudge("purging")
         return found
 
     def preview(
@@ -273,7 +273,7 @@ class Deletion:
             # The loop may have found it before there was anything to do.
             waits = sa.select(_p.id).where(_p.collection_id == row["id"]).exists()
             c.execute(g.collections.update().where(_c.id == row["id"], waits).values(ended_ms=None))
-        self._nudge("gc")
+        self._nudge("purging")
         with self._db.read() as c:
             return _collection(c, c.execute(sa.select(g.collections).where(_c.id == row["id"])).one())
 
