@@ -25,8 +25,8 @@ import psutil
 from benchmarks.common import ROOT, alternate, quantile, report, until
 from benchmarks.fixtures.gate import KEY
 from drivetrain.config import Settings
+from drivetrain.engines import table
 from drivetrain.engines.model import ReplicaSpec
-from drivetrain.engines.plan import environment
 
 ONE = 2_000
 MANY = 10_000
@@ -168,11 +168,11 @@ def llama(folder: Path, path: str) -> subprocess.Popen[bytes]:
     (folder / "model").mkdir()
     (folder / "model" / "model.gguf").symlink_to(next(Path(found.origin).parent.glob("*.gguf")))
     spec = ReplicaSpec(
-        id="llm", name="llm", engine="llamacpp", tasks=("chat",), model_dir=str(folder / "model"), socket=path, options={}, slots=STREAMS,
-        context_tokens=512, threads=0,
+        id="llm", name="llm", engine="llamacpp", tasks=("chat",), model_dir=str(folder / "model"), socket=path,
+        options={"context_tokens": 512}, slots=STREAMS,
     )  # fmt: skip
     (folder / "spec.json").write_bytes(msgspec.json.encode(spec))
-    environ = os.environ | environment("llamacpp", Settings())
+    environ = os.environ | table.find("llamacpp").environ(Settings())
     command = [sys.executable, "-m", "drivetrain.engines.replica", str(folder / "spec.json")]
     with (folder / "llama.log").open("wb") as log:
         return subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)

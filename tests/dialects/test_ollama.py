@@ -22,7 +22,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
         it.routes(deployment("m", variant("a", [it.replica()])), deployment("cold", variant("c", [])))
         known = {"family": "llama", "parameters": 134_515_008, "quantization": "Q4_1", "context_length": 8192, "format": "gguf"}
         it.catalog = [
-            Servable(name="m", created_ms=5000, size=91, digest="a" * 64, tasks=("chat",), template="{% if tools %}", **known),  # type: ignore[arg-type]
+            Servable(name="m", created_ms=5000, size=91, digest="a" * 64, tasks=("chat",), template="{% if tools %}", tools=True, **known),  # type: ignore[arg-type]
             Servable(name="other:v2", created_ms=7000, tasks=("embeddings",)),
         ]
         yield it

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from drivetrain.engines import environments
+from drivetrain.engines.pyfunc.declaration import requirements
 from drivetrain.errors import DrivetrainError, Invalid
 
 
@@ -72,11 +73,12 @@ def test_what_is_not_met_is_said() -> None:
 def test_mlflow_is_not_needed_where_it_is_not_imported(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("mlflow==3.0.0\nscikit-learn==1.5.2\n")
     (tmp_path / "MLmodel").write_text("flavors: {sklearn: {}, python_function: {loader_module: mlflow.sklearn}}")
-    assert environments.wanted(tmp_path) == ("scikit-learn==1.5.2",)
+    assert requirements(tmp_path, {}) == ("scikit-learn==1.5.2",)
     (tmp_path / "MLmodel").write_text("flavors: {python_function: {loader_module: mlflow.pyfunc.model}}")
-    assert environments.wanted(tmp_path) == ("mlflow==3.0.0", "scikit-learn==1.5.2")
+    assert requirements(tmp_path, {}) == ("mlflow==3.0.0", "scikit-learn==1.5.2")
+    assert requirements(tmp_path, {"environment": "inherit"}) == ()
     (tmp_path / "requirements.txt").unlink()
-    assert environments.wanted(tmp_path) == ()
+    assert requirements(tmp_path, {}) == ()
 
 
 @pytest.mark.slow

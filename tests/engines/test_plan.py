@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from drivetrain.config import Settings
-from drivetrain.engines.plan import Plan, environment, plan
+from drivetrain.engines import table
+from drivetrain.engines.plan import Plan, plan
 from drivetrain.errors import Invalid
+from drivetrain.formats.format import Files
 from tests.formats.test_gguf import key, small, text
 
 MLMODEL = b"flavors: {sklearn: {}, python_function: {loader_module: mlflow.sklearn}}"
@@ -26,7 +28,8 @@ class Entry:
 
 def planned(files: dict[str, bytes], engine: str = "auto", **options: Any) -> Plan:
     entries = {path: Entry(path, len(data)) for path, data in files.items()}
-    return plan(entries, lambda sha256, start, end: files[sha256][start:end], engine=engine, options=options, settings=SETTINGS)
+    there = Files(entries, lambda sha256, start, end: files[sha256][start:end])
+    return plan(there, engine=engine, options=options, settings=SETTINGS)
 
 
 def test_gguf_goes_to_llamacpp() -> None:
@@ -99,5 +102,5 @@ def test_what_cannot_be_served_is_refused_with_advice(files: dict[str, bytes], e
 
 
 def test_waiting_is_part_of_the_environment() -> None:
-    assert environment("llamacpp", Settings(home=Path(), wait_policy="active")) == {"OMP_WAIT_POLICY": "active"}
-    assert environment("pyfunc", Settings(home=Path(), threads=3))["OMP_NUM_THREADS"] == "3"
+    assert table.find("llamacpp").environ(Settings(home=Path(), wait_policy="active")) == {"OMP_WAIT_POLICY": "active"}
+    assert table.find("pyfunc").environ(Settings(home=Path(), threads=3))["OMP_NUM_THREADS"] == "3"

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ import httpx
 import msgspec
 import pytest
 
+from drivetrain.config import Settings
+from drivetrain.engines import table
 from drivetrain.engines.model import BAD_MODEL, ReplicaSpec
+from drivetrain.engines.options import read
 from drivetrain.loops.replicas import healthy
 from tests.conftest import wait_for
 
@@ -36,10 +40,8 @@ class Replica:
             tasks=("infer",),
             model_dir=str(folder),
             socket=str(self.socket),
-            options=options,
+            options=asdict(read(table.find(engine).options, options, Settings(context_tokens=512, threads=2))),
             slots=2,
-            context_tokens=512,
-            threads=2,
         )
         (at / "r.json").write_bytes(msgspec.json.encode(spec))
         self.process = subprocess.Popen(

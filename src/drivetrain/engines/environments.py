@@ -22,12 +22,10 @@ from typing import Any, Protocol
 
 from drivetrain import config
 from drivetrain.errors import DrivetrainError, Invalid, StorageFull
-from drivetrain.formats import mlmodel
 
 KIND = "environment"
 READY = ".ready"
 _MOST = 500
-_MLFLOW = ("mlflow", "mlflow-skinny", "mlflow-tracing")
 
 
 class Job(Protocol):
@@ -39,21 +37,6 @@ class Job(Protocol):
     def folder(self) -> Path: ...
     def progress(self, done: float, total: float, message: str = "") -> None: ...
     def log(self, text: str) -> None: ...
-
-
-def wanted(folder: Path) -> tuple[str, ...]:
-    """What the MLflow model in `folder` asks for, from its requirements.txt. Raises `Invalid` for more than plain requirements."""
-    file = folder / mlmodel.choose([str(path.relative_to(folder)) for path in folder.rglob(mlmodel.FILE)])
-    listed = file.parent / "requirements.txt"
-    if not listed.is_file():
-        return ()
-    from packaging.utils import canonicalize_name
-
-    found = parse(listed.read_text("utf-8", "replace"))
-    if mlmodel.parse(file.read_bytes()).loader == "mlflow.sklearn":
-        # Such a model is loaded without mlflow.
-        found = tuple(line for line in found if canonicalize_name(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]) not in _MLFLOW)
-    return found
 
 
 def parse(text: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ BAD_MODEL = 3
 
 
 class ReplicaSpec(Struct, frozen=True, kw_only=True):
-    """`slots` requests at once, `context_tokens` each; `threads` 0: one for each core."""
+    """`slots`: requests at once. `options`: all that the engine declares."""
 
     id: str
     name: str
@@ -27,8 +27,6 @@ class ReplicaSpec(Struct, frozen=True, kw_only=True):
     socket: str
     options: dict[str, Any]
     slots: int
-    context_tokens: int
-    threads: int
 
 
 class ReplicaStatus(Struct, frozen=True, kw_only=True):

@@ -11,10 +11,9 @@ from pathlib import Path
 import msgspec
 
 from drivetrain.compute import lifeline
+from drivetrain.engines import table
 from drivetrain.engines.model import BAD_MODEL, ReplicaSpec, ReplicaStatus
 from drivetrain.errors import Invalid
-
-ENGINES = {"llamacpp": "drivetrain.engines.llamacpp", "pyfunc": "drivetrain.engines.pyfunc.serve"}
 
 
 def main() -> None:
@@ -24,8 +23,8 @@ def main() -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
     try:
-        engine = importlib.import_module(ENGINES[spec.engine])  # each imports its heavy library, and only its own
-        engine.serve(spec, stop)
+        process = importlib.import_module(table.find(spec.engine).module)  # each imports its heavy library, and only its own
+        process.serve(spec, stop)
     except Invalid as error:
         status = ReplicaStatus(state="failed", message=error.message)
         Path(spec.socket).with_suffix(".status").write_bytes(msgspec.json.encode(status))

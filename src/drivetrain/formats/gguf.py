@@ -6,16 +6,20 @@ never the weights.
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from drivetrain.errors import Invalid
+from drivetrain.formats.format import Format, Read, ending
 
-Read = Callable[[int, int], bytes]
-"""Bytes [start, end) of the file; fewer at its end."""
+_ENDING = ".gguf"
+_SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
+_BESIDE = ("mmproj", "lora", "adapter", "imatrix")
+"""Files with such names accompany a model; they are none."""
 
 _SIMPLE = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
@@ -62,6 +66,23 @@ class Gguf(Struct, frozen=True, kw_only=True):
     chat_template: str
     license: str
     tensors: int
+
+
+def find(paths: Collection[str]) -> list[str]:
+    """The files that may be models: of a split one its first part only; not what merely accompanies a model."""
+    models = [path for path in ending(_ENDING)(paths) if not path.rsplit("/", 1)[-1].lower().startswith(_BESIDE)]
+    return [path for path in models if (part := _SHARD.fullmatch(path)) is None or int(part[2]) == 1]
+
+
+def parts(path: str) -> Sequence[str]:
+    """All files that the model whose first file is `path` should have."""
+    part = _SHARD.fullmatch(path)
+    if part is None:
+        return [path]
+    return [f"{part[1]}-{number:05}-of-{part[3]}{path[-5:]}" for number in range(1, min(int(part[3]), 10_000) + 1)]
+
+
+FORMAT = Format(name="gguf", title="GGUF", find=find, endings=(_ENDING,))
 
 
 def read(source: Read, size: int, name: str = "the file") -> Gguf:

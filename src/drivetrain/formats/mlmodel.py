@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from drivetrain.errors import Invalid
+from drivetrain.formats.format import Format
 
 FILE = "MLmodel"
 MOST_BYTES = 16 << 20
@@ -50,9 +51,17 @@ class MLmodel(Struct, frozen=True, kw_only=True):
         return next((name for name in self.flavors if name != "python_function"), "python_function")
 
 
+def find(paths: Collection[str]) -> Sequence[str]:
+    """The MLmodel files among these paths, those nearest to the top first."""
+    return sorted((path for path in paths if path.rsplit("/", 1)[-1] == FILE), key=lambda path: (path.count("/"), path))
+
+
+FORMAT = Format(name="mlflow", title="MLflow", find=find, folder=True, runs_code=True)
+
+
 def choose(paths: Collection[str]) -> str:
-    """The MLmodel file among these paths that is nearest to the top. Raises `Invalid` when there is none."""
-    found = sorted((path for path in paths if path.rsplit("/", 1)[-1] == FILE), key=lambda path: (path.count("/"), path))
+    """The MLmodel file that describes the model. Raises `Invalid` when there is none."""
+    found = find(paths)
     if not found:
         raise Invalid("There is no MLmodel file, so this is no model in MLflow's format.")
     return found[0]

@@ -451,4 +451,5 @@ def _stand_ins(c: sa.Connection, deployments: list[str]) -> dict[str, Variant]:
 
 def _replica_route(one: Running) -> ReplicaRoute:
     pid = one.child.pid if one.child is not None else 0
-    return ReplicaRoute(id=one.id, socket=str(one.socket), slots=one.variant.slots, pid=pid)
+    keep = one.engine.keeps_connections
+    return ReplicaRoute(id=one.id, socket=str(one.socket), slots=one.variant.slots, pid=pid, keep=keep)

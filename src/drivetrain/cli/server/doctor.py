@@ -132,15 +132,12 @@ def _sockets(path: Path) -> Iterator[Finding]:
 
 
 def _engines(_: Path) -> Iterator[Finding]:
-    for engine, module, what in (("llamacpp", "xllamacpp", "GGUF models"), ("pyfunc", "mlflow", "MLflow models of every kind")):
-        if find_spec(module) is not None:
-            yield Finding(f"engine {engine}", "ok", f"serves {what}")
-        elif engine == "pyfunc":
-            yield Finding(
-                "engine pyfunc", "warn", "mlflow is not installed: only scikit-learn models are served. pip install 'drivetrain[mlflow]'"
-            )
-        else:
-            yield Finding(f"engine {engine}", "warn", f"{module} is not installed: no {what}. pip install {module}")
+    from drivetrain.engines.table import ENGINES
+
+    for engine in ENGINES:
+        missing = [package for package in engine.packages if find_spec(package.module) is None]
+        told = [f"{package.module} is not installed: {package.without}. pip install {package.install}" for package in missing]
+        yield Finding(f"engine {engine.name}", "warn" if missing else "ok", " ".join(told) or f"serves {engine.serves}")
 
 
 def _database(path: Path) -> Iterator[Finding]:

@@ -62,7 +62,7 @@ def shown(item: Servable) -> dict[str, Any]:
     if item.family and item.context_length:
         info[f"{item.family}.context_length"] = item.context_length
     capabilities = list(dict.fromkeys(_CAPABILITIES[task] for task in item.tasks if task in _CAPABILITIES))
-    if "tools" in item.template and "completion" in capabilities:
+    if item.tools and "completion" in capabilities:
         capabilities.append("tools")
     return {
         "modelfile": f"FROM {tagged(item.name)}\n",

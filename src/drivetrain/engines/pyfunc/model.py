@@ -155,7 +155,7 @@ def _warm(model: Loaded) -> None:
 
 
 def _mlflow(root: Path, about: mlmodel.MLmodel, options: Mapping[str, Any]) -> Loaded:
-    if options.get("method", "predict") != "predict":
+    if (options.get("method") or "predict") != "predict":
         raise Invalid("Only scikit-learn models have other methods than predict.", param="options.method")
     import mlflow.pyfunc
 

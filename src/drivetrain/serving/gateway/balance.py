@@ -68,9 +68,8 @@ class Replica:
 class Pool:
     """The replicas of one variant and the requests that wait for one of them."""
 
-    def __init__(self, *, queue_limit: int, keep_connections: bool) -> None:
+    def __init__(self, *, queue_limit: int) -> None:
         self._limit = queue_limit
-        self._keep = keep_connections
         self._replicas: dict[str, Replica] = {}
         self._waiting: deque[asyncio.Future[Replica]] = deque()
         self._seconds = 0.0  # how long an answer takes, smoothed
@@ -98,7 +97,7 @@ class Pool:
                 known.slots = max(1, route.slots)
                 self._replicas[route.id] = known
             else:
-                self._replicas[route.id] = Replica(route, Upstream(route.socket, reuse=self._keep, most_idle=max(1, route.slots)))
+                self._replicas[route.id] = Replica(route, Upstream(route.socket, reuse=route.keep, most_idle=max(1, route.slots)))
         for gone in old.values():
             gone.upstream.close()
         self.dispatch()

@@ -71,7 +71,7 @@ class Choice(Struct):
 
 
 class Timings(Struct):
-    """What llama.cpp adds: where the time went, in milliseconds."""
+    """What an engine may add: where the time went, in milliseconds."""
 
     prompt_ms: float = 0.0
     predicted_ms: float = 0.0

@@ -202,8 +202,7 @@ class Gateway:
     def pool(self, variant: VariantRoute) -> Pool:
         pool = self._pools.get(variant.id)
         if pool is None:
-            # llama.cpp gives every kept connection a thread of its own, idle or not: use it up and close.
-            pool = Pool(queue_limit=self.settings.queue_limit, keep_connections=variant.engine != "llamacpp")
+            pool = Pool(queue_limit=self.settings.queue_limit)
             self._pools[variant.id] = pool
             pool.update(variant.replicas)
         return pool

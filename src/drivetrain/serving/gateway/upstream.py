@@ -41,7 +41,7 @@ class _Connection(asyncio.Protocol):
         self._paused = False
         self._flow = False  # stop the replica when nobody reads
         self._whole = False  # wake the reader only at the end
-        self._last = False  # llama.cpp closes connections after a stream that it announced as kept: never keep those
+        self._last = False  # engines may close connections after a stream that they announced as kept: never keep those
         self._framed = False
         self._error: Exception | None = None
         self.transport: asyncio.Transport | None = None

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from drivetrain.engines.plan import recognise
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
 from drivetrain.registry.model import FileEntry, Repo, Version
@@ -21,7 +22,6 @@ from drivetrain.web.svg import Drawing, Node, lineage
 from drivetrain.web.views import FileRow, ModelPage, ModelRow, Pair, State, VersionRow
 
 Viewer = Annotated[Context, Depends(viewer)]
-_FORMATS = ((".gguf", "GGUF"), (".safetensors", "safetensors"), (".onnx", "ONNX"), ("MLmodel", "MLflow"))
 _STATUS = {"READY": State("Ready", "good"), "PENDING_REGISTRATION": State("Pending", "busy"), "FAILED_REGISTRATION": State("Failed", "bad")}
 _MOST_CARD = 40_000
 
@@ -32,7 +32,14 @@ def address(slug: str, version: int | None = None) -> str:
 
 def format_of(files: dict[str, FileEntry]) -> str:
     """What kind of model these files are, by their names."""
-    return next((name for ending, name in _FORMATS if any(path.endswith(ending) for path in files)), "files")
+    found = recognise(files)
+    return found.format.title if found is not None else "files"
+
+
+def on_demand(files: dict[str, FileEntry]) -> tuple[str, ...]:
+    """The tasks of a model that starts when it is called by its name; () for one that must be deployed."""
+    found = recognise(files)
+    return found.engine.tasks if found is not None and found.engine is not None and not found.format.runs_code else ()
 
 
 def used_by(deployments: list[Deployment]) -> dict[tuple[str, int | None], list[str]]:
@@ -59,6 +66,7 @@ def listing(services: Services, ctx: Context) -> list[ModelRow]:
                 size=sum(entry.size for entry in files.values()) if files else None,
                 deployed=sorted({name for (slug, _), names in used.items() if slug == repo.slug for name in names}),
                 updated_ms=repo.updated_ms,
+                on_demand=on_demand(files),
             )
         )
     return rows

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from drivetrain.errors import NotFound
+from drivetrain.engines.plan import recognise
+from drivetrain.errors import Invalid, NotFound
+from drivetrain.formats.format import Files
 from drivetrain.identity.model import Context
 from drivetrain.serving.model import Deployment
 from drivetrain.web.registry import models
@@ -15,7 +18,7 @@ from drivetrain.web.render import Pages, viewer
 from drivetrain.web.services import Services
 from drivetrain.web.serving import deployments
 from drivetrain.web.snippets import infer_example
-from drivetrain.web.views import Playable
+from drivetrain.web.views import Kind, Playable
 
 Viewer = Annotated[Context, Depends(viewer)]
 
@@ -28,19 +31,20 @@ def playables(services: Services, ctx: Context) -> list[Playable]:
         deployment.name.partition("@")[0]: deployments.state(deployment).word.lower() for deployment in deployed if deployment.implicit
     }
     for row in models.listing(services, ctx):
-        if row.format == "GGUF" and row.slug not in found:
-            found[row.slug] = Playable(row.slug, "chat", running.get(row.slug, "starts when called"))
+        if row.on_demand and row.slug not in found:
+            found[row.slug] = Playable(row.slug, _kind(row.on_demand), running.get(row.slug, "starts when called"))
     return sorted(found.values(), key=lambda one: (one.kind != "chat", one.name))
 
 
 def _of(deployment: Deployment) -> Playable:
     tasks = {task for variant in deployments.live(deployment) for task in variant.tasks}
-    note = deployments.state(deployment).word.lower()
-    if "chat" in tasks:
-        return Playable(deployment.name, "chat", note)
-    if "completion" in tasks:
-        return Playable(deployment.name, "completion", note)
-    return Playable(deployment.name, "embeddings" if "embeddings" in tasks else "tabular", note)
+    return Playable(deployment.name, _kind(tasks), deployments.state(deployment).word.lower())
+
+
+def _kind(tasks: Collection[str]) -> Kind:
+    """How one talks to what does these."""
+    texts: tuple[Kind, ...] = ("chat", "completion", "embeddings")
+    return next((kind for kind in texts if kind in tasks), "tabular")
 
 
 def _row(services: Services, ctx: Context, name: str) -> str:
@@ -56,24 +60,16 @@ def _row(services: Services, ctx: Context, name: str) -> str:
 
 
 def _columns(services: Services, deployment: Deployment) -> dict[str, object]:
-    """A row of zeros by the input schema in the files' MLmodel (a JSON text on one line of that YAML file)."""
+    """A row of zeros with the columns that the model says it takes; {} where it does not say."""
     for variant in deployments.live(deployment):
         try:
-            entry = services.registry.files(variant.commit).get("MLmodel")
-        except NotFound:
+            files = Files(services.registry.files(variant.commit), services.registry.blobs.read_bytes)
+            found = recognise(files.entries)
+            columns = found.engine.columns(files, found.files) if found is not None and found.engine is not None else ()
+        except (NotFound, Invalid):
             continue
-        if entry is None or entry.size > 1_000_000:
-            continue
-        text = b"".join(services.registry.blobs.read(entry.sha256)).decode("utf-8", "replace")
-        _, found, rest = text.partition("  inputs: '")
-        if not found:
-            continue
-        quoted = rest.partition("'\n  ")[0].rstrip("'\n").replace("\n   ", "")
-        try:
-            schema = json.loads(quoted)
-            return {str(one["name"]): "" if one.get("type") == "string" else 0 for one in schema if "name" in one}
-        except (ValueError, TypeError, KeyError):
-            continue
+        if columns:
+            return {column.name: "" if column.type == "string" else 0 for column in columns}
     return {}
 
 

@@ -10,19 +10,19 @@ import threading
 from pathlib import Path
 
 from drivetrain.config import MiB
+from drivetrain.engines.llamacpp.declaration import PROMPT_CACHE, Options, context_of
 from drivetrain.engines.model import ReplicaSpec
-from drivetrain.engines.plan import PROMPT_CACHE
 from drivetrain.errors import Invalid
-from drivetrain.formats import detect, gguf
+from drivetrain.formats import gguf
 
 
 def serve(spec: ReplicaSpec, stop: threading.Event) -> None:
     """Load and serve until `stop`. Raises `Invalid` for a file that cannot be served, RuntimeError for what llama.cpp refuses."""
-    folder = Path(spec.model_dir)
-    models = detect.gguf_files([str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()])
-    path = folder / str(spec.options.get("file") or models[0])
+    folder, options = Path(spec.model_dir), Options(**spec.options)
+    models = gguf.find([str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()])
+    path = folder / (options.file or models[0])
     head = _head(path)
-    for part in detect.gguf_parts(str(path))[1:]:
+    for part in gguf.parts(str(path))[1:]:
         _head(Path(part))
 
     import xllamacpp
@@ -31,10 +31,9 @@ def serve(spec: ReplicaSpec, stop: threading.Event) -> None:
     params.model.path = str(path)
     params.hostnames = [spec.socket]
     params.n_parallel = spec.slots
-    wanted = int(spec.options.get("context_tokens", spec.context_tokens))
-    context = min(wanted, head.context_length or wanted)
+    context = context_of(options, head)
     params.n_ctx = spec.slots * context
-    threads = int(spec.options.get("threads", spec.threads)) or os.cpu_count() or 1
+    threads = options.threads or os.cpu_count() or 1
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
     params.cache_ram_mib = PROMPT_CACHE // MiB
@@ -42,7 +41,7 @@ def serve(spec: ReplicaSpec, stop: threading.Event) -> None:
     params.endpoint_slots = True
     params.ui = False
     params.warmup = False
-    if pooling := str(spec.options.get("pooling") or head.pooling):
+    if pooling := options.pooling or head.pooling:
         params.embedding = True
         params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{pooling.upper()}")
         # Such a model reads a text in one piece or not at all.
