@@ -19,15 +19,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import psutil
 import pytest
 import sqlalchemy as sa
 
+from drivetrain.config import Settings
 from drivetrain.store.home import Home
 from drivetrain.store.migrate import migrate
 from drivetrain.store.sql import Database
+
+if TYPE_CHECKING:
+    from drivetrain.platform import Platform
 
 T = TypeVar("T")
 
@@ -252,6 +256,14 @@ def home(tmp_path: Path) -> Iterator[Home]:
     opened = Home.open(tmp_path / "home")
     yield opened
     shutil.rmtree(opened.runtime, ignore_errors=True)
+
+
+@pytest.fixture
+def platform(database: Database, home: Home) -> Platform:
+    """Every service, on both databases, with nobody to be nudged."""
+    from drivetrain.platform import Platform  # not with the fixtures of tests that need one service, or none
+
+    return Platform(Settings(home=home.path, min_free_disk_bytes=0), home, database, nudge=lambda _: None)
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def show(page: Page, address: str) -> None:
 @contextmanager
 def staged(folder: Path, *, full: bool) -> Iterator[str]:
     """The pages over services, served from this process."""
-    stage = Stage.open(folder)
+    stage = Stage(folder)
     if full:
         stage.fill()
     port = free_port()

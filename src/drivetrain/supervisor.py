@@ -28,7 +28,7 @@ from drivetrain.store.files import write_file
 from drivetrain.store.home import Home
 
 if TYPE_CHECKING:
-    from drivetrain.app import Platform
+    from drivetrain.platform import Platform
     from drivetrain.serving.gateway.channel import Message
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,9 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
         try:
             front.start()
             # Heavy imports, beside those of the web processes.
-            from drivetrain.app import build
+            from drivetrain.platform import Platform
 
-            platform = build(settings, home, nudge=lambda _: None, migrating=True)
+            platform = Platform.open(settings, home, nudge=lambda _: None, migrating=True)
             try:
                 Supervisor(platform, front, local, say).run(stopping, began)
             finally:
@@ -72,7 +72,6 @@ class Supervisor:
     """The loops of one life of a server. Raises `Invalid` if everybody could do everything from everywhere."""
 
     def __init__(self, platform: Platform, front: Front, local: Local, say: Callable[[str], None]) -> None:
-        from drivetrain.app import JOB_HANDLERS
         from drivetrain.loops.alerts import AlertSender
         from drivetrain.loops.deployments import Reconciler
         from drivetrain.loops.environments import Environments
@@ -85,6 +84,7 @@ class Supervisor:
         from drivetrain.loops.retention import BlobSweeper, Leftovers
         from drivetrain.loops.retraining import RetrainingKeeper
         from drivetrain.loops.rollouts import RolloutKeeper
+        from drivetrain.platform import JOB_HANDLERS
         from drivetrain.registry.forgetting import forget
         from drivetrain.retraining.watch import Watch
         from drivetrain.rollout.counting.fold import Counting

@@ -41,7 +41,8 @@ def main() -> None:
 async def serve(settings: Any, home: Any, index: int, listeners: str) -> None:
     import uvicorn
 
-    from drivetrain.app import Application, build
+    from drivetrain.app import Application
+    from drivetrain.platform import Platform
     from drivetrain.serving.gateway.channel import ChannelClient, socket_path
     from drivetrain.serving.routes import RoutesHolder
     from drivetrain.store.events.spool import Spool
@@ -50,7 +51,7 @@ async def serve(settings: Any, home: Any, index: int, listeners: str) -> None:
     routes = RoutesHolder()
     counts: list[Callable[[], dict[str, int]]] = []
     channel = ChannelClient(socket_path(home.runtime), routes, lambda: counts[0]() if counts else {})
-    platform = build(settings, home, nudge=channel.nudge)
+    platform = Platform.open(settings, home, nudge=channel.nudge)
     spool = Spool(
         home.spool / uuid7(),
         fsync_s=settings.event_fsync_seconds,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,13 +13,10 @@ from hypothesis import strategies as st
 
 from drivetrain.dialects.mlflow import logged, registry, tracking
 from drivetrain.dialects.mlflow.messages import read
-from drivetrain.dialects.mlflow.routing import Json, Router, Services
+from drivetrain.dialects.mlflow.routing import Json, Router
 from drivetrain.errors import DrivetrainError
 from drivetrain.identity.model import Context
-from drivetrain.registry.service import Registry
-from drivetrain.store.blobs import Blobs
-from drivetrain.store.sql import Database
-from drivetrain.tracking.service import Tracking
+from drivetrain.platform import Platform
 
 Call = Callable[[str, str, Json], Json]
 
@@ -38,16 +34,14 @@ batches = st.fixed_dictionaries({"metrics": st.lists(points, max_size=6)}, optio
 
 
 @pytest.fixture
-def call(database: Database, tmp_path: Path) -> Call:
+def call(platform: Platform) -> Call:
     """A request to the dialect, as its door hands it on."""
-    blobs = Blobs(database, str(tmp_path / "blobs"), min_free=0, scratch=tmp_path / "scratch")
-    services = Services(Tracking.of(database, blobs), Registry(database, blobs))
     router = Router((*tracking.ROUTES, *logged.ROUTES, *registry.ROUTES))
     ctx = Context("u1", "ann", "w1", "red")
 
     def ask(method: str, path: str, body: Json) -> Json:
         route, parts = router.find(method, path)
-        return route.call(services, ctx, read(msgspec.json.encode(body), route.message), parts)
+        return route.call(platform, ctx, read(msgspec.json.encode(body), route.message), parts)
 
     return ask
 

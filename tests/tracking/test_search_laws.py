@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -14,11 +13,9 @@ from hypothesis import strategies as st
 
 from drivetrain.dialects.mlflow import messages as m
 from drivetrain.dialects.mlflow import registry as dialect
-from drivetrain.dialects.mlflow.routing import Services
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.registry.model import Repo, Version
-from drivetrain.registry.service import Registry
-from drivetrain.store.sql import Database
 from drivetrain.tags import PROMPT
 from drivetrain.tracking.model import Experiment, LoggedModel, Metric, Page, View
 from drivetrain.tracking.service import Tracking
@@ -161,15 +158,14 @@ def test_logged_models(tracking: Tracking, ctx: Context) -> None:
 class Shelf:
     """A registry with models in it, asked by the dialect's own handlers."""
 
-    services: Services
+    platform: Platform
     models: list[Repo]
     versions: list[Version]
 
 
 @pytest.fixture
-def shelf(tracking: Tracking, database: Database, ctx: Context, tmp_path: Path) -> Shelf:
-    registry = Registry(database, tracking.artifacts.blobs)
-    services = Services(tracking, registry)
+def shelf(platform: Platform, ctx: Context) -> Shelf:
+    tracking, registry = platform.tracking, platform.registry
     dice = random.Random(5)
     runs = [tracking.runs.create(ctx).id for _ in range(3)]
     blob = registry.blobs.put([b"x"]).sha256
@@ -191,7 +187,7 @@ def shelf(tracking: Tracking, database: Database, ctx: Context, tmp_path: Path) 
         made.append((slug, version.number))
     registry.delete_version(ctx, *made.pop())
     models = [registry.get_repo(ctx, slug) for slug in slugs]
-    return Shelf(services, models, [registry.get_version(ctx, *one) for one in made])
+    return Shelf(platform, models, [registry.get_version(ctx, *one) for one in made])
 
 
 def test_registered_models(shelf: Shelf, ctx: Context) -> None:
@@ -210,7 +206,7 @@ def test_registered_models(shelf: Shelf, ctx: Context) -> None:
 
         def ask(token: str | None, most: int) -> Page[str]:
             asked = m.SearchRegistered(written(clauses), most, [order[3] for order in orders], token or "")
-            found = dialect.search_models(shelf.services, ctx, asked)
+            found = dialect.search_models(shelf.platform, ctx, asked)
             return Page([one["name"] for one in found.get("registered_models", ())], found.get("next_page_token"))
 
         assert list(followed(ask, limit)) == [one.name for one in expected], (written(clauses), orders)
@@ -244,7 +240,7 @@ def test_model_versions(shelf: Shelf, ctx: Context) -> None:
 
         def ask(token: str | None, most: int) -> Page[tuple[str, int]]:
             asked = m.SearchRegistered(written(clauses), most, [order[3] for order in orders], token or "")
-            found = dialect.search_versions(shelf.services, ctx, asked)
+            found = dialect.search_versions(shelf.platform, ctx, asked)
             return Page([(one["name"], int(one["version"])) for one in found.get("model_versions", ())], found.get("next_page_token"))
 
         assert list(followed(ask, limit)) == [(one.name, one.number) for one in expected], (written(clauses), orders)
@@ -254,7 +250,7 @@ def test_model_versions(shelf: Shelf, ctx: Context) -> None:
 
 def test_prompts_show_only_to_who_asks_for_them(shelf: Shelf, ctx: Context) -> None:
     def names(text: str) -> list[str]:
-        found = dialect.search_models(shelf.services, ctx, m.SearchRegistered(text, 50))
+        found = dialect.search_models(shelf.platform, ctx, m.SearchRegistered(text, 50))
         return [one["name"] for one in found.get("registered_models", ())]
 
     models = sorted(one.name for one in shelf.models)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,10 +13,8 @@ from hypothesis import strategies as st
 from drivetrain.dialects.mlflow import answers
 from drivetrain.dialects.mlflow import messages as m
 from drivetrain.dialects.mlflow import registry as dialect
-from drivetrain.dialects.mlflow.routing import Services
 from drivetrain.identity.model import Context
-from drivetrain.registry.service import Registry
-from drivetrain.store.sql import Database
+from drivetrain.platform import Platform
 from drivetrain.tags import PROMPT
 from drivetrain.tracking.model import Dataset, Input, Metric, View
 from drivetrain.tracking.service import Tracking
@@ -138,8 +135,9 @@ def test_experiments(tracking: Tracking, ctx: Context) -> None:
 
 
 @pytest.fixture
-def services(tracking: Tracking, database: Database, ctx: Context, tmp_path: Path) -> Services:
-    registry = Registry(database, tracking.artifacts.blobs)
+def filled(platform: Platform, ctx: Context) -> Platform:
+    """A registry of some models and a prompt."""
+    tracking, registry = platform.tracking, platform.registry
     dice = random.Random(10)
     blob = registry.blobs.put([b"x"]).sha256
     runs = [tracking.runs.create(ctx).id for _ in range(2)]
@@ -152,10 +150,10 @@ def services(tracking: Tracking, database: Database, ctx: Context, tmp_path: Pat
     prompt = registry.create_repo(ctx, "a prompt", tags={PROMPT: "true"}).slug
     commit = registry.commit(ctx, prompt, {"f": blob}, message="m").id
     registry.register(ctx, prompt, commit, tags={PROMPT: "true"})
-    return Services(tracking, registry)
+    return platform
 
 
-def test_registered_models_and_versions(services: Services, ctx: Context) -> None:
+def test_registered_models_and_versions(filled: Platform, ctx: Context) -> None:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
     from mlflow.protos.model_registry_pb2 import ModelVersion as VersionMessage
     from mlflow.protos.model_registry_pb2 import RegisteredModel as ModelMessage
@@ -163,11 +161,11 @@ def test_registered_models_and_versions(services: Services, ctx: Context) -> Non
     from mlflow.utils.search_utils import SearchModelUtils, SearchModelVersionUtils
 
     models, versions = [], []
-    for body in dialect.search_models(services, ctx, m.SearchRegistered())["registered_models"]:
+    for body in dialect.search_models(filled, ctx, m.SearchRegistered())["registered_models"]:
         message = ModelMessage()
         parse_dict(body, message)
         models.append(RegisteredModel.from_proto(message))
-    for body in dialect.search_versions(services, ctx, m.SearchRegistered())["model_versions"]:
+    for body in dialect.search_versions(filled, ctx, m.SearchRegistered())["model_versions"]:
         message = VersionMessage()
         parse_dict(body, message)
         version = ModelVersion.from_proto(message)
@@ -190,13 +188,13 @@ def test_registered_models_and_versions(services: Services, ctx: Context) -> Non
 
     def check_models(clauses: list[Clause], orders: list[str]) -> None:
         expected = SearchModelUtils.sort(SearchModelUtils.filter(models, written(clauses)), orders)
-        found = dialect.search_models(services, ctx, m.SearchRegistered(written(clauses), 100, orders))
+        found = dialect.search_models(filled, ctx, m.SearchRegistered(written(clauses), 100, orders))
         assert [one["name"] for one in found.get("registered_models", ())] == [one.name for one in expected]
 
     def check_versions(clauses: list[Clause], orders: list[str]) -> None:
         orders = orders or ["last_updated_timestamp DESC"]
         expected = SearchModelVersionUtils.sort(SearchModelVersionUtils.filter(versions, written(clauses)), orders)
-        found = dialect.search_versions(services, ctx, m.SearchRegistered(written(clauses), 100, orders))
+        found = dialect.search_versions(filled, ctx, m.SearchRegistered(written(clauses), 100, orders))
         got = [(one["name"], int(one["version"])) for one in found.get("model_versions", ())]
         assert got == [(one.name, one.version) for one in expected]
 

@@ -46,7 +46,7 @@ def serve(stage: Stage, made: dict[str, str]) -> Iterator[Site]:
 def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """A home that is full of data, to be copied: telling the whole story takes a while."""
     home = tmp_path_factory.mktemp("told") / "home"
-    stage = Stage.open(home)
+    stage = Stage(home)
     made = stage.fill()
     stage.db.close()
     return home, made
@@ -55,7 +55,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]
 def copied(told: tuple[Path, dict[str, str]], folder: Path) -> Iterator[Site]:
     home, made = told
     shutil.copytree(home, folder / "home")
-    yield from serve(Stage.open(folder / "home"), dict(made))
+    yield from serve(Stage(folder / "home"), dict(made))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def own_site(told: tuple[Path, dict[str, str]], tmp_path_factory: pytest.TempPat
 @pytest.fixture
 def empty_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Pages with nothing to show."""
-    yield from serve(Stage.open(tmp_path_factory.mktemp("empty") / "home"), {})
+    yield from serve(Stage(tmp_path_factory.mktemp("empty") / "home"), {})
 
 
 @pytest.fixture(scope="module")

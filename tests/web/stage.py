@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
 from fastapi import FastAPI
 
-from drivetrain.checklist.service import Checklists
 from drivetrain.config import Settings
-from drivetrain.feedback.service import Feedback
-from drivetrain.identity.model import Context
-from drivetrain.identity.service import Identity
-from drivetrain.jobs.service import Jobs
-from drivetrain.monitoring.alerts.channels import Channels
-from drivetrain.monitoring.alerts.service import Alerts
-from drivetrain.monitoring.reference import References
-from drivetrain.monitoring.service import Monitors
-from drivetrain.registry.service import Registry
-from drivetrain.retraining.service import Retrainings
-from drivetrain.rollout.service import Rollouts
+from drivetrain.platform import Platform
 from drivetrain.serving import tables
-from drivetrain.serving.lineage import Lineages
 from drivetrain.serving.routes import Snapshot
-from drivetrain.serving.service import Serving
-from drivetrain.store.blobs import Blobs
-from drivetrain.store.events.lookup import EventFolder, Events
+from drivetrain.store.events.lookup import EventFolder
 from drivetrain.store.events.model import Event
 from drivetrain.store.events.spool import Spool
 from drivetrain.store.home import Home
@@ -36,8 +21,6 @@ from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.migrate import migrate
 from drivetrain.store.sql import Database
 from drivetrain.tracking.model import Dataset, Input, Metric, Owner
-from drivetrain.tracking.service import Tracking
-from drivetrain.training.sweeps.service import Sweeps
 from drivetrain.web import pages
 from drivetrain.wire.door import Door
 from drivetrain.wire.who import Who
@@ -58,87 +41,19 @@ signature:
 """
 
 
-def _quiet(what: str) -> None:
-    """There is no supervisor to be nudged."""
+class Stage(Platform):
+    """Every service on a home of its own, as the person at the machine, without a supervisor: a nudge only makes a new route table."""
 
-
-@dataclass
-class Stage:
-    """Has what `drivetrain.web.services.Services` asks for."""
-
-    settings: Settings
-    home: Home
-    db: Database
-    blobs: Blobs
-    identity: Identity
-    registry: Registry
-    tracking: Tracking
-    sweeps: Sweeps
-    serving: Serving
-    events: Events
-    jobs: Jobs
-    lineages: Lineages
-    rollouts: Rollouts
-    alerts: Alerts
-    channels: Channels
-    monitors: Monitors
-    retrainings: Retrainings
-    checklists: Checklists
-    ctx: Context
-    generation: int = 1
-
-    @classmethod
-    def open(cls, folder: Path) -> Stage:
-        settings = Settings(home=folder)
-        home = Home.open(folder)
+    def __init__(self, folder: Path) -> None:
+        settings, home = Settings(home=folder, min_free_disk_bytes=0), Home.open(folder)
         db = Database(home.database_url)
         migrate(db)
-        blobs = Blobs(db, str(home.blobs), min_free=0, scratch=home.cache)
-        identity = Identity(db, home.secret)
-        identity.bootstrap()
-        registry, tracking, events = Registry(db, blobs), Tracking.of(db, blobs), Events(db, blobs, home)
-        serving, feedback = Serving(db, registry, settings, _quiet), Feedback(db)
-        jobs, rollouts = Jobs(db, frozenset({"pull", "retrain"}), _quiet), Rollouts(db, serving, feedback, _quiet)
-        alerts, channels = Alerts(db, _quiet), Channels(db, identity.secrets, _quiet)
-        monitors = Monitors(db, serving, References(db, registry, tracking))
-        retrainings = Retrainings(db, registry, tracking, serving, feedback, rollouts, jobs, events, _quiet)
-        return cls(
-            settings=settings,
-            home=home,
-            db=db,
-            blobs=blobs,
-            identity=identity,
-            registry=registry,
-            tracking=tracking,
-            sweeps=Sweeps(db, tracking),
-            serving=serving,
-            events=events,
-            jobs=jobs,
-            lineages=Lineages(events, registry, tracking, feedback),
-            rollouts=rollouts,
-            alerts=alerts,
-            monitors=monitors,
-            retrainings=retrainings,
-            checklists=Checklists(
-                settings,
-                serving=serving,
-                registry=registry,
-                tracking=tracking,
-                feedback=feedback,
-                events=events,
-                monitors=monitors,
-                alerts=alerts,
-                channels=channels,
-                rollouts=rollouts,
-                retrainings=retrainings,
-                auth=identity.auth_mode,
-                backed_up=lambda: None,
-            ),
-            channels=channels,
-            ctx=identity.local_context(),
-        )
+        super().__init__(settings, home, db, nudge=self._nudged)
+        self.identity.bootstrap()
+        self.ctx = self.identity.local_context()
+        self.generation = 1
 
-    def nudge(self, what: str) -> None:
+    def _nudged(self, what: str) -> None:
         self.generation += 1
 
     def snapshot(self) -> Snapshot:

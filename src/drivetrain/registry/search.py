@@ -79,7 +79,7 @@ def _condition(
 
 def _compare(column: sa.Column[Any], clause: Clause, sqlite: bool) -> sa.ColumnElement[bool]:
     # A version's number is a short integer, and PostgreSQL takes no longer one to compare it with.
-    value: Any = sa.literal(clause.value, sa.BigInteger) if isinstance(clause.value, int) else clause.value
+    value = sa.literal(clause.value, sa.BigInteger) if isinstance(clause.value, int) else clause.value
     match clause.op:
         case "=":
             return column == value

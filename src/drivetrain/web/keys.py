@@ -8,20 +8,20 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 
 from drivetrain.errors import DrivetrainError, Invalid
 from drivetrain.identity.model import Context, Key, Scope
+from drivetrain.platform import Platform
 from drivetrain.store.ids import now_ms
 from drivetrain.web.render import Pages, viewer
-from drivetrain.web.services import Services
 from drivetrain.web.views import KeyRow, KeysPage, State
 
 Viewer = Annotated[Context, Depends(viewer)]
 
 
-def view(services: Services, ctx: Context, *, secret: str = "", name: str = "", problem: str = "") -> KeysPage:
+def view(platform: Platform, ctx: Context, *, secret: str = "", name: str = "", problem: str = "") -> KeysPage:
     """All that the page shows. `secret` is that of a key made just now."""
     now = now_ms()
     return KeysPage(
-        rows=[_row(key, ctx, now) for key in services.identity.list_keys(ctx)],
-        mode=services.identity.auth_mode(),
+        rows=[_row(key, ctx, now) for key in platform.identity.list_keys(ctx)],
+        mode=platform.identity.auth_mode(),
         secret=secret,
         secret_name=name,
         problem=problem,
@@ -57,7 +57,7 @@ def _days(text: str) -> float | None:
         raise Invalid(f"The days that a key is good for are a number, not {text[:40]!r}.", param="days") from None
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     def show(request: Request, shown: KeysPage, status: int = 200) -> Response:
@@ -65,7 +65,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
 
     @router.get("/keys")
     def keys(request: Request, ctx: Viewer) -> Response:
-        return show(request, view(services, ctx))
+        return show(request, view(platform, ctx))
 
     @router.post("/keys")
     def create(
@@ -76,27 +76,27 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         days: Annotated[str, Form()] = "",
     ) -> Response:
         try:
-            key, secret = services.identity.create_key(ctx, name=name.strip(), scopes=scope, days=_days(days))
+            key, secret = platform.identity.create_key(ctx, name=name.strip(), scopes=scope, days=_days(days))
         except DrivetrainError as error:
-            return show(request, view(services, ctx, problem=error.message), error.status)
-        return show(request, view(services, ctx, secret=secret, name=key.name))
+            return show(request, view(platform, ctx, problem=error.message), error.status)
+        return show(request, view(platform, ctx, secret=secret, name=key.name))
 
     @router.post("/keys/require")
     def require(request: Request, ctx: Viewer, auth: Annotated[str, Form()]) -> Response:
         try:
-            services.identity.set_auth(ctx, auth)
+            platform.identity.set_auth(ctx, auth)
         except DrivetrainError as error:
-            return show(request, view(services, ctx, problem=error.message), error.status)
-        services.nudge("identity")
-        return show(request, view(services, ctx))
+            return show(request, view(platform, ctx, problem=error.message), error.status)
+        platform.nudge("identity")
+        return show(request, view(platform, ctx))
 
     @router.post("/keys/{key_id}/revoke")
     def revoke(request: Request, ctx: Viewer, key_id: str) -> Response:
         try:
-            services.identity.revoke_key(ctx, key_id)
+            platform.identity.revoke_key(ctx, key_id)
         except DrivetrainError as error:
-            return show(request, view(services, ctx, problem=error.message), error.status)
-        services.nudge("identity")
-        return show(request, view(services, ctx))
+            return show(request, view(platform, ctx, problem=error.message), error.status)
+        platform.nudge("identity")
+        return show(request, view(platform, ctx))
 
     return router

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from drivetrain.platform import Platform
 from drivetrain.web.render import Pages
-from drivetrain.web.services import Services
 
 ADDRESSES = ("/mlflow", "/mlflow/")
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     def lead_on(request: Request) -> Response:

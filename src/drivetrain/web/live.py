@@ -19,10 +19,10 @@ from starlette.responses import StreamingResponse
 
 from drivetrain.errors import DrivetrainError
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.store.ids import now_ms
 from drivetrain.tracking.model import Run
 from drivetrain.web.render import HEADERS, Pages, viewer
-from drivetrain.web.services import Services
 from drivetrain.wire.request import run_sync
 
 log = logging.getLogger(__name__)
@@ -89,79 +89,79 @@ class Watcher:
             return self._answers.get(key)
 
 
-def probe_of(services: Services, ctx: Context, topic: str) -> Probe:
+def probe_of(platform: Platform, ctx: Context, topic: str) -> Probe:
     """The question for a topic: deployments, deployment:NAME, rollout:ID, alerts, drift:NAME, quality:NAME,
     retraining:NAME, runs, run:ID, sweeps, sweep:NAME, models, jobs, overview."""
     kind, _, name = topic.partition(":")
 
     def traffic(ids: list[str]) -> Hashable:
         now = now_ms()
-        point = services.events.total(ids, since_ms=now - 120_000, until_ms=now + 60_000)
+        point = platform.events.total(ids, since_ms=now - 120_000, until_ms=now + 60_000)
         return (point.requests, point.errors)
 
     def of(deployments: list[object]) -> Hashable:
         return repr(deployments)
 
     def deployment() -> Hashable:
-        one = services.serving.get(ctx, name)
-        lasting = [(alert.id, alert.count) for alert in services.alerts.list(ctx, state="lasting", deployment=name, limit=5)]
-        moving = services.rollouts.current(ctx, name)
+        one = platform.serving.get(ctx, name)
+        lasting = [(alert.id, alert.count) for alert in platform.alerts.list(ctx, state="lasting", deployment=name, limit=5)]
+        moving = platform.rollouts.current(ctx, name)
         return (of([one]), traffic([one.id]), tuple(lasting), moving and (moving.revision, moving.why))
 
     def all_deployments() -> Hashable:
-        some = services.serving.list(ctx)
+        some = platform.serving.list(ctx)
         return (of(list(some)), traffic([one.id for one in some]))
 
     def drift() -> Hashable:
-        newest = services.monitors.windows(ctx, name, limit=1)
-        return (newest[0].id if newest else "", *((one.state, one.words, one.paused) for one in services.monitors.list(ctx, name)))
+        newest = platform.monitors.windows(ctx, name, limit=1)
+        return (newest[0].id if newest else "", *((one.state, one.words, one.paused) for one in platform.monitors.list(ctx, name)))
 
     def retraining() -> Hashable:
-        some = services.retrainings.list(ctx, deployment=name, limit=5)
-        policies = [(one.paused, one.words) for one in services.retrainings.policies(ctx) if one.deployment == name]
+        some = platform.retrainings.list(ctx, deployment=name, limit=5)
+        policies = [(one.paused, one.words) for one in platform.retrainings.policies(ctx) if one.deployment == name]
         return (tuple((one.id, one.state, one.why, len(one.stages)) for one in some), tuple(policies))
 
     def quality() -> Hashable:
         now = now_ms()
-        found = services.monitors.performance(ctx, name, since_ms=now - 3_600_000, until_ms=now, step_ms=3_600_000)
+        found = platform.monitors.performance(ctx, name, since_ms=now - 3_600_000, until_ms=now, step_ms=3_600_000)
         return sum(one.labelled for one in found)
 
     def alerts() -> Hashable:
-        some = services.alerts.list(ctx, state="lasting", limit=50)
-        sent = services.channels.deliveries(ctx, limit=20)
+        some = platform.alerts.list(ctx, state="lasting", limit=50)
+        sent = platform.channels.deliveries(ctx, limit=20)
         return (tuple((one.id, one.state, one.count) for one in some), tuple((one.id, one.state, one.attempts) for one in sent))
 
     def rollout() -> Hashable:
-        book = services.rollouts.book(ctx, name)
+        book = platform.rollouts.book(ctx, name)
         return repr((book.rollout, book.tallied))
 
     def run() -> Hashable:
-        one = services.tracking.runs.get(ctx, name)
+        one = platform.tracking.runs.get(ctx, name)
         return (one.status, len(one.params), len(one.tags), steps(one))
 
     def runs() -> Hashable:
-        ids = [one.id for one in services.tracking.experiments.all(ctx)]
-        newest = services.tracking.runs.search(ctx, ids, limit=10).items
+        ids = [one.id for one in platform.tracking.experiments.all(ctx)]
+        newest = platform.tracking.runs.search(ctx, ids, limit=10).items
         return tuple((one.id, one.status, len(one.metrics), steps(one) if one.status == "RUNNING" else ()) for one in newest)
 
     def steps(one: Run) -> Hashable:
         return tuple((key, m.step, m.timestamp_ms) for key, m in sorted(one.metrics.items()))
 
     def sweep() -> Hashable:
-        one = services.sweeps.get(ctx, name)
-        return (one.state, one.runs, tuple((it.state, it.value, it.stopped) for it in services.sweeps.trials(ctx, one.id)))
+        one = platform.sweeps.get(ctx, name)
+        return (one.state, one.runs, tuple((it.state, it.value, it.stopped) for it in platform.sweeps.trials(ctx, one.id)))
 
     def sweeps() -> Hashable:
-        return tuple((one.id, one.state, one.runs) for one in services.sweeps.list(ctx, limit=50))
+        return tuple((one.id, one.state, one.runs) for one in platform.sweeps.list(ctx, limit=50))
 
     def models() -> Hashable:
-        return tuple((repo.slug, repo.updated_ms) for repo in services.registry.repos(ctx, limit=50))
+        return tuple((repo.slug, repo.updated_ms) for repo in platform.registry.repos(ctx, limit=50))
 
     def jobs() -> Hashable:
-        return tuple((job.id, job.state, job.done, job.message) for job in services.jobs.list(ctx, limit=10))
+        return tuple((job.id, job.state, job.done, job.message) for job in platform.jobs.list(ctx, limit=10))
 
     def overview() -> Hashable:
-        moving = tuple((one.id, one.revision, one.why) for one in services.rollouts.list(ctx, limit=6))
+        moving = tuple((one.id, one.revision, one.why) for one in platform.rollouts.list(ctx, limit=6))
         return (all_deployments(), runs(), jobs(), alerts(), moving)
 
     probes: dict[str, Probe] = {
@@ -183,7 +183,7 @@ def probe_of(services: Services, ctx: Context, topic: str) -> Probe:
     return probes.get(kind, lambda: None)
 
 
-def routes(services: Services, pages: Pages, stopping: Callable[[], bool]) -> APIRouter:
+def routes(platform: Platform, pages: Pages, stopping: Callable[[], bool]) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
     watcher = Watcher(stopping)
 
@@ -194,7 +194,7 @@ def routes(services: Services, pages: Pages, stopping: Callable[[], bool]) -> AP
             end = time.monotonic() + LONGEST_S
             async with contextlib.AsyncExitStack() as stack:
                 for one in dict.fromkeys(topic[:MOST_TOPICS]):
-                    await stack.enter_async_context(watcher.look((ctx.workspace_id, one), one, probe_of(services, ctx, one), queue))
+                    await stack.enter_async_context(watcher.look((ctx.workspace_id, one), one, probe_of(platform, ctx, one), queue))
                 yield "retry: 2000\n\n"
                 while time.monotonic() < end:
                     try:

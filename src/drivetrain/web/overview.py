@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from drivetrain.identity.model import Context, Entry
 from drivetrain.jobs.model import Job
+from drivetrain.platform import Platform
 from drivetrain.rollout.model import OPEN, Decision, Rollout
 from drivetrain.store.ids import now_ms
 from drivetrain.web import format as fmt
@@ -19,7 +20,6 @@ from drivetrain.web.render import Pages, viewer
 from drivetrain.web.rollout import lists as rollout_rows
 from drivetrain.web.runs import columns as runtable
 from drivetrain.web.runs.shape import lower_is_better
-from drivetrain.web.services import Services
 from drivetrain.web.serving import deployments
 from drivetrain.web.serving.deployments import HOUR, MINUTE
 from drivetrain.web.snippets import first_steps
@@ -64,38 +64,38 @@ _INNER = "channel."
 """Secrets that are kept for channels are told of by those."""
 
 
-def view(services: Services, ctx: Context) -> Overview:
+def view(platform: Platform, ctx: Context) -> Overview:
     now = now_ms()
-    served = services.serving.list(ctx)
-    rows = [deployments.row(services, deployment, now) for deployment in served]
-    jobs = [_job(job) for job in services.jobs.list(ctx, limit=20) if job.ended_ms is None or now - job.ended_ms < HOUR]
-    recent = _runs(services, ctx)
-    models = services.registry.repos(ctx, limit=5)
-    entries = services.identity.audit.log(ctx, limit=12)
+    served = platform.serving.list(ctx)
+    rows = [deployments.row(platform, deployment, now) for deployment in served]
+    jobs = [_job(job) for job in platform.jobs.list(ctx, limit=20) if job.ended_ms is None or now - job.ended_ms < HOUR]
+    recent = _runs(platform, ctx)
+    models = platform.registry.repos(ctx, limit=5)
+    entries = platform.identity.audit.log(ctx, limit=12)
     lately = [_happening(entry) for entry in entries if not entry.object.startswith(_INNER)]
     for deployment in served:
         for variant in deployment.variants:
             text = f"put {naming.serves(variant)} behind" if not deployment.implicit else f"started {naming.serves(variant)} as"
             lately.append(Happening(deployment.created_by, text, deployment.name, naming.address(deployment.name), variant.created_ms))
     for repo in models:
-        for version in services.registry.versions(ctx, repo.slug, limit=3):
+        for version in platform.registry.versions(ctx, repo.slug, limit=3):
             url = f"/models/{quote(repo.slug, safe='')}?version={version.number}"
             lately.append(Happening(version.user, "registered", f"{repo.name} v{version.number}", url, version.created_ms))
-    moving = services.rollouts.list(ctx, limit=6)
+    moving = platform.rollouts.list(ctx, limit=6)
     for rollout in moving:
-        decided = services.rollouts.decisions(ctx, rollout.id)
+        decided = platform.rollouts.decisions(ctx, rollout.id)
         lately += [_decided(one, rollout, rollout_rows.undo(one, decided)) for one in decided if one.action not in _QUIET]
-    open_ones = [alert_rows.row(one) for one in services.alerts.list(ctx, state="lasting", limit=5)]
+    open_ones = [alert_rows.row(one) for one in platform.alerts.list(ctx, state="lasting", limit=5)]
     return Overview(
         headline=_headline(rows, open_ones),
         state=_state(rows, open_ones),
-        figures=_figures(services, [deployment.id for deployment in served], now),
+        figures=_figures(platform, [deployment.id for deployment in served], now),
         deployments=rows,
         jobs=jobs,
         lately=sorted(lately, key=lambda one: -one.at_ms)[:10],
         runs=recent,
         is_empty=not rows and not recent and not models,
-        rollouts=[rollout_rows.row(services, ctx, one) for one in moving if one.state in OPEN],
+        rollouts=[rollout_rows.row(platform, ctx, one) for one in moving if one.state in OPEN],
         alerts=open_ones,
     )
 
@@ -131,9 +131,9 @@ def _state(rows: list[DeploymentRow], open_ones: list[AlertRow]) -> State:
     return State(", ".join(words) or "idle", "good" if ready else "idle")
 
 
-def _figures(services: Services, ids: list[str], now: int) -> list[Figure]:
-    total = services.events.total(ids, since_ms=now - HOUR, until_ms=now)
-    points = services.events.series(ids, since_ms=now - HOUR, until_ms=now, step_ms=2 * MINUTE)
+def _figures(platform: Platform, ids: list[str], now: int) -> list[Figure]:
+    total = platform.events.total(ids, since_ms=now - HOUR, until_ms=now)
+    points = platform.events.series(ids, since_ms=now - HOUR, until_ms=now, step_ms=2 * MINUTE)
     share = total.errors / total.requests if total.requests else None
     return [
         Figure("Requests", fmt.compact(total.requests), "in the last hour", spark([p.requests for p in points], "Requests by time")),
@@ -153,10 +153,10 @@ def _figures(services: Services, ids: list[str], now: int) -> list[Figure]:
     ]
 
 
-def _runs(services: Services, ctx: Context) -> list[RecentRun]:
-    names = {one.id: one.name for one in services.tracking.experiments.all(ctx)}
+def _runs(platform: Platform, ctx: Context) -> list[RecentRun]:
+    names = {one.id: one.name for one in platform.tracking.experiments.all(ctx)}
     found = []
-    for run in services.tracking.runs.search(ctx, list(names), limit=8).items:
+    for run in platform.tracking.runs.search(ctx, list(names), limit=8).items:
         key = next(iter(sorted(run.metrics, key=lambda name: (lower_is_better(name), name))), "")
         found.append(
             RecentRun(
@@ -188,12 +188,12 @@ def _happening(entry: Entry) -> Happening:
     return Happening(entry.user_name, _VERBS.get(entry.action, entry.action.replace(".", " ")), thing, url, entry.at_ms)
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     @router.get("/")
     def overview(request: Request, ctx: Viewer) -> Response:
         steps = first_steps(str(request.base_url).rstrip("/"))
-        return pages.page(request, "overview.html", path=[("Overview", "/")], view=view(services, ctx), steps=steps)
+        return pages.page(request, "overview.html", path=[("Overview", "/")], view=view(platform, ctx), steps=steps)
 
     return router

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter
 
+from drivetrain.platform import Platform
 from drivetrain.web import assets, keys, links, live, overview, reference, search, signin
 from drivetrain.web.assets import Assets
 from drivetrain.web.monitoring import alerts, drift, quality
@@ -19,17 +20,16 @@ from drivetrain.web.rollout import checklist, retraining, rollouts
 from drivetrain.web.runs import compare, panels, sweeps
 from drivetrain.web.runs import index as runs
 from drivetrain.web.runs import run as runpage
-from drivetrain.web.services import Services
 from drivetrain.web.serving import deployments, playground, requests
 
 BELOW_MOUNTS = links.ADDRESSES
 OPEN = ("/sign-in", "/static", "/favicon.ico", *BELOW_MOUNTS)
 
 
-def routes(services: Services, stopping: Callable[[], bool] = lambda: False) -> APIRouter:
-    """The pages of these services. `stopping` tells when the process is to end: live pages let go then."""
+def routes(platform: Platform, stopping: Callable[[], bool] = lambda: False) -> APIRouter:
+    """The pages of these platform. `stopping` tells when the process is to end: live pages let go then."""
     files = Assets()
-    pages = Pages(files, services.home.cache / "pages")
+    pages = Pages(files, platform.home.cache / "pages")
     router = APIRouter(include_in_schema=False)
     router.include_router(assets.routes(files))
     # Names of deployments may hold slashes: what is below one comes before it.
@@ -52,6 +52,6 @@ def routes(services: Services, stopping: Callable[[], bool] = lambda: False) -> 
         links,
         search,
     ):
-        router.include_router(part.routes(services, pages))
-    router.include_router(live.routes(services, pages, stopping))
+        router.include_router(part.routes(platform, pages))
+    router.include_router(live.routes(platform, pages, stopping))
     return router

@@ -14,8 +14,8 @@ from markupsafe import Markup, escape
 from msgspec import Struct
 
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.web.render import Pages, viewer
-from drivetrain.web.services import Services
 
 Viewer = Annotated[Context, Depends(viewer)]
 Json = Mapping[str, Any]
@@ -59,7 +59,7 @@ class Operation(Struct, frozen=True):
         return " ".join(["curl", *words])
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     @router.get("/api/v1/docs")
@@ -67,7 +67,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         groups: dict[str, list[Operation]] = {}
         for tag, operation in operations(request.app.openapi()):
             groups.setdefault(tag, []).append(operation)
-        key = services.identity.auth_mode() != "open"
+        key = platform.identity.auth_mode() != "open"
         return pages.page(request, "reference.html", path=[("API", "/api/v1/docs")], groups=groups, key=key, prose=prose)
 
     return router

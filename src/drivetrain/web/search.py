@@ -9,10 +9,10 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Response
 
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.web import naming
 from drivetrain.web.registry import models
 from drivetrain.web.render import NAVIGATION, Pages, viewer
-from drivetrain.web.services import Services
 from drivetrain.web.serving import deployments
 from drivetrain.web.views import Found
 
@@ -20,7 +20,7 @@ Viewer = Annotated[Context, Depends(viewer)]
 _EACH = 6
 
 
-def find(services: Services, ctx: Context, text: str) -> list[Found]:
+def find(platform: Platform, ctx: Context, text: str) -> list[Found]:
     """What `text` may mean, grouped, the most exact first. Without a text: where one can go."""
     text = text.strip()
     wanted = text.lower()
@@ -29,21 +29,21 @@ def find(services: Services, ctx: Context, text: str) -> list[Found]:
     if re.fullmatch(r"[0-9a-f]{32}", plain):
         found.append(Found("By id", f"Request {plain[-8:]}", "trace", f"/requests/{plain}", icon="deployments"))
         found.append(Found("By id", f"Run {plain[-8:]}", "", f"/runs/{plain}", icon="runs"))
-    names = [deployment for deployment in services.serving.list(ctx) if wanted in deployment.name.lower()]
+    names = [deployment for deployment in platform.serving.list(ctx) if wanted in deployment.name.lower()]
     for deployment in names[:_EACH]:
         note = deployments.state(deployment).word
         found.append(Found("Deployments", deployment.name, note, naming.address(deployment.name), icon="deployments"))
-    repos = [repo for repo in services.registry.repos(ctx) if wanted in repo.name.lower() or wanted in repo.slug]
+    repos = [repo for repo in platform.registry.repos(ctx) if wanted in repo.name.lower() or wanted in repo.slug]
     found += [
         Found("Models", repo.name, f"v{repo.latest}" if repo.latest else "", models.address(repo.slug), icon="models")
         for repo in repos[:_EACH]
     ]
-    experiments = services.tracking.experiments.all(ctx)
+    experiments = platform.tracking.experiments.all(ctx)
     named = [one for one in experiments if wanted in one.name.lower()][: _EACH if wanted else 3]
     found += [Found("Experiments", one.name, "", f"/runs?experiment={one.id}", icon="runs") for one in named]
     if wanted:
         likely = text.replace("'", "").replace("%", "")
-        page = services.tracking.runs.search(
+        page = platform.tracking.runs.search(
             ctx, [one.id for one in experiments], filter=f"attributes.run_name ILIKE '%{likely}%'", limit=_EACH
         )
         by_id = {one.id: one.name for one in experiments}
@@ -59,7 +59,7 @@ def find(services: Services, ctx: Context, text: str) -> list[Found]:
         if wanted in label.lower():
             found.append(Found("Commands", label, "", url, command, icon))
     if wanted:
-        names_of = [one.slug for one in services.identity.list_workspaces(ctx) if one.slug != ctx.workspace]
+        names_of = [one.slug for one in platform.identity.list_workspaces(ctx) if one.slug != ctx.workspace]
         spaces = [slug for slug in names_of if wanted in slug or wanted in "workspace"]
         found += [Found("Workspaces", slug, "switch", "/", f"workspace:{slug}", "overview") for slug in spaces[:_EACH]]
     if not found:
@@ -75,11 +75,11 @@ def find(services: Services, ctx: Context, text: str) -> list[Found]:
     return found
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     @router.get("/search")
     def search(ctx: Viewer, q: str = "") -> Response:
-        return pages.fragment("_search.html", found=find(services, ctx, q[:200]))
+        return pages.fragment("_search.html", found=find(platform, ctx, q[:200]))
 
     return router

@@ -9,8 +9,8 @@ from fastapi.responses import RedirectResponse
 
 from drivetrain.errors import DrivetrainError, NotFound
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.web.render import HEADERS, Pages, viewer
-from drivetrain.web.services import Services
 from drivetrain.wire.who import COOKIE, WORKSPACE_COOKIE
 
 Viewer = Annotated[Context, Depends(viewer)]
@@ -22,12 +22,12 @@ def _local(address: str) -> str:
     return address if address.startswith("/") and not address.startswith(("//", "/\\")) else "/"
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     def show(request: Request, after: str, problem: str = "", status: int = 200) -> Response:
         return pages.page(
-            request, "sign-in.html", path=[], status=status, next=_local(after), problem=problem, hours=services.settings.session_hours
+            request, "sign-in.html", path=[], status=status, next=_local(after), problem=problem, hours=platform.settings.session_hours
         )
 
     @router.get("/sign-in")
@@ -36,9 +36,9 @@ def routes(services: Services, pages: Pages) -> APIRouter:
 
     @router.post("/sign-in")
     def signed_in(request: Request, key: Annotated[str, Form()], next: Annotated[str, Form()] = "/") -> Response:  # noqa: A002
-        seconds = services.settings.session_hours * 3600
+        seconds = platform.settings.session_hours * 3600
         try:
-            session = services.identity.sign_in(key.strip(), seconds=seconds)
+            session = platform.identity.sign_in(key.strip(), seconds=seconds)
         except DrivetrainError as error:
             return show(request, next, error.message, error.status)
         response = RedirectResponse(_local(next), status_code=303, headers=HEADERS)
@@ -50,14 +50,14 @@ def routes(services: Services, pages: Pages) -> APIRouter:
     @router.post("/sign-out")
     def sign_out(request: Request, ctx: Viewer) -> Response:
         if session := request.cookies.get(COOKIE):
-            services.identity.sign_out(ctx, session)
+            platform.identity.sign_out(ctx, session)
         response = RedirectResponse("/sign-in", status_code=303, headers=HEADERS)
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return response
 
     @router.post("/workspace")
     def workspace(ctx: Viewer, to: Annotated[str, Form()]) -> Response:
-        if to not in {one.slug for one in services.identity.list_workspaces(ctx)}:
+        if to not in {one.slug for one in platform.identity.list_workspaces(ctx)}:
             raise NotFound(f"There is no workspace {to!r} that you are a member of.", param="to")
         response = RedirectResponse("/", status_code=303, headers=HEADERS)
         response.set_cookie(WORKSPACE_COOKIE, to, max_age=_YEAR, httponly=True, samesite="strict")

@@ -10,7 +10,7 @@ import msgspec
 
 from drivetrain.dialects.mlflow import evaluation, files, ingest, logged, otlp, registry, traces, tracking
 from drivetrain.dialects.mlflow.messages import read, read_query
-from drivetrain.dialects.mlflow.routing import NoEndpoint, Router, Services, WrongMethod, answered
+from drivetrain.dialects.mlflow.routing import NoEndpoint, Router, WrongMethod, answered
 from drivetrain.errors import (
     Conflict,
     DrivetrainError,
@@ -23,8 +23,7 @@ from drivetrain.errors import (
     Unauthenticated,
     Unavailable,
 )
-from drivetrain.registry.service import Registry
-from drivetrain.tracking.service import Tracking
+from drivetrain.platform import Platform
 from drivetrain.wire.request import Request, run_sync
 
 SPOKEN_VERSION = "3.17.2"
@@ -70,10 +69,10 @@ class MLflow:
     prefixes: tuple[str, ...] = ("/mlflow",)
     hot = False
 
-    def __init__(self, tracking_: Tracking, registry_: Registry, *, max_body: int, max_upload: int) -> None:
-        self._services = Services(tracking_, registry_)
-        self._max_body = max_body
-        self._files = files.Files(self._services, max_upload, max_body)
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._max_body = platform.settings.max_body_bytes
+        self._files = files.Files(platform)
         self._router = Router((*tracking.ROUTES, *logged.ROUTES, *registry.ROUTES, *evaluation.ROUTES, *traces.ROUTES))
 
     def token(self, request: Request) -> str | None:
@@ -90,7 +89,7 @@ class MLflow:
         elif found := _ARTIFACTS.fullmatch(path):
             await self._files.handle(request, found[1])
         elif path == ingest.PATH:
-            await ingest.ingest(self._services.tracking, request, self._max_body)
+            await ingest.ingest(self._platform.tracking, request, self._max_body)
         elif path == "/version":
             await request.respond(200, SPOKEN_VERSION.encode(), "text/plain; charset=utf-8")
         elif path == "/health":
@@ -115,7 +114,7 @@ class MLflow:
             if raw and kind.partition(";")[0].strip().lower() != "application/json":
                 raise Invalid(f"The body's type is {kind[:80]!r}: send JSON, with the header Content-Type: application/json.")
             message = read(raw, route.message)
-        answer = await run_sync(route.begin, self._services, request.context, message, parts)
+        answer = await run_sync(route.begin, self._platform, request.context, message, parts)
         if isinstance(answer, Future):  # a write on its way to the disk: no thread waits for it
             answer = answered(await asyncio.wrap_future(answer))
         await request.respond_json(answer)

@@ -9,9 +9,10 @@ from msgspec import Struct
 
 from drivetrain.dialects.mlflow import answers
 from drivetrain.dialects.mlflow import messages as m
-from drivetrain.dialects.mlflow.routing import Json, Route, Services
+from drivetrain.dialects.mlflow.routing import Json, Route
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.tracking.evaluation.cases import Case
 from drivetrain.tracking.evaluation.datasets import EvaluationDataset
 from drivetrain.tracking.evaluation.scorers import Scorer
@@ -77,7 +78,7 @@ class ScorerVersion(Struct):
 # --- evaluation datasets
 
 
-def create_dataset(s: Services, ctx: Context, body: CreateDataset) -> Json:
+def create_dataset(s: Platform, ctx: Context, body: CreateDataset) -> Json:
     tags = _object(body.tags) if body.tags else {}
     made = s.tracking.evaluation.create(ctx, body.name, tags=tags, experiment_ids=body.experiment_ids)
     answer = _dataset(made)
@@ -86,16 +87,16 @@ def create_dataset(s: Services, ctx: Context, body: CreateDataset) -> Json:
     return answer
 
 
-def get_dataset(s: Services, ctx: Context, _: m.Nothing, dataset_id: str) -> Json:
+def get_dataset(s: Platform, ctx: Context, _: m.Nothing, dataset_id: str) -> Json:
     return _dataset(s.tracking.evaluation.get(ctx, dataset_id))
 
 
-def delete_dataset(s: Services, ctx: Context, _: m.Nothing, dataset_id: str) -> Json:
+def delete_dataset(s: Platform, ctx: Context, _: m.Nothing, dataset_id: str) -> Json:
     s.tracking.evaluation.delete(ctx, dataset_id)
     return {}
 
 
-def search_datasets(s: Services, ctx: Context, body: SearchDatasets) -> Json:
+def search_datasets(s: Platform, ctx: Context, body: SearchDatasets) -> Json:
     found = s.tracking.evaluation.search(
         ctx,
         experiment_ids=body.experiment_ids,
@@ -107,38 +108,38 @@ def search_datasets(s: Services, ctx: Context, body: SearchDatasets) -> Json:
     return answers.page("datasets", found, [_dataset(one)["dataset"] for one in found.items])
 
 
-def set_tags(s: Services, ctx: Context, body: DatasetTags, dataset_id: str) -> Json:
+def set_tags(s: Platform, ctx: Context, body: DatasetTags, dataset_id: str) -> Json:
     s.tracking.evaluation.set_tags(ctx, dataset_id, _object(body.tags))
     return {}
 
 
-def delete_tag(s: Services, ctx: Context, _: m.Nothing, dataset_id: str, key: str) -> Json:
+def delete_tag(s: Platform, ctx: Context, _: m.Nothing, dataset_id: str, key: str) -> Json:
     s.tracking.evaluation.delete_tag(ctx, dataset_id, key)
     return {}
 
 
-def experiment_ids(s: Services, ctx: Context, _: m.Nothing, dataset_id: str) -> Json:
+def experiment_ids(s: Platform, ctx: Context, _: m.Nothing, dataset_id: str) -> Json:
     try:
         return answers.lean({"experiment_ids": s.tracking.evaluation.experiments(ctx, dataset_id)})
     except NotFound:
         return {}  # clients ask this of datasets that they hold, also of deleted ones
 
 
-def add_experiments(s: Services, ctx: Context, body: ExperimentIds, dataset_id: str) -> Json:
+def add_experiments(s: Platform, ctx: Context, body: ExperimentIds, dataset_id: str) -> Json:
     return _dataset(s.tracking.evaluation.join(ctx, dataset_id, body.experiment_ids))
 
 
-def remove_experiments(s: Services, ctx: Context, body: ExperimentIds, dataset_id: str) -> Json:
+def remove_experiments(s: Platform, ctx: Context, body: ExperimentIds, dataset_id: str) -> Json:
     return _dataset(s.tracking.evaluation.leave(ctx, dataset_id, body.experiment_ids))
 
 
-def get_records(s: Services, ctx: Context, body: GetRecords, dataset_id: str) -> Json:
+def get_records(s: Platform, ctx: Context, body: GetRecords, dataset_id: str) -> Json:
     found = s.tracking.evaluation.records(ctx, dataset_id, limit=body.max_results or 1000, token=body.page_token)
     answer = {"records": json.dumps([_record(one) for one in found.items])}
     return answer | {"next_page_token": found.token} if found.token else answer
 
 
-def upsert_records(s: Services, ctx: Context, body: Records, dataset_id: str) -> Json:
+def upsert_records(s: Platform, ctx: Context, body: Records, dataset_id: str) -> Json:
     records = _parsed(body.records, "records")
     if not isinstance(records, list):
         raise Invalid("records must be a JSON list of objects.", param="records")
@@ -146,7 +147,7 @@ def upsert_records(s: Services, ctx: Context, body: Records, dataset_id: str) ->
     return {"inserted_count": added, "updated_count": merged}
 
 
-def delete_records(s: Services, ctx: Context, body: RecordIds, dataset_id: str) -> Json:
+def delete_records(s: Platform, ctx: Context, body: RecordIds, dataset_id: str) -> Json:
     return {"deleted_count": s.tracking.evaluation.delete_records(ctx, dataset_id, body.dataset_record_ids)}
 
 
@@ -202,7 +203,7 @@ def _parsed(text: str, what: str) -> object:
 # --- scorers
 
 
-def register_scorer(s: Services, ctx: Context, body: RegisterScorer) -> Json:
+def register_scorer(s: Platform, ctx: Context, body: RegisterScorer) -> Json:
     made = s.tracking.scorers.register(ctx, body.experiment_id, body.name, body.serialized_scorer)
     return {
         "version": made.version,
@@ -214,7 +215,7 @@ def register_scorer(s: Services, ctx: Context, body: RegisterScorer) -> Json:
     }
 
 
-def list_scorers(s: Services, ctx: Context, body: ListScorers) -> Json:
+def list_scorers(s: Platform, ctx: Context, body: ListScorers) -> Json:
     if body.experiment_id and body.experiment_ids:
         raise Invalid("Cannot specify both 'experiment_id' and 'experiment_ids'.", param="experiment_ids")
     if body.experiment_id:
@@ -222,20 +223,20 @@ def list_scorers(s: Services, ctx: Context, body: ListScorers) -> Json:
     return _scorers(s.tracking.scorers.all(ctx, body.experiment_ids or None))
 
 
-def scorer_versions(s: Services, ctx: Context, body: ScorerName) -> Json:
+def scorer_versions(s: Platform, ctx: Context, body: ScorerName) -> Json:
     return _scorers(s.tracking.scorers.versions(ctx, body.experiment_id, body.name))
 
 
-def get_scorer(s: Services, ctx: Context, body: ScorerVersion) -> Json:
+def get_scorer(s: Platform, ctx: Context, body: ScorerVersion) -> Json:
     return {"scorer": _scorer(s.tracking.scorers.get(ctx, body.experiment_id, body.name, body.version))}
 
 
-def delete_scorer(s: Services, ctx: Context, body: ScorerVersion) -> Json:
+def delete_scorer(s: Platform, ctx: Context, body: ScorerVersion) -> Json:
     s.tracking.scorers.delete(ctx, body.experiment_id, body.name, body.version)
     return {}
 
 
-def online_configs(_s: Services, _ctx: Context, _: m.Nothing) -> Json:
+def online_configs(_s: Platform, _ctx: Context, _: m.Nothing) -> Json:
     # Clients ask with every scorer that they load. Nothing is scored by this server, so no scorer has a schedule.
     return {"configs": []}
 

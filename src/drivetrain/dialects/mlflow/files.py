@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from drivetrain.dialects.mlflow import answers, places
 from drivetrain.dialects.mlflow import messages as m
-from drivetrain.dialects.mlflow.routing import NoEndpoint, Services, WrongMethod
+from drivetrain.dialects.mlflow.routing import NoEndpoint, WrongMethod
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.store.blobs import Blob
 from drivetrain.tracking.model import Artifact, Owner
 from drivetrain.wire.request import Request, run_sync
@@ -22,11 +23,11 @@ class NoMultipart(Invalid):
 
 
 class Files:
-    def __init__(self, services: Services, max_upload: int, max_body: int) -> None:
-        self._services = services
-        self._blobs = services.tracking.artifacts.blobs
-        self._max_upload = max_upload
-        self._max_body = max_body
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+        self._blobs = platform.blobs
+        self._max_upload = platform.settings.upload_max_bytes
+        self._max_body = platform.settings.max_body_bytes
 
     async def handle(self, request: Request, path: str) -> None:
         """`path` is what follows `/api/2.0/mlflow-artifacts/`."""
@@ -42,7 +43,7 @@ class Files:
             await self._list(request, (request.query.get("path") or [""])[-1])
         elif request.method in ("GET", "HEAD"):
             at = places.place(request.context, rest)
-            await self._send(request, await run_sync(places.file, self._services, request.context, at))
+            await self._send(request, await run_sync(places.file, self._platform, request.context, at))
         elif request.method == "PUT":
             await self._put(request, rest)
         elif request.method == "DELETE":
@@ -61,12 +62,12 @@ class Files:
             file = await run_sync(self._of_version, request.context, wanted.name, wanted.version, wanted.path)
         else:
             asked = m.read_query(request.query, m.RunArtifact)
-            file = await run_sync(self._services.tracking.artifacts.get, request.context, Owner.run, asked.run, asked.path)
+            file = await run_sync(self._platform.tracking.artifacts.get, request.context, Owner.run, asked.run, asked.path)
         await self._send(request, file)
 
     async def _list(self, request: Request, folder: str) -> None:
         at = places.place(request.context, folder)
-        found = await run_sync(places.look, self._services, request.context, at)
+        found = await run_sync(places.look, self._platform, request.context, at)
         await request.respond_json({"files": answers.files(found, below=at.path)})
 
     async def _send(self, request: Request, file: Artifact) -> None:
@@ -75,7 +76,7 @@ class Files:
     async def _presigned(self, request: Request, path: str) -> None:
         """For clients that were told to load files in parts: where from, and with which headers, since they send none of their own."""
         at = places.place(request.context, path)
-        file = await run_sync(places.file, self._services, request.context, at)
+        file = await run_sync(places.file, self._platform, request.context, at)
         who = {name: value for name in _WHO if (value := request.header(name))}
         url = request.url.replace("/mlflow-artifacts/presigned/", "/mlflow-artifacts/artifacts/", 1)
         await request.respond_json({"url": url, "headers": who, "file_size": file.size})
@@ -85,7 +86,7 @@ class Files:
         if at.path == "":
             raise Invalid("The path names a folder: add the file's name.", param="path")
         assert at.kind is not None
-        tracking = self._services.tracking
+        tracking = self._platform.tracking
         announced = request.header("content-length")
         if announced is not None and announced.isdigit() and int(announced) <= min(SMALL, self._max_upload):
             await run_sync(self._put_small, request.context, at, await request.body(SMALL))
@@ -100,20 +101,20 @@ class Files:
     def _put_small(self, ctx: Context, at: places.Place, body: bytes) -> None:
         """In one go: most files are small, and each change of threads costs as much as writing one."""
         assert at.kind is not None
-        self._services.tracking.artifacts.write(ctx, at.kind, at.owner, at.path, body)
+        self._platform.tracking.artifacts.write(ctx, at.kind, at.owner, at.path, body)
 
     def _delete(self, ctx: Context, at: places.Place) -> None:
         assert at.kind is not None
         if at.path == "" and at.kind is Owner.workspace:
             raise Invalid("The path names all files of the workspace: say which to delete.", param="path")
         # Nothing there is no error: clients repeat a request whose answer they missed.
-        self._services.tracking.artifacts.delete(ctx, at.kind, at.owner, at.path or None)
+        self._platform.tracking.artifacts.delete(ctx, at.kind, at.owner, at.path or None)
 
     def _of_version(self, ctx: Context, name: str, version: str, path: str) -> Artifact:
         if not (version.isascii() and version.isdigit() and len(version) < 10):
             raise Invalid(f"{version!r} is no version: versions are numbers from 1.", param="version")
-        found = self._services.registry.get_version(ctx, name, int(version))
-        return places.file(self._services, ctx, places.Place(None, found.id, path))
+        found = self._platform.registry.get_version(ctx, name, int(version))
+        return places.file(self._platform, ctx, places.Place(None, found.id, path))
 
 
 def _writable(at: places.Place) -> places.Place:

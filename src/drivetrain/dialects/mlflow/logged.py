@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from drivetrain.dialects.mlflow import answers
 from drivetrain.dialects.mlflow import messages as m
-from drivetrain.dialects.mlflow.routing import Json, Route, Services
+from drivetrain.dialects.mlflow.routing import Json, Route
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.tracking.model import LoggedModel, Owner
 from drivetrain.tracking.models.service import MAX_MODELS
 
@@ -17,7 +18,7 @@ def _answer(model: LoggedModel) -> Json:
     return {"model": answers.logged_model(model)}
 
 
-def create(s: Services, ctx: Context, body: m.CreateLoggedModel) -> Json:
+def create(s: Platform, ctx: Context, body: m.CreateLoggedModel) -> Json:
     made = s.tracking.models.create(
         ctx,
         body.experiment_id or "0",
@@ -30,42 +31,42 @@ def create(s: Services, ctx: Context, body: m.CreateLoggedModel) -> Json:
     return _answer(made)
 
 
-def get(s: Services, ctx: Context, body: m.GetLoggedModel, model_id: str) -> Json:
+def get(s: Platform, ctx: Context, body: m.GetLoggedModel, model_id: str) -> Json:
     return _answer(s.tracking.models.get(ctx, model_id, deleted=body.allow_deleted))
 
 
-def finalize(s: Services, ctx: Context, body: m.FinalizeLoggedModel, model_id: str) -> Json:
+def finalize(s: Platform, ctx: Context, body: m.FinalizeLoggedModel, model_id: str) -> Json:
     given = m.named(body.status, _STATUS_NUMBERS)
     status = _STATUS.get(given, given.removeprefix("LOGGED_MODEL_"))
     return _answer(s.tracking.models.finalize(ctx, model_id, status))
 
 
-def delete(s: Services, ctx: Context, _: m.Nothing, model_id: str) -> Json:
+def delete(s: Platform, ctx: Context, _: m.Nothing, model_id: str) -> Json:
     s.tracking.models.delete(ctx, model_id)
     return {}
 
 
-def set_tags(s: Services, ctx: Context, body: m.LoggedModelTags, model_id: str) -> Json:
+def set_tags(s: Platform, ctx: Context, body: m.LoggedModelTags, model_id: str) -> Json:
     return _answer(s.tracking.models.set_tags(ctx, model_id, m.run_tags(body.tags)))
 
 
-def delete_tag(s: Services, ctx: Context, _: m.Nothing, model_id: str, key: str) -> Json:
+def delete_tag(s: Platform, ctx: Context, _: m.Nothing, model_id: str, key: str) -> Json:
     s.tracking.models.delete_tag(ctx, model_id, key)
     return {}
 
 
-def log_params(s: Services, ctx: Context, body: m.LoggedModelParams, model_id: str) -> Json:
+def log_params(s: Platform, ctx: Context, body: m.LoggedModelParams, model_id: str) -> Json:
     s.tracking.models.log_params(ctx, model_id, m.params(body.params))
     return {}
 
 
-def list_files(s: Services, ctx: Context, body: m.LoggedModelFolder, model_id: str) -> Json:
+def list_files(s: Platform, ctx: Context, body: m.LoggedModelFolder, model_id: str) -> Json:
     model = s.tracking.models.get(ctx, model_id)
     found = s.tracking.artifacts.listing(ctx, Owner.model, model_id, body.artifact_directory_path)
     return answers.lean({"root_uri": model.artifact_uri, "files": answers.files(found)})
 
 
-def search(s: Services, ctx: Context, body: m.SearchLoggedModels) -> Json:
+def search(s: Platform, ctx: Context, body: m.SearchLoggedModels) -> Json:
     found = s.tracking.models.search(
         ctx,
         body.experiment_ids,

@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from drivetrain.dialects.mlflow.routing import Services
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.tracking import checks
 from drivetrain.tracking.artifacts import listed
 from drivetrain.tracking.model import Artifact, Owner
@@ -55,7 +55,7 @@ def place(ctx: Context, path: str) -> Place:
     return Place(Owner.workspace, ctx.workspace_id, path)
 
 
-def look(s: Services, ctx: Context, at: Place) -> list[Artifact]:
+def look(s: Platform, ctx: Context, at: Place) -> list[Artifact]:
     """What is right below a folder."""
     if at.kind is not None:
         return s.tracking.artifacts.listing(ctx, at.kind, at.owner, at.path)
@@ -63,7 +63,7 @@ def look(s: Services, ctx: Context, at: Place) -> list[Artifact]:
     return listed(((path, entry.sha256, entry.size) for path, entry in files.items()), at.path)
 
 
-def file(s: Services, ctx: Context, at: Place) -> Artifact:
+def file(s: Platform, ctx: Context, at: Place) -> Artifact:
     if at.kind is not None:
         return s.tracking.artifacts.get(ctx, at.kind, at.owner, at.path)
     entry = s.registry.files(s.registry.version_by_id(ctx, at.owner).commit_id).get(at.path)
@@ -72,7 +72,7 @@ def file(s: Services, ctx: Context, at: Place) -> Artifact:
     return Artifact(at.path, entry.sha256, entry.size)
 
 
-def source(s: Services, ctx: Context, text: str) -> Source:
+def source(s: Platform, ctx: Context, text: str) -> Source:
     """The files that a `source` of a model version means. Raises `Invalid` for places that are not on this server."""
     if found := re.fullmatch(r"models:/+(m-[0-9a-f]{32})(?:/(.*))?", text):
         model = s.tracking.models.get(ctx, found[1])
@@ -103,7 +103,7 @@ def source(s: Services, ctx: Context, text: str) -> Source:
     )
 
 
-def _of_run(s: Services, ctx: Context, run_id: str, path: str) -> Source:
+def _of_run(s: Platform, ctx: Context, run_id: str, path: str) -> Source:
     run = s.tracking.runs.get(ctx, run_id)
     files = _manifest(s, ctx, Owner.run, run.id, path)
     if not files:
@@ -114,5 +114,5 @@ def _of_run(s: Services, ctx: Context, run_id: str, path: str) -> Source:
     return Source(files, run.id)
 
 
-def _manifest(s: Services, ctx: Context, kind: Owner, owner: str, path: str) -> dict[str, str]:
+def _manifest(s: Platform, ctx: Context, kind: Owner, owner: str, path: str) -> dict[str, str]:
     return {name: sha256 for name, (sha256, _) in s.tracking.artifacts.manifest(ctx, kind, owner, path).items()}

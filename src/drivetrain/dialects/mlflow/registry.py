@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from drivetrain.dialects.mlflow import answers, places
 from drivetrain.dialects.mlflow import messages as m
-from drivetrain.dialects.mlflow.routing import Json, Route, Services
+from drivetrain.dialects.mlflow.routing import Json, Route
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.registry.model import Clause, Repo, Version
 from drivetrain.search.grammar import Condition, Language, parse_filter, parse_order
 from drivetrain.tags import PROMPT
@@ -35,7 +36,7 @@ _KEYS = {
 # --- registered models
 
 
-def create_model(s: Services, ctx: Context, body: m.CreateRegisteredModel) -> Json:
+def create_model(s: Platform, ctx: Context, body: m.CreateRegisteredModel) -> Json:
     tags = m.tags(body.tags)
     try:
         made = s.registry.create_repo(ctx, body.name, description=body.description, tags=tags)
@@ -47,7 +48,7 @@ def create_model(s: Services, ctx: Context, body: m.CreateRegisteredModel) -> Js
     return {"registered_model": answers.registered_model(made, ())}
 
 
-def get_model(s: Services, ctx: Context, body: m.ModelName) -> Json:
+def get_model(s: Platform, ctx: Context, body: m.ModelName) -> Json:
     try:
         repo = s.registry.get_repo(ctx, body.name)
     except NotFound:
@@ -57,33 +58,33 @@ def get_model(s: Services, ctx: Context, body: m.ModelName) -> Json:
     return {"registered_model": _models(s, ctx, [repo])[0]}
 
 
-def rename_model(s: Services, ctx: Context, body: m.RenameModel) -> Json:
+def rename_model(s: Platform, ctx: Context, body: m.RenameModel) -> Json:
     if not body.new_name:
         raise Invalid("Say the new name: new_name is missing.", param="new_name")
     return {"registered_model": _models(s, ctx, [s.registry.update_repo(ctx, body.name, new_name=body.new_name)])[0]}
 
 
-def update_model(s: Services, ctx: Context, body: m.UpdateModel) -> Json:
+def update_model(s: Platform, ctx: Context, body: m.UpdateModel) -> Json:
     return {"registered_model": _models(s, ctx, [s.registry.update_repo(ctx, body.name, description=body.description)])[0]}
 
 
-def delete_model(s: Services, ctx: Context, body: m.ModelName) -> Json:
+def delete_model(s: Platform, ctx: Context, body: m.ModelName) -> Json:
     s.registry.delete_repo(ctx, body.name)
     return {}
 
 
-def set_model_tag(s: Services, ctx: Context, body: m.ModelTag) -> Json:
+def set_model_tag(s: Platform, ctx: Context, body: m.ModelTag) -> Json:
     checks.key(body.key, "tag")
     s.registry.set_repo_tag(ctx, body.name, body.key, body.value)
     return {}
 
 
-def delete_model_tag(s: Services, ctx: Context, body: m.ModelTag) -> Json:
+def delete_model_tag(s: Platform, ctx: Context, body: m.ModelTag) -> Json:
     s.registry.delete_repo_tag(ctx, body.name, body.key)
     return {}
 
 
-def search_models(s: Services, ctx: Context, body: m.SearchRegistered) -> Json:
+def search_models(s: Platform, ctx: Context, body: m.SearchRegistered) -> Json:
     limit = _limit(body.max_results, 100, MAX_MODELS)
     start = _start(body.page_token)
     clauses = [Clause("kind", "=", "model"), *_clauses(body.filter, REGISTERED_MODELS)]
@@ -92,7 +93,7 @@ def search_models(s: Services, ctx: Context, body: m.SearchRegistered) -> Json:
     return answers.page("registered_models", page, _models(s, ctx, page.items))
 
 
-def latest_versions(s: Services, ctx: Context, body: m.LatestVersions) -> Json:
+def latest_versions(s: Platform, ctx: Context, body: m.LatestVersions) -> Json:
     wanted = {_stage(stage) for stage in body.stages}
     repo = s.registry.get_repo(ctx, body.name)
     found = _latest(s.registry.versions(ctx, repo.slug))
@@ -102,7 +103,7 @@ def latest_versions(s: Services, ctx: Context, body: m.LatestVersions) -> Json:
 # --- versions
 
 
-def create_version(s: Services, ctx: Context, body: m.CreateVersion) -> Json:
+def create_version(s: Platform, ctx: Context, body: m.CreateVersion) -> Json:
     repo = s.registry.get_repo(ctx, body.name)
     tags = m.tags(body.tags)
     is_prompt = PROMPT in tags
@@ -130,20 +131,20 @@ def create_version(s: Services, ctx: Context, body: m.CreateVersion) -> Json:
     return _version(made)
 
 
-def get_version(s: Services, ctx: Context, body: m.VersionName) -> Json:
+def get_version(s: Platform, ctx: Context, body: m.VersionName) -> Json:
     return _version(_find(s, ctx, body.name, body.version))
 
 
-def update_version(s: Services, ctx: Context, body: m.UpdateVersion) -> Json:
+def update_version(s: Platform, ctx: Context, body: m.UpdateVersion) -> Json:
     return _version(s.registry.update_version(ctx, body.name, _number(body.version), description=body.description))
 
 
-def delete_version(s: Services, ctx: Context, body: m.VersionName) -> Json:
+def delete_version(s: Platform, ctx: Context, body: m.VersionName) -> Json:
     s.registry.delete_version(ctx, body.name, _number(body.version))
     return {}
 
 
-def search_versions(s: Services, ctx: Context, body: m.SearchRegistered) -> Json:
+def search_versions(s: Platform, ctx: Context, body: m.SearchRegistered) -> Json:
     limit = _limit(body.max_results, 10_000, MAX_VERSIONS)
     start = _start(body.page_token)
     clauses = _clauses(body.filter, MODEL_VERSIONS)
@@ -152,23 +153,23 @@ def search_versions(s: Services, ctx: Context, body: m.SearchRegistered) -> Json
     return answers.page("model_versions", page, [answers.version(one) for one in page.items])
 
 
-def download_uri(s: Services, ctx: Context, body: m.VersionName) -> Json:
+def download_uri(s: Platform, ctx: Context, body: m.VersionName) -> Json:
     # The files as they were registered: the run they came from may have changed or be gone.
     return {"artifact_uri": f"mlflow-artifacts:/versions/{_find(s, ctx, body.name, body.version).id}"}
 
 
-def set_version_tag(s: Services, ctx: Context, body: m.VersionTag) -> Json:
+def set_version_tag(s: Platform, ctx: Context, body: m.VersionTag) -> Json:
     checks.key(body.key, "tag")
     s.registry.set_version_tag(ctx, body.name, _number(body.version), body.key, body.value)
     return {}
 
 
-def delete_version_tag(s: Services, ctx: Context, body: m.VersionTag) -> Json:
+def delete_version_tag(s: Platform, ctx: Context, body: m.VersionTag) -> Json:
     s.registry.delete_version_tag(ctx, body.name, _number(body.version), body.key)
     return {}
 
 
-def transition_stage(s: Services, ctx: Context, body: m.TransitionStage) -> Json:
+def transition_stage(s: Platform, ctx: Context, body: m.TransitionStage) -> Json:
     stage = _stage(body.stage)
     number = _number(body.version)
     if body.archive_existing_versions and stage not in ("Staging", "Production"):
@@ -184,17 +185,17 @@ def transition_stage(s: Services, ctx: Context, body: m.TransitionStage) -> Json
 # --- aliases
 
 
-def set_alias(s: Services, ctx: Context, body: m.SetAlias) -> Json:
+def set_alias(s: Platform, ctx: Context, body: m.SetAlias) -> Json:
     s.registry.set_alias(ctx, body.name, body.alias, _number(body.version))
     return {}
 
 
-def delete_alias(s: Services, ctx: Context, body: m.Alias) -> Json:
+def delete_alias(s: Platform, ctx: Context, body: m.Alias) -> Json:
     s.registry.delete_alias(ctx, body.name, body.alias)
     return {}
 
 
-def version_by_alias(s: Services, ctx: Context, body: m.Alias) -> Json:
+def version_by_alias(s: Platform, ctx: Context, body: m.Alias) -> Json:
     repo = s.registry.get_repo(ctx, body.name)
     if body.alias.lower() == "latest":  # always there, and never set
         newest = s.registry.search_versions(ctx, [Clause("name", "=", repo.name)], order_by=[("number", False)], limit=1)
@@ -210,7 +211,7 @@ def version_by_alias(s: Services, ctx: Context, body: m.Alias) -> Json:
 # --- helpers
 
 
-def _find(s: Services, ctx: Context, name: str, version: str) -> Version:
+def _find(s: Platform, ctx: Context, name: str, version: str) -> Version:
     return s.registry.get_version(ctx, name, _number(version))
 
 
@@ -240,7 +241,7 @@ def _latest(versions: Sequence[Version]) -> list[Version]:
     return [by_stage[stage] for stage in STAGES if stage in by_stage]
 
 
-def _models(s: Services, ctx: Context, repos: Sequence[Repo]) -> list[Json]:
+def _models(s: Platform, ctx: Context, repos: Sequence[Repo]) -> list[Json]:
     if not repos:
         return []
     versions: dict[str, list[Version]] = {}

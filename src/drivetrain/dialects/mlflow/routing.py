@@ -12,8 +12,7 @@ from msgspec import Struct
 
 from drivetrain.errors import DrivetrainError, NotFound
 from drivetrain.identity.model import Context
-from drivetrain.registry.service import Registry
-from drivetrain.tracking.service import Tracking
+from drivetrain.platform import Platform
 
 Json = dict[str, Any]
 Written = Future[DrivetrainError | None]
@@ -29,12 +28,6 @@ class WrongMethod(DrivetrainError):  # noqa: N818  as the rest of the tree is na
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
-    tracking: Tracking
-    registry: Registry
-
-
-@dataclass(frozen=True, slots=True)
 class Route:
     """`path` is what follows `/api/2.0/mlflow/`; its `{parts}` are handed to the handler after the message."""
 
@@ -43,12 +36,12 @@ class Route:
     message: type[Struct]
     handler: Callable[..., Json | Written]
 
-    def begin(self, services: Services, ctx: Context, message: Struct, parts: tuple[str, ...]) -> Json | Written:
-        return self.handler(services, ctx, message, *parts)
+    def begin(self, platform: Platform, ctx: Context, message: Struct, parts: tuple[str, ...]) -> Json | Written:
+        return self.handler(platform, ctx, message, *parts)
 
-    def call(self, services: Services, ctx: Context, message: Struct, parts: tuple[str, ...]) -> Json:
+    def call(self, platform: Platform, ctx: Context, message: Struct, parts: tuple[str, ...]) -> Json:
         """The same, and wait."""
-        answer = self.begin(services, ctx, message, parts)
+        answer = self.begin(platform, ctx, message, parts)
         return answered(answer.result()) if isinstance(answer, Future) else answer
 
 

@@ -11,9 +11,10 @@ from msgspec import Struct
 
 from drivetrain.dialects.mlflow import answers, otlp
 from drivetrain.dialects.mlflow.messages import Exact, Nothing, Tag
-from drivetrain.dialects.mlflow.routing import Json, Route, Services
+from drivetrain.dialects.mlflow.routing import Json, Route
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.tracking.traces.assessments import Assessment, Kind
 from drivetrain.tracking.traces.service import MAX_PAGE, Trace, TraceInfo
 
@@ -250,7 +251,7 @@ def _assessment(body: AssessmentBody, trace_id: str) -> Assessment:
 # --- traces
 
 
-def start(s: Services, ctx: Context, body: StartTrace) -> Json:
+def start(s: Platform, ctx: Context, body: StartTrace) -> Json:
     given = body.trace.trace_info
     place = given.trace_location.mlflow_experiment
     if place is None or not place.experiment_id:
@@ -274,28 +275,28 @@ def start(s: Services, ctx: Context, body: StartTrace) -> Json:
     return {"trace": {"trace_info": info(kept)}}
 
 
-def get_info(s: Services, ctx: Context, _: Nothing, trace_id: str) -> Json:
+def get_info(s: Platform, ctx: Context, _: Nothing, trace_id: str) -> Json:
     return {"trace": {"trace_info": info(s.tracking.traces.info(ctx, trace_id))}}
 
 
-def get(s: Services, ctx: Context, body: GetTrace) -> Json:
+def get(s: Platform, ctx: Context, body: GetTrace) -> Json:
     found = s.tracking.traces.get(ctx, body.trace_id)
     if not found.complete and not body.allow_partial:
         raise NotFound(f"The spans of the trace {body.trace_id} have not all arrived yet: try again, or allow a partial answer.")
     return {"trace": whole(found)}
 
 
-def get_many(s: Services, ctx: Context, body: GetTraces) -> Json:
+def get_many(s: Platform, ctx: Context, body: GetTraces) -> Json:
     found = s.tracking.traces.get_many(ctx, body.trace_ids, experiment_ids=body.experiment_ids or None)
     return answers.lean({"traces": [whole(one) for one in found if one.complete]})
 
 
-def get_infos(s: Services, ctx: Context, body: GetTraces) -> Json:
+def get_infos(s: Platform, ctx: Context, body: GetTraces) -> Json:
     found = s.tracking.traces.infos(ctx, body.trace_ids, experiment_ids=body.experiment_ids or None)
     return answers.lean({"trace_infos": [info(one) for one in found]})
 
 
-def search(s: Services, ctx: Context, body: SearchTraces) -> Json:
+def search(s: Platform, ctx: Context, body: SearchTraces) -> Json:
     places = [one.mlflow_experiment.experiment_id for one in body.locations if one.mlflow_experiment is not None]
     if not (places or body.experiment_ids):
         raise Invalid("Say in which experiments to search: locations is empty.", param="locations")
@@ -310,29 +311,29 @@ def search(s: Services, ctx: Context, body: SearchTraces) -> Json:
     return answers.page("traces", found, [info(one) for one in found.items])
 
 
-def delete(s: Services, ctx: Context, body: DeleteTraces) -> Json:
+def delete(s: Platform, ctx: Context, body: DeleteTraces) -> Json:
     deleted = s.tracking.traces.delete(
         ctx, body.experiment_id, trace_ids=body.request_ids, max_timestamp_ms=body.max_timestamp_millis, limit=body.max_traces
     )
     return {"traces_deleted": deleted}
 
 
-def set_tag(s: Services, ctx: Context, body: Tag, trace_id: str) -> Json:
+def set_tag(s: Platform, ctx: Context, body: Tag, trace_id: str) -> Json:
     s.tracking.traces.set_tag(ctx, trace_id, body.key, body.value)
     return {}
 
 
-def delete_tag(s: Services, ctx: Context, body: TagKey, trace_id: str) -> Json:
+def delete_tag(s: Platform, ctx: Context, body: TagKey, trace_id: str) -> Json:
     s.tracking.traces.delete_tag(ctx, trace_id, body.key)
     return {}
 
 
-def link_run(s: Services, ctx: Context, body: LinkRun) -> Json:
+def link_run(s: Platform, ctx: Context, body: LinkRun) -> Json:
     s.tracking.traces.link(ctx, body.trace_ids, body.run_id)
     return {}
 
 
-def link_prompts(s: Services, ctx: Context, body: LinkPrompts) -> Json:
+def link_prompts(s: Platform, ctx: Context, body: LinkPrompts) -> Json:
     s.tracking.traces.link_prompts(ctx, body.trace_id, [(one.name, one.version) for one in body.prompt_versions])
     return {}
 
@@ -340,15 +341,15 @@ def link_prompts(s: Services, ctx: Context, body: LinkPrompts) -> Json:
 # --- assessments
 
 
-def assess(s: Services, ctx: Context, body: WriteAssessment, trace_id: str) -> Json:
+def assess(s: Platform, ctx: Context, body: WriteAssessment, trace_id: str) -> Json:
     return {"assessment": assessment(s.tracking.assessments.create(ctx, trace_id, _assessment(body.assessment, trace_id)))}
 
 
-def get_assessment(s: Services, ctx: Context, _: Nothing, trace_id: str, assessment_id: str) -> Json:
+def get_assessment(s: Platform, ctx: Context, _: Nothing, trace_id: str, assessment_id: str) -> Json:
     return {"assessment": assessment(s.tracking.assessments.get(ctx, trace_id, assessment_id))}
 
 
-def update_assessment(s: Services, ctx: Context, body: WriteAssessment, trace_id: str, assessment_id: str) -> Json:
+def update_assessment(s: Platform, ctx: Context, body: WriteAssessment, trace_id: str, assessment_id: str) -> Json:
     given = body.assessment
     changes: Json = {}
     for path in filter(None, body.update_mask.split(",")):
@@ -366,7 +367,7 @@ def update_assessment(s: Services, ctx: Context, body: WriteAssessment, trace_id
     return {"assessment": assessment(s.tracking.assessments.update(ctx, trace_id, assessment_id, changes))}
 
 
-def delete_assessment(s: Services, ctx: Context, _: Nothing, trace_id: str, assessment_id: str) -> Json:
+def delete_assessment(s: Platform, ctx: Context, _: Nothing, trace_id: str, assessment_id: str) -> Json:
     s.tracking.assessments.delete(ctx, trace_id, assessment_id)
     return {}
 

@@ -8,9 +8,10 @@ import msgspec
 
 from drivetrain.dialects.mlflow import answers
 from drivetrain.dialects.mlflow import messages as m
-from drivetrain.dialects.mlflow.routing import Json, Route, Services, Written
+from drivetrain.dialects.mlflow.routing import Json, Route, Written
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.tags import MODEL_HISTORY
 from drivetrain.tracking import checks
 from drivetrain.tracking.metrics.service import MAX_HISTORY
@@ -35,20 +36,20 @@ def _view(given: str | int) -> View:
 # --- experiments
 
 
-def create_experiment(s: Services, ctx: Context, body: m.CreateExperiment) -> Json:
+def create_experiment(s: Platform, ctx: Context, body: m.CreateExperiment) -> Json:
     made = s.tracking.experiments.create(ctx, body.name, artifact_location=body.artifact_location, tags=m.tags(body.tags))
     return {"experiment_id": made.id}
 
 
-def get_experiment(s: Services, ctx: Context, body: m.ExperimentId) -> Json:
+def get_experiment(s: Platform, ctx: Context, body: m.ExperimentId) -> Json:
     return {"experiment": answers.experiment(s.tracking.experiments.get(ctx, body.experiment_id))}
 
 
-def get_experiment_by_name(s: Services, ctx: Context, body: m.ExperimentName) -> Json:
+def get_experiment_by_name(s: Platform, ctx: Context, body: m.ExperimentName) -> Json:
     return {"experiment": answers.experiment(s.tracking.experiments.find(ctx, body.experiment_name))}
 
 
-def search_experiments(s: Services, ctx: Context, body: m.SearchExperiments) -> Json:
+def search_experiments(s: Platform, ctx: Context, body: m.SearchExperiments) -> Json:
     found = s.tracking.experiments.search(
         ctx,
         filter=body.filter,
@@ -60,32 +61,32 @@ def search_experiments(s: Services, ctx: Context, body: m.SearchExperiments) -> 
     return answers.page("experiments", found, [answers.experiment(one) for one in found.items])
 
 
-def update_experiment(s: Services, ctx: Context, body: m.UpdateExperiment) -> Json:
+def update_experiment(s: Platform, ctx: Context, body: m.UpdateExperiment) -> Json:
     s.tracking.experiments.rename(ctx, body.experiment_id, body.new_name)
     return {}
 
 
-def delete_experiment(s: Services, ctx: Context, body: m.ExperimentId) -> Json:
+def delete_experiment(s: Platform, ctx: Context, body: m.ExperimentId) -> Json:
     s.tracking.experiments.delete(ctx, body.experiment_id)
     return {}
 
 
-def restore_experiment(s: Services, ctx: Context, body: m.ExperimentId) -> Json:
+def restore_experiment(s: Platform, ctx: Context, body: m.ExperimentId) -> Json:
     s.tracking.experiments.restore(ctx, body.experiment_id)
     return {}
 
 
-def set_experiment_tag(s: Services, ctx: Context, body: m.ExperimentTag) -> Json:
+def set_experiment_tag(s: Platform, ctx: Context, body: m.ExperimentTag) -> Json:
     s.tracking.experiments.set_tag(ctx, body.experiment_id, body.key, body.value)
     return {}
 
 
-def delete_experiment_tag(s: Services, ctx: Context, body: m.ExperimentTag) -> Json:
+def delete_experiment_tag(s: Platform, ctx: Context, body: m.ExperimentTag) -> Json:
     s.tracking.experiments.delete_tag(ctx, body.experiment_id, body.key)
     return {}
 
 
-def search_datasets(s: Services, ctx: Context, body: m.SearchDatasets) -> Json:
+def search_datasets(s: Platform, ctx: Context, body: m.SearchDatasets) -> Json:
     if not body.experiment_ids:
         raise Invalid("Say which experiments are meant: experiment_ids is empty.", param="experiment_ids")
     found = s.tracking.inputs.datasets(ctx, body.experiment_ids)
@@ -99,7 +100,7 @@ def search_datasets(s: Services, ctx: Context, body: m.SearchDatasets) -> Json:
 # --- runs
 
 
-def create_run(s: Services, ctx: Context, body: m.CreateRun) -> Json:
+def create_run(s: Platform, ctx: Context, body: m.CreateRun) -> Json:
     made = s.tracking.runs.create(
         ctx,
         body.experiment_id or "0",
@@ -111,27 +112,27 @@ def create_run(s: Services, ctx: Context, body: m.CreateRun) -> Json:
     return {"run": answers.run(made)}
 
 
-def update_run(s: Services, ctx: Context, body: m.UpdateRun) -> Json:
+def update_run(s: Platform, ctx: Context, body: m.UpdateRun) -> Json:
     status = m.named(body.status, _STATUS_NUMBERS)
     run = s.tracking.runs.update(ctx, body.run, status=status or None, end_ms=body.end_time or None, name=body.run_name or None)
     return {"run_info": answers.run_info(run)}
 
 
-def get_run(s: Services, ctx: Context, body: m.OfRun) -> Json:
+def get_run(s: Platform, ctx: Context, body: m.OfRun) -> Json:
     return {"run": answers.run(s.tracking.runs.get(ctx, body.run))}
 
 
-def delete_run(s: Services, ctx: Context, body: m.OfRun) -> Json:
+def delete_run(s: Platform, ctx: Context, body: m.OfRun) -> Json:
     s.tracking.runs.delete(ctx, body.run)
     return {}
 
 
-def restore_run(s: Services, ctx: Context, body: m.OfRun) -> Json:
+def restore_run(s: Platform, ctx: Context, body: m.OfRun) -> Json:
     s.tracking.runs.restore(ctx, body.run)
     return {}
 
 
-def search_runs(s: Services, ctx: Context, body: m.SearchRuns) -> Json:
+def search_runs(s: Platform, ctx: Context, body: m.SearchRuns) -> Json:
     found = s.tracking.runs.search(
         ctx,
         body.experiment_ids,
@@ -154,24 +155,24 @@ def _metric(point: m.MetricPoint | m.LogMetric) -> Metric:
     return Metric(point.key, point.value, point.timestamp, point.step, point.model_id or None, dataset)
 
 
-def log_metric(s: Services, ctx: Context, body: m.LogMetric) -> Written:
+def log_metric(s: Platform, ctx: Context, body: m.LogMetric) -> Written:
     return s.tracking.metrics.begin(ctx, body.run, metrics=[_metric(body)])
 
 
-def log_param(s: Services, ctx: Context, body: m.LogParam) -> Written:
+def log_param(s: Platform, ctx: Context, body: m.LogParam) -> Written:
     return s.tracking.metrics.begin(ctx, body.run, params=m.params([m.Tag(body.key, body.value)]))
 
 
-def set_tag(s: Services, ctx: Context, body: m.RunTag) -> Written:
+def set_tag(s: Platform, ctx: Context, body: m.RunTag) -> Written:
     return s.tracking.metrics.begin(ctx, body.run, tags=m.run_tags([m.Tag(body.key, body.value)]))
 
 
-def delete_tag(s: Services, ctx: Context, body: m.RunTag) -> Json:
+def delete_tag(s: Platform, ctx: Context, body: m.RunTag) -> Json:
     s.tracking.runs.delete_tag(ctx, body.run, body.key)
     return {}
 
 
-def log_batch(s: Services, ctx: Context, body: m.LogBatch) -> Written:
+def log_batch(s: Platform, ctx: Context, body: m.LogBatch) -> Written:
     for what, given, most in (
         ("metrics", len(body.metrics), checks.MAX_BATCH),
         ("params", len(body.params), checks.MAX_BATCH_PARAMS),
@@ -184,7 +185,7 @@ def log_batch(s: Services, ctx: Context, body: m.LogBatch) -> Written:
     return s.tracking.metrics.begin(ctx, body.run, metrics=metrics, params=m.params(body.params), tags=m.run_tags(body.tags))
 
 
-def log_model(s: Services, ctx: Context, body: m.LogModel) -> Json:
+def log_model(s: Platform, ctx: Context, body: m.LogModel) -> Json:
     """What clients before 3.0 say of a model among the run's artifacts; it is kept as a tag, where they look for it."""
     try:
         model = msgspec.json.decode(body.model_json, type=dict[str, Any])
@@ -202,7 +203,7 @@ def log_model(s: Services, ctx: Context, body: m.LogModel) -> Json:
     return {}
 
 
-def log_inputs(s: Services, ctx: Context, body: m.LogInputs) -> Json:
+def log_inputs(s: Platform, ctx: Context, body: m.LogInputs) -> Json:
     inputs = []
     for one in body.datasets:
         d = one.dataset
@@ -211,7 +212,7 @@ def log_inputs(s: Services, ctx: Context, body: m.LogInputs) -> Json:
     return {}
 
 
-def log_outputs(s: Services, ctx: Context, body: m.LogOutputs) -> Json:
+def log_outputs(s: Platform, ctx: Context, body: m.LogOutputs) -> Json:
     s.tracking.inputs.log(ctx, body.run, (), [ModelLink(link.model_id, "output", link.step) for link in body.models])
     return {}
 
@@ -230,12 +231,12 @@ def _runs(ids: list[str], param: str) -> list[str]:
     return ids
 
 
-def get_history(s: Services, ctx: Context, body: m.GetHistory) -> Json:
+def get_history(s: Platform, ctx: Context, body: m.GetHistory) -> Json:
     found = s.tracking.metrics.history(ctx, body.run, body.metric_key, limit=_most(body.max_results, MAX_HISTORY), token=body.page_token)
     return answers.page("metrics", found, answers.points(body.metric_key, found.items))
 
 
-def get_history_bulk(s: Services, ctx: Context, body: m.GetHistoryBulk) -> Json:
+def get_history_bulk(s: Platform, ctx: Context, body: m.GetHistoryBulk) -> Json:
     """Whole histories, run by run, until `max_results` points are found. Runs that are not there have none."""
     left = _most(body.max_results, MAX_HISTORY)
     points: list[Json] = []
@@ -247,7 +248,7 @@ def get_history_bulk(s: Services, ctx: Context, body: m.GetHistoryBulk) -> Json:
     return {"metrics": points}
 
 
-def get_history_interval(s: Services, ctx: Context, body: m.GetHistoryInterval) -> Json:
+def get_history_interval(s: Platform, ctx: Context, body: m.GetHistoryInterval) -> Json:
     """For charts: of each run's series, between two steps, a few points that show its course."""
     first, last = body.start_step, body.end_step
     if (first is None) != (last is None) or (first is not None and last is not None and last < first):
@@ -261,7 +262,7 @@ def get_history_interval(s: Services, ctx: Context, body: m.GetHistoryInterval) 
     return answers.lean({"metrics": [point for run, points in found.items() for point in answers.points(body.metric_key, points, run)]})
 
 
-def list_artifacts(s: Services, ctx: Context, body: m.ListArtifacts) -> Json:
+def list_artifacts(s: Platform, ctx: Context, body: m.ListArtifacts) -> Json:
     run = s.tracking.runs.get(ctx, body.run)
     found = s.tracking.artifacts.listing(ctx, Owner.run, run.id, body.path)
     # Unlike the listing of the artifact service, this one has nothing to say of a file.

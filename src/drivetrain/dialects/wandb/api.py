@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from drivetrain.dialects.wandb.services import Json, Services, connection
+from drivetrain.dialects.wandb.call import Call, Json, connection
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
 from drivetrain.tracking.history.entries import SYSTEM
@@ -32,12 +32,12 @@ def _filters(args: Json) -> Json:
     return found
 
 
-def runs(s: Services, ctx: Context, experiment: Experiment, args: Json) -> Json:
+def runs(s: Call, ctx: Context, experiment: Experiment, args: Json) -> Json:
     from drivetrain.dialects.wandb.runs import run_object
 
     first = min(_number(args, "first", 50) or 50, 1000)
     start = _number(args, "after", 0) or 0
-    found, more = matching(s.tracking, ctx, experiment, _filters(args), str(args.get("order") or ""), start=start, limit=first)
+    found, more = matching(s.platform.tracking, ctx, experiment, _filters(args), str(args.get("order") or ""), start=start, limit=first)
     made = [run_object(s, ctx, experiment, one.run, one) for one in found]
     return {
         "totalCount": lambda _: run_count(s, ctx, experiment, args),
@@ -46,11 +46,11 @@ def runs(s: Services, ctx: Context, experiment: Experiment, args: Json) -> Json:
     }
 
 
-def run_count(s: Services, ctx: Context, experiment: Experiment, args: Json) -> int:
+def run_count(s: Call, ctx: Context, experiment: Experiment, args: Json) -> int:
     wanted = _filters(args)
     if not wanted:
-        return s.tracking.runs.count(ctx, experiment.id)
-    return len(matching(s.tracking, ctx, experiment, wanted, "", start=0, limit=None)[0])
+        return s.platform.tracking.runs.count(ctx, experiment.id)
+    return len(matching(s.platform.tracking, ctx, experiment, wanted, "", start=0, limit=None)[0])
 
 
 def history_keys(run: Run, counted: tuple[int, int]) -> Json:
@@ -63,26 +63,26 @@ def history_keys(run: Run, counted: tuple[int, int]) -> Json:
     return {"keys": keys, "lastStep": last, "sets": []}
 
 
-def history(s: Services, ctx: Context, run: Run, args: Json) -> list[str]:
+def history(s: Call, ctx: Context, run: Run, args: Json) -> list[str]:
     """Rows as JSON texts: of a range of steps all of them, else as many samples as are asked for."""
     low, high = _number(args, "minStep", None), _number(args, "maxStep", None)
     samples = min(_number(args, "samples", 500) or 500, _MOST_SAMPLES)
     if low is not None or high is not None:
-        found = s.tracking.history.rows(ctx, run.id, min_step=low or 0, max_step=high, limit=_MOST_SAMPLES)
+        found = s.platform.tracking.history.rows(ctx, run.id, min_step=low or 0, max_step=high, limit=_MOST_SAMPLES)
     else:
-        found = s.tracking.history.rows(ctx, run.id, limit=samples, sample=True)
+        found = s.platform.tracking.history.rows(ctx, run.id, limit=samples, sample=True)
     return [json.dumps(row) for row in found]
 
 
-def events(s: Services, ctx: Context, run: Run, args: Json) -> list[str]:
+def events(s: Call, ctx: Context, run: Run, args: Json) -> list[str]:
     samples = min(_number(args, "samples", 500) or 500, _MOST_SAMPLES)
-    found = s.tracking.history.rows(ctx, run.id, limit=samples, sample=True, system=True)
+    found = s.platform.tracking.history.rows(ctx, run.id, limit=samples, sample=True, system=True)
     for row in found:
         row.pop("_step", None)
     return [json.dumps(row) for row in found]
 
 
-def sampled(s: Services, ctx: Context, run: Run, args: Json) -> list[list[Any]]:
+def sampled(s: Call, ctx: Context, run: Run, args: Json) -> list[list[Any]]:
     """`sampledHistory(specs)`: for each spec the rows that have all of its keys."""
     specs = args.get("specs") or []
     out: list[list[Any]] = []
@@ -92,7 +92,7 @@ def sampled(s: Services, ctx: Context, run: Run, args: Json) -> list[list[Any]]:
             raise Invalid("A spec of sampledHistory is a JSON object.", param="specs")
         keys = [str(key) for key in spec.get("keys") or []]
         low, high = _number(spec, "minStep", 0) or 0, _number(spec, "maxStep", None)
-        found = s.tracking.history.rows(
+        found = s.platform.tracking.history.rows(
             ctx,
             run.id,
             min_step=low,
@@ -105,13 +105,13 @@ def sampled(s: Services, ctx: Context, run: Run, args: Json) -> list[list[Any]]:
     return out
 
 
-def console(s: Services, ctx: Context, run: Run, args: Json) -> Json:
+def console(s: Call, ctx: Context, run: Run, args: Json) -> Json:
     last = _number(args, "last", None)
     if last is not None:
-        lines, more = s.tracking.history.console(ctx, run.id, limit=min(last, 10_000), last=True), False
+        lines, more = s.platform.tracking.history.console(ctx, run.id, limit=min(last, 10_000), last=True), False
     else:
         first = min(_number(args, "first", 1000) or 1000, 10_000)
-        lines = s.tracking.history.console(ctx, run.id, after=(_number(args, "after", 0) or 0) - 1, limit=first + 1)
+        lines = s.platform.tracking.history.console(ctx, run.id, after=(_number(args, "after", 0) or 0) - 1, limit=first + 1)
         more, lines = len(lines) > first, lines[:first]
     nodes = [{"number": n.number, "timestamp": n.time, "level": n.level or None, "label": None, "line": n.text} for n in lines]
     out = connection(nodes, args={})

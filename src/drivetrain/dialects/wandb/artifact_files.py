@@ -13,27 +13,27 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from drivetrain.dialects.wandb.services import Services
+from drivetrain.dialects.wandb.call import Call
 from drivetrain.errors import NotFound
 from drivetrain.registry.incoming import Incoming
 from drivetrain.wire.request import Request, run_sync
 
 
 async def handle(
-    request: Request, services: Services, parts: list[str], enter: Callable[[Request, str | None], Awaitable[None]], limit: int
+    request: Request, call: Call, parts: list[str], enter: Callable[[Request, str | None], Awaitable[None]], limit: int
 ) -> bool:
     """Whether it was for this module."""
     if parts[:2] == ["storage", "artifact"] and len(parts) == 5:
         what, key, name = parts[3], parts[2], parts[4]
         if request.method == "PUT":
-            await _put(request, Incoming(services.registry), what, key, name, limit)
+            await _put(request, Incoming(call.platform.registry), what, key, name, limit)
             return True
         if request.method in ("GET", "HEAD"):
-            await _get(request, Incoming(services.registry), what, key, name)
+            await _get(request, Incoming(call.platform.registry), what, key, name)
             return True
     elif parts[0] == "artifactsV2" and len(parts) in (8, 9) and request.method in ("GET", "HEAD"):
         await enter(request, parts[2])
-        await _by_md5(request, Incoming(services.registry), parts[-2], parts[-1])
+        await _by_md5(request, Incoming(call.platform.registry), parts[-2], parts[-1])
         return True
     return False
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from drivetrain.dialects.wandb.services import MOUNT, Json, Services, connection, when
+from drivetrain.dialects.wandb.call import MOUNT, Call, Json, connection, when
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.registry.artifacts import ArtifactVersion, Collection, Member
@@ -16,8 +16,8 @@ from drivetrain.registry.incoming import Incoming
 from drivetrain.tracking.model import Experiment
 
 
-def store(s: Services) -> Incoming:
-    return Incoming(s.registry)
+def store(s: Call) -> Incoming:
+    return Incoming(s.platform.registry)
 
 
 def ident(*parts: str) -> str:
@@ -28,16 +28,16 @@ def tag_objects(collection_or_version: str, tags: list[str]) -> list[Json]:
     return [{"__typename": "Tag", "id": ident("Tag", collection_or_version, name), "name": name} for name in tags]
 
 
-def project_info(s: Services, ctx: Context, project_id: str) -> Json | None:
+def project_info(s: Call, ctx: Context, project_id: str) -> Json | None:
     from drivetrain.dialects.wandb.runs import project_object
 
     try:
-        return project_object(s, ctx, s.tracking.experiments.get(ctx, project_id))
+        return project_object(s, ctx, s.platform.tracking.experiments.get(ctx, project_id))
     except DrivetrainError:
         return None
 
 
-def type_object(s: Services, ctx: Context, experiment: Experiment, name: str) -> Json:
+def type_object(s: Call, ctx: Context, experiment: Experiment, name: str) -> Json:
     return {
         "__typename": "ArtifactType",
         "id": ident("ArtifactType", experiment.id, name),
@@ -49,7 +49,7 @@ def type_object(s: Services, ctx: Context, experiment: Experiment, name: str) ->
     }
 
 
-def collections(s: Services, ctx: Context, experiment: Experiment, args: Json, type_: str | None = None) -> Json:
+def collections(s: Call, ctx: Context, experiment: Experiment, args: Json, type_: str | None = None) -> Json:
     found = store(s).collections(ctx, experiment.id, type=type_)
     wanted = filters(args)
     found = [one for one in found if fits(wanted, {"name": one.name, "tags": one.tags, "type": one.type})]
@@ -58,7 +58,7 @@ def collections(s: Services, ctx: Context, experiment: Experiment, args: Json, t
     return connection([collection_object(s, ctx, one) for one in found], args=args)
 
 
-def find_collection(s: Services, ctx: Context, experiment: Experiment, args: Json, type_: str | None = None) -> Json | None:
+def find_collection(s: Call, ctx: Context, experiment: Experiment, args: Json, type_: str | None = None) -> Json | None:
     try:
         found = store(s).find_collection(ctx, experiment.id, str(args.get("name") or ""))
     except NotFound:
@@ -66,7 +66,7 @@ def find_collection(s: Services, ctx: Context, experiment: Experiment, args: Jso
     return collection_object(s, ctx, found) if type_ is None or found.type == type_ else None
 
 
-def collection_object(s: Services, ctx: Context, held: Collection) -> Json:
+def collection_object(s: Call, ctx: Context, held: Collection) -> Json:
     kept: list[list[Member]] = []
 
     def members() -> list[Member]:
@@ -118,7 +118,7 @@ def alias_object(collection_id: str, alias: str) -> Json:
     return {"__typename": "ArtifactAlias", "id": ident("ArtifactAlias", collection_id, alias), "alias": alias}
 
 
-def member_object(s: Services, ctx: Context, member: Member) -> Json:
+def member_object(s: Call, ctx: Context, member: Member) -> Json:
     return {
         "__typename": "ArtifactCollectionMembership",
         "id": ident("Membership", member.collection.id, member.artifact.id),
@@ -131,7 +131,7 @@ def member_object(s: Services, ctx: Context, member: Member) -> Json:
     }
 
 
-def artifact_object(s: Services, ctx: Context, one: ArtifactVersion, held: Collection | None = None) -> Json:
+def artifact_object(s: Call, ctx: Context, one: ArtifactVersion, held: Collection | None = None) -> Json:
     sequence: list[Collection] = [held] if held is not None and held.id == one.collection_id else []
 
     def source() -> Collection:
@@ -188,21 +188,21 @@ def artifact_object(s: Services, ctx: Context, one: ArtifactVersion, held: Colle
     }
 
 
-def run_of_id(s: Services, ctx: Context, run_id: str | None) -> Json | None:
+def run_of_id(s: Call, ctx: Context, run_id: str | None) -> Json | None:
     from drivetrain.dialects.wandb.runs import run_object
 
     try:
-        found = s.tracking.runs.get(ctx, run_id or "")
-        return run_object(s, ctx, s.tracking.experiments.get(ctx, found.experiment_id), found)
+        found = s.platform.tracking.runs.get(ctx, run_id or "")
+        return run_object(s, ctx, s.platform.tracking.experiments.get(ctx, found.experiment_id), found)
     except NotFound:
         return None
 
 
-def contents(s: Services, one: ArtifactVersion) -> Json:
+def contents(s: Call, one: ArtifactVersion) -> Json:
     """The manifest's entries."""
     if one.manifest is None:
         return {}
-    found: Json = json.loads(s.registry.blobs.read_bytes(one.manifest)).get("contents") or {}
+    found: Json = json.loads(s.platform.registry.blobs.read_bytes(one.manifest)).get("contents") or {}
     return found
 
 
@@ -217,7 +217,7 @@ def md5_hex(digest: Any) -> str:
     return raw.hex()
 
 
-def files(s: Services, ctx: Context, one: ArtifactVersion, args: Json) -> Json:
+def files(s: Call, ctx: Context, one: ArtifactVersion, args: Json) -> Json:
     names = args.get("names")
     entries = [(name, e) for name, e in sorted(contents(s, one).items()) if not e.get("ref") and (not names or name in names)]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from drivetrain.dialects.wandb import artifact_objects as objects
-from drivetrain.dialects.wandb.services import MOUNT, Json, Resolvers, Services, connection, project, run_of
+from drivetrain.dialects.wandb.call import MOUNT, Call, Json, Resolvers, connection, project, run_of
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.registry.artifacts import Collection
@@ -17,7 +17,7 @@ from drivetrain.tracking.model import Experiment, Run
 MAX_FILES = 100_000
 
 
-def roots(s: Services, ctx: Context) -> Resolvers:
+def roots(s: Call, ctx: Context) -> Resolvers:
     def artifact(args: Json) -> Json | None:
         try:
             return objects.artifact_object(s, ctx, objects.store(s).get(ctx, str(args.get("id") or "")))
@@ -37,7 +37,7 @@ def roots(s: Services, ctx: Context) -> Resolvers:
     return {"artifact": artifact, "artifactCollection": collection, "clientIDMapping": mapping}
 
 
-def project_fields(s: Services, ctx: Context, experiment: Experiment) -> Resolvers:
+def project_fields(s: Call, ctx: Context, experiment: Experiment) -> Resolvers:
     store = objects.store(s)
 
     def membership(args: Json) -> Json | None:
@@ -70,7 +70,7 @@ def project_fields(s: Services, ctx: Context, experiment: Experiment) -> Resolve
     }
 
 
-def run_fields(s: Services, ctx: Context, run: Run) -> Resolvers:
+def run_fields(s: Call, ctx: Context, run: Run) -> Resolvers:
     def of(way: str) -> Callable[[Json], Json]:
         def found(args: Json) -> Json:
             members = objects.store(s).members(ctx, run=(run.id, way))
@@ -81,8 +81,8 @@ def run_fields(s: Services, ctx: Context, run: Run) -> Resolvers:
     return {"inputArtifacts": of("in"), "outputArtifacts": of("out")}
 
 
-def mutations(s: Services, ctx: Context) -> Resolvers:
-    verbs: dict[str, Callable[[Services, Context, Json], Json]] = {
+def mutations(s: Call, ctx: Context) -> Resolvers:
+    verbs: dict[str, Callable[[Call, Context, Json], Json]] = {
         "createArtifact": _create,
         "createArtifactManifest": _manifest,
         "updateArtifactManifest": _update_manifest,
@@ -105,13 +105,13 @@ def mutations(s: Services, ctx: Context) -> Resolvers:
         "deleteArtifactCollectionTagAssignments": _untag_collection,
     }
 
-    def bound(verb: Callable[[Services, Context, Json], Json]) -> Callable[[Json], Json]:
+    def bound(verb: Callable[[Call, Context, Json], Json]) -> Callable[[Json], Json]:
         return lambda args: verb(s, ctx, given if isinstance(given := args.get("input"), dict) else args)
 
     return {name: bound(verb) for name, verb in verbs.items()}
 
 
-def _key(s: Services, ctx: Context, name: Any, *, make: bool = False) -> tuple[str, str]:
+def _key(s: Call, ctx: Context, name: Any, *, make: bool = False) -> tuple[str, str]:
     found = project(s, ctx, str(name) if name else None, make=make)
     return found.id, found.name
 
@@ -120,7 +120,7 @@ def _tags(given: Any) -> list[str]:
     return [str(one.get("tagName")) if isinstance(one, dict) else str(one) for one in given or []][:100]
 
 
-def _create(s: Services, ctx: Context, given: Json) -> Json:
+def _create(s: Call, ctx: Context, given: Json) -> Json:
     name = str(given.get("artifactCollectionName") or "")
     run_name = given.get("runName")
     run = run_of(s, ctx, given.get("projectName"), str(run_name)) if run_name else None
@@ -143,25 +143,25 @@ def _create(s: Services, ctx: Context, given: Json) -> Json:
     return {"artifact": objects.artifact_object(s, ctx, found)}
 
 
-def _manifest_object(s: Services, ctx: Context, manifest_id: str) -> Json:
+def _manifest_object(s: Call, ctx: Context, manifest_id: str) -> Json:
     address = s.sign(ctx, "PUT", f"{MOUNT}/storage/artifact/{manifest_id}/manifest/wandb_manifest.json")
     return {"artifactManifest": {"id": manifest_id, "file": {"id": manifest_id, "uploadUrl": address, "uploadHeaders": []}}}
 
 
-def _manifest(s: Services, ctx: Context, given: Json) -> Json:
+def _manifest(s: Call, ctx: Context, given: Json) -> Json:
     base = given.get("baseArtifactID")
     kind = str(given.get("type") or given.get("manifestType") or "FULL")
     made = objects.store(s).add_manifest(ctx, str(given.get("artifactID")), kind, str(base) if base else None)
     return _manifest_object(s, ctx, made)
 
 
-def _update_manifest(s: Services, ctx: Context, given: Json) -> Json:
+def _update_manifest(s: Call, ctx: Context, given: Json) -> Json:
     manifest_id = str(given.get("artifactManifestID"))
     objects.store(s).manifest_of(ctx, manifest_id)
     return _manifest_object(s, ctx, manifest_id)
 
 
-def _files(s: Services, ctx: Context, given: Json) -> Json:
+def _files(s: Call, ctx: Context, given: Json) -> Json:
     wanted = given.get("artifactFiles") or []
     if len(wanted) > MAX_FILES:
         raise Invalid(f"Ask for the addresses of {MAX_FILES} files at most at once.")
@@ -188,12 +188,12 @@ def _files(s: Services, ctx: Context, given: Json) -> Json:
     return {"files": connection(nodes, args={})}
 
 
-def _complete(s: Services, ctx: Context, given: Json) -> Json:
+def _complete(s: Call, ctx: Context, given: Json) -> Json:
     md5 = objects.store(s).complete(ctx, str(given.get("uploadID")))
     return {"digest": base64.b64encode(bytes.fromhex(md5)).decode()}
 
 
-def _commit(s: Services, ctx: Context, given: Json) -> Json:
+def _commit(s: Call, ctx: Context, given: Json) -> Json:
     """The manifests that arrived become one: an incremental one lies over its base's."""
     store, artifact_id = objects.store(s), str(given.get("artifactID"))
     found = store.get(ctx, artifact_id)
@@ -234,12 +234,12 @@ def _commit(s: Services, ctx: Context, given: Json) -> Json:
     return {"artifact": objects.artifact_object(s, ctx, done)}
 
 
-def _use(s: Services, ctx: Context, given: Json) -> Json:
+def _use(s: Call, ctx: Context, given: Json) -> Json:
     run = run_of(s, ctx, given.get("projectName"), str(given.get("runName") or ""))
     return {"artifact": objects.artifact_object(s, ctx, objects.store(s).used(ctx, str(given.get("artifactID")), run.id))}
 
 
-def _update(s: Services, ctx: Context, given: Json) -> Json:
+def _update(s: Call, ctx: Context, given: Json) -> Json:
     store, artifact_id = objects.store(s), str(given.get("artifactID"))
     found = store.get(ctx, artifact_id)
     values: Json = {key: given[key] for key in ("description", "metadata") if given.get(key) is not None}
@@ -256,12 +256,12 @@ def _update(s: Services, ctx: Context, given: Json) -> Json:
     return {"artifact": objects.artifact_object(s, ctx, found)}
 
 
-def _delete(s: Services, ctx: Context, given: Json) -> Json:
+def _delete(s: Call, ctx: Context, given: Json) -> Json:
     gone = objects.store(s).delete(ctx, str(given.get("artifactID")), aliases=bool(given.get("deleteAliases")))
     return {"artifact": {"__typename": "Artifact", "id": gone.id}, "success": True}
 
 
-def _places(s: Services, ctx: Context, given: Json) -> list[tuple[Collection, str]]:
+def _places(s: Call, ctx: Context, given: Json) -> list[tuple[Collection, str]]:
     store = objects.store(s)
     return [
         (store.find_collection(ctx, _key(s, ctx, one.get("projectName"))[0], str(one["artifactCollectionName"])), str(one["alias"]))
@@ -269,19 +269,19 @@ def _places(s: Services, ctx: Context, given: Json) -> list[tuple[Collection, st
     ]
 
 
-def _add_aliases(s: Services, ctx: Context, given: Json) -> Json:
+def _add_aliases(s: Call, ctx: Context, given: Json) -> Json:
     for held, alias in _places(s, ctx, given):
         objects.store(s).alias(ctx, str(given.get("artifactID")), held, [alias])
     return {"success": True}
 
 
-def _delete_aliases(s: Services, ctx: Context, given: Json) -> Json:
+def _delete_aliases(s: Call, ctx: Context, given: Json) -> Json:
     for held, alias in _places(s, ctx, given):
         objects.store(s).unalias(ctx, str(given.get("artifactID")), held, [alias])
     return {"success": True}
 
 
-def _link(s: Services, ctx: Context, given: Json) -> Json:
+def _link(s: Call, ctx: Context, given: Json) -> Json:
     store, artifact_id = objects.store(s), given.get("artifactID")
     if not artifact_id:
         found = store.by_client(ctx, str(given.get("clientID") or ""))
@@ -294,7 +294,7 @@ def _link(s: Services, ctx: Context, given: Json) -> Json:
     return {"versionIndex": made.number - 1, "artifactMembership": objects.member_object(s, ctx, made)}
 
 
-def _unlink(s: Services, ctx: Context, given: Json) -> Json:
+def _unlink(s: Call, ctx: Context, given: Json) -> Json:
     objects.store(s).unlink(ctx, str(given.get("artifactID")), str(given.get("artifactPortfolioID")))
     return {"success": True}
 
@@ -303,7 +303,7 @@ def _collection_id(given: Json) -> str:
     return str(given.get("artifactSequenceID") or given.get("artifactPortfolioID"))
 
 
-def _update_collection(s: Services, ctx: Context, given: Json) -> Json:
+def _update_collection(s: Call, ctx: Context, given: Json) -> Json:
     values: Json = {key: str(given[key]) for key in ("name", "description") if given.get(key) is not None}
     if given.get("destinationArtifactTypeName"):
         values["type"] = str(given["destinationArtifactTypeName"])
@@ -311,23 +311,23 @@ def _update_collection(s: Services, ctx: Context, given: Json) -> Json:
     return {"artifactCollection": objects.collection_object(s, ctx, found)}
 
 
-def _delete_collection(s: Services, ctx: Context, given: Json) -> Json:
+def _delete_collection(s: Call, ctx: Context, given: Json) -> Json:
     gone = objects.store(s).delete_collection(ctx, _collection_id(given))
     return {"artifactCollection": {"__typename": "ArtifactPortfolio" if gone.linked else "ArtifactSequence", "state": "DELETED"}}
 
 
-def _retag(s: Services, ctx: Context, given: Json, *, add: bool) -> Collection:
+def _retag(s: Call, ctx: Context, given: Json, *, add: bool) -> Collection:
     store, tags = objects.store(s), _tags(given.get("tags"))
     held = store.find_collection(ctx, _key(s, ctx, given.get("projectName"))[0], str(given.get("artifactCollectionName")))
     kept = [*held.tags, *tags] if add else [one for one in held.tags if one not in tags]
     return store.update_collection(ctx, held.id, tags=list(dict.fromkeys(kept)))
 
 
-def _tag_collection(s: Services, ctx: Context, given: Json) -> Json:
+def _tag_collection(s: Call, ctx: Context, given: Json) -> Json:
     found = _retag(s, ctx, given, add=True)
     return {"tags": objects.tag_objects(found.id, found.tags)}
 
 
-def _untag_collection(s: Services, ctx: Context, given: Json) -> Json:
+def _untag_collection(s: Call, ctx: Context, given: Json) -> Json:
     _retag(s, ctx, given, add=False)
     return {"success": True}

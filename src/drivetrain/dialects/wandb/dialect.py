@@ -24,9 +24,10 @@ from urllib.parse import unquote
 import msgspec
 
 from drivetrain.dialects.wandb import artifact_files, filestream, graphql, roots
-from drivetrain.dialects.wandb.services import Json, Services, run_of
+from drivetrain.dialects.wandb.call import Call, Json, run_of
 from drivetrain.errors import Conflict, DrivetrainError, Forbidden, Invalid, NotFound, Unauthenticated
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.tracking.model import Owner
 from drivetrain.wire.door import credential
 from drivetrain.wire.request import Request, run_sync
@@ -50,18 +51,11 @@ class Wandb:
     prefixes: tuple[str, ...] = ("/wandb",)
     hot = False
 
-    def __init__(
-        self,
-        services: Callable[[str], Services],
-        enter: Callable[[str, str | None, str], Awaitable[Context]],
-        *,
-        max_body: int,
-        max_upload: int,
-    ) -> None:
-        self._services = services
+    def __init__(self, platform: Platform, enter: Callable[[str, str | None, str], Awaitable[Context]]) -> None:
+        self._platform = platform
         self._enter = enter
-        self._max_body = max_body
-        self._max_upload = max_upload
+        self._max_body = platform.settings.max_body_bytes
+        self._max_upload = platform.settings.upload_max_bytes
 
     def token(self, request: Request) -> str | None:
         return None  # Basic, with "api" as the user: the door reads it
@@ -72,19 +66,19 @@ class Wandb:
     async def handle(self, request: Request) -> None:
         parts = [unquote(part) for part in request.path.strip("/").split("/")]
         method = request.method
-        services = self._services(request.base_url)
+        call = Call(self._platform, request.base_url)
         if parts == ["graphql"] and method == "POST":
-            await self._graphql(request, services)
+            await self._graphql(request, call)
         elif parts[0] == "files" and parts[-1] == "file_stream" and len(parts) == 5 and method == "POST":
             await self._in(request, parts[1])
             body = filestream.inflate(await request.body(self._max_body), request.header("content-encoding") or "", self._max_body)
-            await request.respond_json(await run_sync(filestream.stream, services, request.context, parts[2], parts[3], body))
+            await request.respond_json(await run_sync(filestream.stream, call, request.context, parts[2], parts[3], body))
         elif parts[:2] == ["storage", "run"] and len(parts) == 4:
-            await self._run_file(request, services, parts[2], parts[3])
-        elif await artifact_files.handle(request, services, parts, self._in, self._max_upload):
+            await self._run_file(request, call, parts[2], parts[3])
+        elif await artifact_files.handle(request, call, parts, self._in, self._max_upload):
             pass
         elif method in ("GET", "HEAD") and parts[0] not in ("files", "storage", "artifactsV2", "artifacts", "oidc"):
-            await self._link(request, services, parts)
+            await self._link(request, call, parts)
         else:
             raise NotFound(f"This server does not serve {method} {request.path[:200]!r} of wandb's API.")
 
@@ -94,12 +88,12 @@ class Wandb:
             header = request.header("authorization")
             request.context = await self._enter(request.id, credential(header) if header else None, entity)
 
-    async def _graphql(self, request: Request, services: Services) -> None:
+    async def _graphql(self, request: Request, call: Call) -> None:
         asked = await request.json(GraphQLRequest, self._max_body)
         variables = asked.variables or {}
         try:
             await self._in(request, _entity(variables))
-            data = await run_sync(_execute, services, request.context, asked.query, variables, asked.operationName)
+            data = await run_sync(_execute, call, request.context, asked.query, variables, asked.operationName)
         except Unauthenticated:
             raise
         except _NO_RETRY as error:
@@ -115,8 +109,8 @@ class Wandb:
             return
         await request.respond_json({"data": data})
 
-    async def _run_file(self, request: Request, services: Services, run_id: str, name: str) -> None:
-        tracking = services.tracking
+    async def _run_file(self, request: Request, call: Call, run_id: str, name: str) -> None:
+        tracking = call.platform.tracking
         try:
             path = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
         except (binascii.Error, ValueError):
@@ -132,17 +126,17 @@ class Wandb:
         else:
             raise NotFound(f"A run's files take PUT, GET and HEAD, not {request.method}.")
 
-    async def _link(self, request: Request, services: Services, parts: list[str]) -> None:
+    async def _link(self, request: Request, call: Call, parts: list[str]) -> None:
         """The addresses that the client prints lead to the dashboard."""
         target = "/runs"
         if len(parts) >= 4 and parts[2] == "runs":
             await self._in(request, parts[0])
-            found = await run_sync(run_of, services, request.context, parts[1], parts[3])
+            found = await run_sync(run_of, call, request.context, parts[1], parts[3])
             target = f"/runs/{found.id}"
         elif len(parts) >= 4 and parts[2] == "sweeps":
             target = f"/sweeps/{parts[3]}"
         elif len(parts) >= 2:
-            experiment = await run_sync(services.tracking.experiments.find, request.context, parts[1])
+            experiment = await run_sync(call.platform.tracking.experiments.find, request.context, parts[1])
             target = f"/runs?experiment={experiment.id}"
         await request.respond(302, b"", "text/plain", [("location", target)])
 
@@ -169,8 +163,8 @@ def _parsed(text: str) -> graphql.Document:
     return graphql.parse(text)
 
 
-def _execute(services: Services, ctx: Context, query: str, variables: Json, name: str | None) -> Json:
-    return graphql.execute(_parsed(query), roots.root(services, ctx), variables, name)
+def _execute(call: Call, ctx: Context, query: str, variables: Json, name: str | None) -> Json:
+    return graphql.execute(_parsed(query), roots.root(call, ctx), variables, name)
 
 
 def _entity(variables: Json) -> str | None:

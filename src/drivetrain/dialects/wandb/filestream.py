@@ -10,7 +10,7 @@ import re
 import zlib
 from typing import Any
 
-from drivetrain.dialects.wandb.services import Json, Services, run_of
+from drivetrain.dialects.wandb.call import Call, Json, run_of
 from drivetrain.errors import Invalid, TooLarge
 from drivetrain.identity.model import Context
 from drivetrain.tracking.model import Line
@@ -32,7 +32,7 @@ def inflate(body: bytes, encoding: str, limit: int) -> bytes:
     return out
 
 
-def stream(s: Services, ctx: Context, project: str, name: str, body: bytes) -> Json:
+def stream(s: Call, ctx: Context, project: str, name: str, body: bytes) -> Json:
     try:
         message = json.loads(body or b"{}")
     except (ValueError, RecursionError):
@@ -46,7 +46,7 @@ def stream(s: Services, ctx: Context, project: str, name: str, body: bytes) -> J
     summary, _ = _chunk(files, "wandb-summary.json")
     log, log_from = _chunk(files, "output.log")
     state, code = _state(message)
-    stop = s.tracking.reports.append(
+    stop = s.platform.tracking.reports.append(
         ctx,
         run.id,
         rows=rows,

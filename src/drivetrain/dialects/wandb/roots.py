@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from drivetrain.dialects.wandb import artifacts, runs, sweeps
-from drivetrain.dialects.wandb.services import Json, Resolvers, Services, connection, project
+from drivetrain.dialects.wandb.call import Call, Json, Resolvers, connection, project
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
 from drivetrain.tracking.model import Experiment, Run
@@ -14,7 +14,7 @@ PARTS = (artifacts, sweeps)
 FEATURES = ("STRUCTURED_CONSOLE_LOGS",)
 
 
-def root(s: Services, ctx: Context) -> dict[str, Resolvers]:
+def root(s: Call, ctx: Context) -> dict[str, Resolvers]:
     def of_project(args: Json) -> Json | None:
         try:
             found = project(s, ctx, args.get("name"))
@@ -23,7 +23,7 @@ def root(s: Services, ctx: Context) -> dict[str, Resolvers]:
         return runs.project_object(s, ctx, found)
 
     def projects(args: Json) -> Json:
-        nodes: list[Any] = [runs.project_object(s, ctx, one) for one in s.tracking.experiments.all(ctx, limit=10_000)]
+        nodes: list[Any] = [runs.project_object(s, ctx, one) for one in s.platform.tracking.experiments.all(ctx, limit=10_000)]
         return connection(nodes, args=args)
 
     def viewer(_: Json) -> Json:
@@ -48,14 +48,14 @@ def root(s: Services, ctx: Context) -> dict[str, Resolvers]:
     return {"query": query, "mutation": mutation}
 
 
-def project_fields(s: Services, ctx: Context, experiment: Experiment) -> Resolvers:
+def project_fields(s: Call, ctx: Context, experiment: Experiment) -> Resolvers:
     found: Resolvers = {}
     for part in PARTS:
         found |= part.project_fields(s, ctx, experiment)
     return found
 
 
-def run_fields(s: Services, ctx: Context, run: Run) -> Resolvers:
+def run_fields(s: Call, ctx: Context, run: Run) -> Resolvers:
     found: Resolvers = {}
     for part in PARTS:
         found |= part.run_fields(s, ctx, run)

@@ -6,7 +6,7 @@ import base64
 import json
 
 from drivetrain.dialects.wandb.artifact_objects import store
-from drivetrain.dialects.wandb.services import MOUNT, Json, Resolvers, Services, connection, project, run_of, when
+from drivetrain.dialects.wandb.call import MOUNT, Call, Json, Resolvers, connection, project, run_of, when
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.tags import GIT_COMMIT, GIT_REPO, GROUP, HOST, JOB_TYPE, NOTE, SOURCE
@@ -48,13 +48,13 @@ def entity_object(ctx: Context) -> Json:
     return {"__typename": "Entity", "id": ctx.workspace_id, "name": ctx.workspace, "organization": None, "isTeam": False, "available": True}
 
 
-def project_object(s: Services, ctx: Context, experiment: Experiment, more: Resolvers | None = None) -> Json:
+def project_object(s: Call, ctx: Context, experiment: Experiment, more: Resolvers | None = None) -> Json:
     """A project; `more` are the fields of other parts of the dialect."""
     from drivetrain.dialects.wandb import api, roots
 
     def find(args: Json) -> Json | None:
         try:
-            return run_object(s, ctx, experiment, s.tracking.reports.find(ctx, experiment.id, str(args.get("name") or "")))
+            return run_object(s, ctx, experiment, s.platform.tracking.reports.find(ctx, experiment.id, str(args.get("name") or "")))
         except NotFound:
             return None
 
@@ -79,31 +79,31 @@ def project_object(s: Services, ctx: Context, experiment: Experiment, more: Reso
     }
 
 
-def run_object(s: Services, ctx: Context, experiment: Experiment, run: Run, details: RunReport | None = None) -> Json:
+def run_object(s: Call, ctx: Context, experiment: Experiment, run: Run, details: RunReport | None = None) -> Json:
     from drivetrain.dialects.wandb import api, roots
 
     kept: list[RunReport] = [details] if details is not None else []
 
     def of() -> RunReport:
         if not kept:
-            kept.append(s.tracking.reports.get(ctx, run.id))
+            kept.append(s.platform.tracking.reports.get(ctx, run.id))
         return kept[0]
 
     counted: list[tuple[int, int]] = []
 
     def count() -> tuple[int, int]:
         if not counted:
-            counted.append(s.tracking.history.count(ctx, run.id))
+            counted.append(s.platform.tracking.history.count(ctx, run.id))
         return counted[0]
 
     def events_tail(_: Json) -> str:
         events = of().events
-        rows = s.tracking.history.rows(ctx, run.id, system=True, min_step=max(0, events - 1), limit=1) if events else []
+        rows = s.platform.tracking.history.rows(ctx, run.id, system=True, min_step=max(0, events - 1), limit=1) if events else []
         return json.dumps([json.dumps(row) for row in rows])
 
     def history_tail(_: Json) -> str:
         rows, last = count()
-        found = s.tracking.history.rows(ctx, run.id, min_step=last, limit=1) if rows else []
+        found = s.platform.tracking.history.rows(ctx, run.id, min_step=last, limit=1) if rows else []
         return json.dumps([json.dumps(row) for row in found])
 
     return {
@@ -137,7 +137,7 @@ def run_object(s: Services, ctx: Context, experiment: Experiment, run: Run, deta
         "wandbConfig": lambda args: wandb_config(of(), args),
         "historyLineCount": lambda _: count()[0],
         "eventsLineCount": lambda _: of().events,
-        "logLineCount": lambda _: s.tracking.history.console_count(ctx, run.id),
+        "logLineCount": lambda _: s.platform.tracking.history.console_count(ctx, run.id),
         "historyTail": history_tail,
         "eventsTail": events_tail,
         "historyKeys": lambda _: api.history_keys(run, count()),
@@ -146,7 +146,7 @@ def run_object(s: Services, ctx: Context, experiment: Experiment, run: Run, deta
         "sampledHistory": lambda args: api.sampled(s, ctx, run, args),
         "parquetHistory": {"parquetUrls": [], "liveData": []},
         "files": lambda args: files(s, ctx, run, args),
-        "fileCount": lambda _: len(s.tracking.artifacts.manifest(ctx, Owner.run, run.id, "")),
+        "fileCount": lambda _: len(s.platform.tracking.artifacts.manifest(ctx, Owner.run, run.id, "")),
         "logLines": lambda args: api.console(s, ctx, run, args),
         **roots.run_fields(s, ctx, run),
     }
@@ -167,18 +167,20 @@ def wandb_config(details: RunReport, args: Json) -> str:
     return json.dumps(found)
 
 
-def upsert(s: Services, ctx: Context, given: Json) -> Json:
+def upsert(s: Call, ctx: Context, given: Json) -> Json:
     """`upsertBucket`: make the run, or change what is given of it; null means unchanged."""
     run_id, name = given.get("id"), given.get("name")
     sweep = given.get("sweep")
     inserted = False
     if run_id:
-        run = s.tracking.runs.get(ctx, str(run_id))
-        experiment = s.tracking.experiments.get(ctx, run.experiment_id)
+        run = s.platform.tracking.runs.get(ctx, str(run_id))
+        experiment = s.platform.tracking.experiments.get(ctx, run.experiment_id)
     elif name:
         experiment = project(s, ctx, given.get("modelName"), make=True)
         shown = given.get("displayName")
-        run, inserted = s.tracking.reports.begin(ctx, experiment.id, str(name), name=str(shown) if shown else None, sweep=sweep or None)
+        run, inserted = s.platform.tracking.reports.begin(
+            ctx, experiment.id, str(name), name=str(shown) if shown else None, sweep=sweep or None
+        )
     else:
         raise Invalid("Say which run is meant: its name (or id) is missing.", param="name")
     tags: dict[str, str | None] = {}
@@ -187,7 +189,7 @@ def upsert(s: Services, ctx: Context, given: Json) -> Json:
         if value is not None:
             tags[tag] = str(value)[:8000] or None
     labels = given.get("tags")
-    s.tracking.reports.update(
+    s.platform.tracking.reports.update(
         ctx,
         run.id,
         name=str(given["displayName"])[:250] if given.get("displayName") else None,
@@ -198,23 +200,23 @@ def upsert(s: Services, ctx: Context, given: Json) -> Json:
         tags=tags,
         labels=[str(one)[:200] for one in labels] if labels is not None else None,
     )
-    return {"bucket": run_object(s, ctx, experiment, s.tracking.runs.get(ctx, run.id)), "inserted": inserted}
+    return {"bucket": run_object(s, ctx, experiment, s.platform.tracking.runs.get(ctx, run.id)), "inserted": inserted}
 
 
 def storage_path(run_id: str, path: str) -> str:
     return f"{MOUNT}/storage/run/{run_id}/{base64.urlsafe_b64encode(path.encode()).decode().rstrip('=')}"
 
 
-def create_files(s: Services, ctx: Context, given: Json) -> Json:
+def create_files(s: Call, ctx: Context, given: Json) -> Json:
     run = run_of(s, ctx, given.get("projectName"), str(given.get("runName") or ""))
     names = given.get("files") or []
     made = [{"name": name, "uploadUrl": s.sign(ctx, "PUT", storage_path(run.id, str(name)))} for name in names]
     return {"runID": run.id, "uploadHeaders": [], "files": made}
 
 
-def files(s: Services, ctx: Context, run: Run, args: Json) -> Json:
+def files(s: Call, ctx: Context, run: Run, args: Json) -> Json:
     """`files(names, pattern, first, after)`: of the run, each with an address that needs no key."""
-    found = s.tracking.artifacts.manifest(ctx, Owner.run, run.id, "")
+    found = s.platform.tracking.artifacts.manifest(ctx, Owner.run, run.id, "")
     names = args.get("names")
     if names:
         wanted = {str(one) for one in names}
@@ -225,12 +227,12 @@ def files(s: Services, ctx: Context, run: Run, args: Json) -> Json:
     return connection(nodes, args=args)
 
 
-def file_object(s: Services, ctx: Context, run: Run, file: Artifact) -> Json:
+def file_object(s: Call, ctx: Context, run: Run, file: Artifact) -> Json:
     def address(_: Json) -> str:
         return s.sign(ctx, "GET", storage_path(run.id, file.path))
 
     def md5(_: Json) -> str:
-        return base64.b64encode(bytes.fromhex(s.tracking.artifacts.blobs.names(file.sha256).md5)).decode()
+        return base64.b64encode(bytes.fromhex(s.platform.tracking.artifacts.blobs.names(file.sha256).md5)).decode()
 
     return {
         "__typename": "File",
@@ -255,14 +257,14 @@ def _like(path: str, pattern: str) -> bool:
     return re.fullmatch(text, path, re.DOTALL) is not None
 
 
-def mutations(s: Services, ctx: Context) -> Resolvers:
+def mutations(s: Call, ctx: Context) -> Resolvers:
     def given(args: Json) -> Json:
         found = args.get("input")
         return found if isinstance(found, dict) else args
 
     def delete(args: Json) -> Json:
         run_id = str(given(args).get("id"))
-        s.tracking.runs.delete(ctx, run_id)
+        s.platform.tracking.runs.delete(ctx, run_id)
         if given(args).get("deleteArtifacts"):
             for made in store(s).members(ctx, run=(run_id, "out")):
                 if made.artifact.run_id == run_id:  # not one that another run had made, and this one logged again
@@ -270,19 +272,29 @@ def mutations(s: Services, ctx: Context) -> Resolvers:
         return {"clientMutationId": given(args).get("clientMutationId"), "success": True}
 
     def stop(args: Json) -> Json:
-        s.tracking.reports.request_stop(ctx, str(given(args).get("id")))
+        s.platform.tracking.reports.request_stop(ctx, str(given(args).get("id")))
         return {"success": True, "clientMutationId": None}
 
     def alert(args: Json) -> Json:
         one = given(args)
         run = run_of(s, ctx, one.get("projectName"), str(one.get("runName") or ""))
         severity = {"WARN": "warn", "ERROR": "bad"}.get(str(one.get("severity")), "info")
-        s.alert(ctx, run, severity, str(one.get("title") or "Alert of a run"), str(one.get("text") or ""))
+        title = str(one.get("title") or "Alert of a run")
+        s.platform.alerts.raise_alert(
+            workspace_id=ctx.workspace_id,
+            deployment="",
+            source=f"run {run.name}",
+            key=f"run:{run.id}:{title}",
+            severity=severity,
+            title=title,
+            text=str(one.get("text") or ""),
+            evidence={"run": run.id},
+        )
         return {"success": True}
 
     def set_state(args: Json) -> Json:
         one = given(args)
-        s.tracking.reports.update(ctx, str(one.get("id")), state=str(one.get("state")))
+        s.platform.tracking.reports.update(ctx, str(one.get("id")), state=str(one.get("state")))
         return {"success": True}
 
     def make_project(args: Json) -> Json:
@@ -294,7 +306,7 @@ def mutations(s: Services, ctx: Context) -> Resolvers:
     def delete_files(args: Json) -> Json:
         for one in given(args).get("files") or []:
             run_id, _, path = base64.b64decode(str(one)).decode().partition("/")
-            s.tracking.artifacts.delete(ctx, Owner.run, run_id, path)
+            s.platform.tracking.artifacts.delete(ctx, Owner.run, run_id, path)
         return {"success": True}
 
     return {

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from drivetrain.dialects.wandb.services import Json, Resolvers, Services, connection, project, when
+from drivetrain.dialects.wandb.call import Call, Json, Resolvers, connection, project, when
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.tracking.model import Experiment, Run
@@ -25,11 +25,11 @@ _STATES = {
 ALIVE_MS = 60_000
 
 
-def roots(s: Services, ctx: Context) -> Resolvers:
+def roots(s: Call, ctx: Context) -> Resolvers:
     return {}
 
 
-def mutations(s: Services, ctx: Context) -> Resolvers:
+def mutations(s: Call, ctx: Context) -> Resolvers:
     return {
         "upsertSweep": lambda args: upsert(s, ctx, _given(args)),
         "createAgent": lambda args: join(s, ctx, _given(args)),
@@ -37,61 +37,61 @@ def mutations(s: Services, ctx: Context) -> Resolvers:
     }
 
 
-def project_fields(s: Services, ctx: Context, experiment: Experiment) -> Resolvers:
+def project_fields(s: Call, ctx: Context, experiment: Experiment) -> Resolvers:
     def one(args: Json) -> Json | None:
         try:
-            found = s.sweeps.get(ctx, str(args.get("sweepName") or args.get("name") or args.get("id") or ""))
+            found = s.platform.sweeps.get(ctx, str(args.get("sweepName") or args.get("name") or args.get("id") or ""))
         except NotFound:
             return None
         return sweep_object(s, ctx, experiment, found) if found.experiment_id == experiment.id else None
 
     def some(args: Json) -> Json:
-        found = s.sweeps.list(ctx, experiment_id=experiment.id, limit=1000)
+        found = s.platform.sweeps.list(ctx, experiment_id=experiment.id, limit=1000)
         return connection([sweep_object(s, ctx, experiment, each) for each in found], args=args)
 
-    return {"sweep": one, "sweeps": some, "totalSweeps": lambda _: s.sweeps.count(ctx, experiment.id)}
+    return {"sweep": one, "sweeps": some, "totalSweeps": lambda _: s.platform.sweeps.count(ctx, experiment.id)}
 
 
-def run_fields(s: Services, ctx: Context, run: Run) -> Resolvers:
+def run_fields(s: Call, ctx: Context, run: Run) -> Resolvers:
     def sweep(_: Json) -> Json | None:
-        name = s.tracking.reports.get(ctx, run.id).sweep
+        name = s.platform.tracking.reports.get(ctx, run.id).sweep
         if name is None:
             return None
         try:
-            found = s.sweeps.get(ctx, name)
+            found = s.platform.sweeps.get(ctx, name)
         except NotFound:  # it was deleted: the run still says what it was of
             return None
-        return sweep_object(s, ctx, s.tracking.experiments.get(ctx, found.experiment_id), found)
+        return sweep_object(s, ctx, s.platform.tracking.experiments.get(ctx, found.experiment_id), found)
 
     return {"sweep": sweep}
 
 
-def upsert(s: Services, ctx: Context, given: Json) -> Json:
+def upsert(s: Call, ctx: Context, given: Json) -> Json:
     """`upsertSweep`: without an id a new sweep; with one, change its configuration or state."""
     config = given.get("config")
     title, description = str(given.get("displayName") or ""), str(given.get("description") or "")
     if sweep_id := given.get("id"):
-        found = s.sweeps.change(ctx, str(sweep_id), config=config or None, title=title, description=description)
+        found = s.platform.sweeps.change(ctx, str(sweep_id), config=config or None, title=title, description=description)
         if state := given.get("state"):
-            found = s.sweeps.set_state(ctx, found.id, _state(str(state)))
+            found = s.platform.sweeps.set_state(ctx, found.id, _state(str(state)))
     else:
         if not config:
             raise Invalid("A new sweep needs a configuration: method and parameters.", param="config")
         experiment = project(s, ctx, given.get("projectName"), make=True)
-        found = s.sweeps.create(ctx, experiment.id, str(config), title=title, description=description)
-    warnings = list(s.sweeps.plan(found).warnings)
+        found = s.platform.sweeps.create(ctx, experiment.id, str(config), title=title, description=description)
+    warnings = list(s.platform.sweeps.plan(found).warnings)
     if given.get("priorRunsFilters"):
         warnings.append("Runs from before the sweep are not considered by its search.")
-    experiment = s.tracking.experiments.get(ctx, found.experiment_id)
+    experiment = s.platform.tracking.experiments.get(ctx, found.experiment_id)
     return {"sweep": sweep_object(s, ctx, experiment, found), "configValidationWarnings": warnings}
 
 
-def join(s: Services, ctx: Context, given: Json) -> Json:
-    sweep = s.sweeps.get(ctx, str(given.get("sweep") or ""))
-    return {"agent": agent_object(s.sweeps.join(ctx, sweep.id, str(given.get("host") or "")))}
+def join(s: Call, ctx: Context, given: Json) -> Json:
+    sweep = s.platform.sweeps.get(ctx, str(given.get("sweep") or ""))
+    return {"agent": agent_object(s.platform.sweeps.join(ctx, sweep.id, str(given.get("host") or "")))}
 
 
-def heartbeat(s: Services, ctx: Context, given: Json) -> Json:
+def heartbeat(s: Call, ctx: Context, given: Json) -> Json:
     agent = str(given.get("id") or "")
     try:
         states = json.loads(given.get("runState") or "{}")
@@ -99,26 +99,26 @@ def heartbeat(s: Services, ctx: Context, given: Json) -> Json:
         raise Invalid("runState is no JSON.", param="runState") from None
     running = [str(run) for run, on in states.items() if on] if isinstance(states, dict) else []
     try:
-        commands = s.sweeps.heartbeat(ctx, agent, running)
+        commands = s.platform.sweeps.heartbeat(ctx, agent, running)
     except NotFound:
         # The sweep was deleted: let the agent end what it is on, and leave.
         commands = [] if running else [{"type": "exit"}]
     return {"agent": {"id": agent}, "commands": json.dumps(commands)}
 
 
-def sweep_object(s: Services, ctx: Context, experiment: Experiment, found: Sweep) -> Json:
+def sweep_object(s: Call, ctx: Context, experiment: Experiment, found: Sweep) -> Json:
     from drivetrain.dialects.wandb.runs import project_object
 
     def best(_: Json) -> float | None:
-        run = s.sweeps.best(ctx, found.id)
+        run = s.platform.sweeps.best(ctx, found.id)
         return run.value if run is not None else None
 
     def agents(args: Json) -> Json:
-        return connection([agent_object(one) for one in s.sweeps.agents(ctx, found.id)], args=args)
+        return connection([agent_object(one) for one in s.platform.sweeps.agents(ctx, found.id)], args=args)
 
     def agent(args: Json) -> Json | None:
         wanted = str(args.get("agentName") or "")
-        return next((agent_object(one) for one in s.sweeps.agents(ctx, found.id) if one.id == wanted), None)
+        return next((agent_object(one) for one in s.platform.sweeps.agents(ctx, found.id) if one.id == wanted), None)
 
     return {
         "__typename": "Sweep",
@@ -145,7 +145,7 @@ def sweep_object(s: Services, ctx: Context, experiment: Experiment, found: Sweep
     }
 
 
-def runs(s: Services, ctx: Context, experiment: Experiment, found: Sweep, args: Json) -> Json:
+def runs(s: Call, ctx: Context, experiment: Experiment, found: Sweep, args: Json) -> Json:
     from drivetrain.dialects.wandb.runs import run_object
 
     nodes = [
@@ -156,7 +156,7 @@ def runs(s: Services, ctx: Context, experiment: Experiment, found: Sweep, args: 
             "failed": details.state in ("failed", "crashed"),
             "running": details.state == "running",
         }
-        for details in s.tracking.reports.get_many(ctx, s.tracking.reports.runs_of_sweep(ctx, found.name)).values()
+        for details in s.platform.tracking.reports.get_many(ctx, s.platform.tracking.reports.runs_of_sweep(ctx, found.name)).values()
         for run in [details.run]
     ]
     return connection(nodes, args=args)

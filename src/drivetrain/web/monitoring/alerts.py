@@ -14,12 +14,12 @@ from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.monitoring.alerts.channels import KINDS
 from drivetrain.monitoring.model import SEVERITIES, Alert, Channel, Delivery
+from drivetrain.platform import Platform
 from drivetrain.web import format as fmt
 from drivetrain.web import naming
 from drivetrain.web.monitoring import alert_lists as alert_rows
 from drivetrain.web.monitoring.views import AlertPage, AlertRow, AlertsPage, ChannelRow, ChannelsPage, DeliveryRow, SilenceRow
 from drivetrain.web.render import HEADERS, Pages, viewer
-from drivetrain.web.services import Services
 from drivetrain.web.views import Pair, State
 
 Viewer = Annotated[Context, Depends(viewer)]
@@ -28,23 +28,23 @@ _PAST = 50
 _LONGEST = 400
 
 
-def view(services: Services, ctx: Context, which: str = "", *, problem: str = "") -> AlertsPage:
-    lasting = [alert_rows.row(one) for one in services.alerts.list(ctx, state="lasting")]
+def view(platform: Platform, ctx: Context, which: str = "", *, problem: str = "") -> AlertsPage:
+    lasting = [alert_rows.row(one) for one in platform.alerts.list(ctx, state="lasting")]
     groups = [
         (name, naming.address(name) if name else "", rows)
         for name, rows in fmt.grouped(sorted(lasting, key=lambda one: (_worst(one), -one.last_ms)), "deployment")
     ]
-    past = services.alerts.list(ctx, state="resolved", limit=_PAST)
+    past = platform.alerts.list(ctx, state="resolved", limit=_PAST)
     return AlertsPage(
         groups=groups,
         past=[alert_rows.row(one) for one in past],
         silences=[
             SilenceRow(one.id, _silenced(one.deployment, one.source), one.why, one.created_by, one.until_ms)
-            for one in services.alerts.silences(ctx)
+            for one in platform.alerts.silences(ctx)
         ],
         sources=sorted({one.source for one in lasting} | {one.source for one in past}),
-        deployments=sorted({one.name for one in services.serving.list(ctx)}),
-        channels=len(services.channels.list(ctx)),
+        deployments=sorted({one.name for one in platform.serving.list(ctx)}),
+        channels=len(platform.channels.list(ctx)),
         which=which,
         problem=problem,
     )
@@ -60,9 +60,9 @@ def _silenced(deployment: str, source: str) -> str:
     return f"{what} of {deployment}" if deployment else what if not source else f"{what} of every deployment"
 
 
-def alert_view(services: Services, ctx: Context, alert_id: str, *, problem: str = "") -> AlertPage:
-    alert = services.alerts.get(ctx, alert_id)
-    names = {one.id: one.name for one in services.channels.list(ctx)}
+def alert_view(platform: Platform, ctx: Context, alert_id: str, *, problem: str = "") -> AlertPage:
+    alert = platform.alerts.get(ctx, alert_id)
+    names = {one.id: one.name for one in platform.channels.list(ctx)}
     plain, deep = _evidence(alert.evidence)
     return AlertPage(
         row=alert_rows.row(alert),
@@ -70,7 +70,7 @@ def alert_view(services: Services, ctx: Context, alert_id: str, *, problem: str 
         more=json.dumps(deep, indent=2, ensure_ascii=False, default=str) if deep else "",
         undo=alert.undo,
         links=_links(alert),
-        deliveries=[_delivery(one, names) for one in services.channels.deliveries(ctx, alert=alert.id)],
+        deliveries=[_delivery(one, names) for one in platform.channels.deliveries(ctx, alert=alert.id)],
         problem=problem,
     )
 
@@ -128,15 +128,15 @@ def _delivery(one: Delivery, names: Mapping[str, str]) -> DeliveryRow:
     )
 
 
-def channels_view(services: Services, ctx: Context, *, key: str = "", key_of: str = "", problem: str = "") -> ChannelsPage:
-    channels = services.channels.list(ctx)
+def channels_view(platform: Platform, ctx: Context, *, key: str = "", key_of: str = "", problem: str = "") -> ChannelsPage:
+    channels = platform.channels.list(ctx)
     names = {one.id: one.name for one in channels}
     return ChannelsPage(
         rows=[
             ChannelRow(one.name, one.kind, one.target, one.least.value, _channel_state(one), one.worked_ms, one.created_by)
             for one in channels
         ],
-        deliveries=[_delivery(one, names) for one in services.channels.deliveries(ctx, limit=20)],
+        deliveries=[_delivery(one, names) for one in platform.channels.deliveries(ctx, limit=20)],
         kinds=KINDS,
         severities=[one.value for one in SEVERITIES],
         key=key,
@@ -151,7 +151,7 @@ def _channel_state(one: Channel) -> State:
     return State("Works", "good") if one.worked_ms else State("Not tried", "idle", "Nothing was sent there yet: test it.")
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
     top = ("Alerts", "/alerts")
 
@@ -163,11 +163,11 @@ def routes(services: Services, pages: Pages) -> APIRouter:
 
     @router.get("/alerts")
     def alerts(request: Request, ctx: Viewer, which: str = "") -> Response:
-        return show_all(request, view(services, ctx, which))
+        return show_all(request, view(platform, ctx, which))
 
     @router.get("/alerts/channels")
     def channels(request: Request, ctx: Viewer) -> Response:
-        return show_channels(request, channels_view(services, ctx))
+        return show_channels(request, channels_view(platform, ctx))
 
     @router.post("/alerts/channels")
     def add_channel(
@@ -179,20 +179,20 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         least: Annotated[str, Form()] = "warn",
     ) -> Response:
         try:
-            made, key = services.channels.add(ctx, name.strip(), kind, url.strip(), least=least)
+            made, key = platform.channels.add(ctx, name.strip(), kind, url.strip(), least=least)
         except DrivetrainError as error:
-            return show_channels(request, channels_view(services, ctx, problem=error.message), error.status)
-        return show_channels(request, channels_view(services, ctx, key=key, key_of=made.name))
+            return show_channels(request, channels_view(platform, ctx, problem=error.message), error.status)
+        return show_channels(request, channels_view(platform, ctx, key=key, key_of=made.name))
 
     @router.post("/alerts/channels/{name}/{act}")
     def act_on_channel(request: Request, ctx: Viewer, name: str, act: str) -> Response:
-        verbs: dict[str, Callable[..., Any]] = {"test": services.channels.test, "delete": services.channels.delete}
+        verbs: dict[str, Callable[..., Any]] = {"test": platform.channels.test, "delete": platform.channels.delete}
         try:
             _verb(verbs, act)(ctx, name)
         except NotFound:
             raise
         except DrivetrainError as error:
-            return show_channels(request, channels_view(services, ctx, problem=error.message), error.status)
+            return show_channels(request, channels_view(platform, ctx, problem=error.message), error.status)
         return RedirectResponse("/alerts/channels", status_code=303, headers=HEADERS)
 
     @router.post("/alerts/silences")
@@ -207,30 +207,30 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         try:
             if length not in _LENGTHS:
                 raise Invalid(f"A silence lasts {', '.join(_LENGTHS)}.", param="length")
-            services.alerts.silence(ctx, deployment=deployment, source=source, seconds=_LENGTHS[length], why=why.strip())
+            platform.alerts.silence(ctx, deployment=deployment, source=source, seconds=_LENGTHS[length], why=why.strip())
         except DrivetrainError as error:
-            return show_all(request, view(services, ctx, problem=error.message), error.status)
+            return show_all(request, view(platform, ctx, problem=error.message), error.status)
         return RedirectResponse("/alerts#silences", status_code=303, headers=HEADERS)
 
     @router.post("/alerts/silences/{silence_id}/end")
     def end_silence(ctx: Viewer, silence_id: str) -> Response:
-        services.alerts.end_silence(ctx, silence_id)
+        platform.alerts.end_silence(ctx, silence_id)
         return RedirectResponse("/alerts#silences", status_code=303, headers=HEADERS)
 
     @router.get("/alerts/{alert_id}")
     def alert(request: Request, ctx: Viewer, alert_id: str) -> Response:
-        shown = alert_view(services, ctx, alert_id)
+        shown = alert_view(platform, ctx, alert_id)
         return pages.page(request, "alert.html", path=[top, (shown.row.title, shown.row.url)], view=shown)
 
     @router.post("/alerts/{alert_id}/{act}")
     def act_on_alert(request: Request, ctx: Viewer, alert_id: str, act: str) -> Response:
-        verbs: dict[str, Callable[..., Any]] = {"acknowledge": services.alerts.acknowledge, "resolve": services.alerts.resolve}
+        verbs: dict[str, Callable[..., Any]] = {"acknowledge": platform.alerts.acknowledge, "resolve": platform.alerts.resolve}
         try:
             _verb(verbs, act)(ctx, alert_id)
         except NotFound:
             raise
         except DrivetrainError as error:
-            shown = alert_view(services, ctx, alert_id, problem=error.message)
+            shown = alert_view(platform, ctx, alert_id, problem=error.message)
             return pages.page(request, "alert.html", path=[top, (shown.row.title, shown.row.url)], status=error.status, view=shown)
         return RedirectResponse(alert_rows.address(alert_id), status_code=303, headers=HEADERS)
 

@@ -15,13 +15,13 @@ from drivetrain.identity.model import Context
 from drivetrain.monitoring.drift.report import Report
 from drivetrain.monitoring.questions import Drift, stored_config
 from drivetrain.monitoring.service import Monitor, Window
+from drivetrain.platform import Platform
 from drivetrain.serving.model import Variant
 from drivetrain.web import format as fmt
 from drivetrain.web import naming
 from drivetrain.web.monitoring import drift_lists as drift_rows
 from drivetrain.web.monitoring.views import DriftPage, WindowMark
 from drivetrain.web.render import HEADERS, Pages, viewer
-from drivetrain.web.services import Services
 from drivetrain.web.views import Figure, Pair, State
 
 Viewer = Annotated[Context, Depends(viewer)]
@@ -30,10 +30,10 @@ _FIRST = 20
 SHOWS = ("first", "all", "drifted")
 
 
-def view(services: Services, ctx: Context, name: str, window: str = "", show: str = "first") -> DriftPage:
-    monitor = next(one for one in services.monitors.list(ctx, name) if one.kind == "drift")
+def view(platform: Platform, ctx: Context, name: str, window: str = "", show: str = "first") -> DriftPage:
+    monitor = next(one for one in platform.monitors.list(ctx, name) if one.kind == "drift")
     config: Drift = stored_config("drift", monitor.config)
-    windows = services.monitors.windows(ctx, name, limit=_STRIP)
+    windows = platform.monitors.windows(ctx, name, limit=_STRIP)
     url = naming.address(name)
     if not windows:
         headline = "The monitor of drift is paused" if monitor.paused else "No window has been compared yet"
@@ -54,8 +54,8 @@ def view(services: Services, ctx: Context, name: str, window: str = "", show: st
             paused=monitor.paused,
             empty="The first report comes by itself",
         )
-    chosen, report = services.monitors.report(ctx, name, window or None)
-    variants = {one.id: one for one in services.serving.history(ctx, name)}
+    chosen, report = platform.monitors.report(ctx, name, window or None)
+    variants = {one.id: one for one in platform.serving.history(ctx, name)}
     rows = drift_rows.rows(report, least_effect=config.least_effect)
     drifted = [row for row, feature in zip(rows, report.features, strict=True) if feature.drifted]
     shown = {"all": rows, "drifted": drifted}.get(show, rows[: max(_FIRST, len(drifted))])
@@ -66,7 +66,7 @@ def view(services: Services, ctx: Context, name: str, window: str = "", show: st
         state=_state(monitor, report, latest=latest),
         headline=_headline(report),
         why=monitor.words if latest else "An earlier window; the newest is the last of the strip.",
-        figures=_figures(services, chosen, report, windows, variants, config),
+        figures=_figures(platform, chosen, report, windows, variants, config),
         windows=[_mark(one, variants, url, show, here=one.id == chosen.id) for one in reversed(windows)],
         features=shown,
         shown=show,
@@ -97,12 +97,12 @@ def _state(monitor: Monitor, report: Report, *, latest: bool) -> State:
 
 
 def _figures(
-    services: Services, window: Window, report: Report, windows: list[Window], variants: dict[str, Variant], config: Drift
+    platform: Platform, window: Window, report: Report, windows: list[Window], variants: dict[str, Variant], config: Drift
 ) -> list[Figure]:
     same = [one for one in windows if one.variant_id == window.variant_id and one.id <= window.id][: config.of]
     persistent = sum(one.drifted > 0 for one in same)
     variant = variants.get(window.variant_id)
-    kept = services.monitors.references.source(window.variant_id)
+    kept = platform.monitors.references.source(window.variant_id)
     learned = kept is not None and kept[1]
     source = "learned from its first requests" if learned else report.source or (kept[0] if kept else "the training data")
     version = f" of {naming.serves(variant)}" if variant else ""
@@ -144,14 +144,14 @@ def _facts(config: Drift) -> list[Pair]:
     ]
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     @router.get("/deployments/{name:path}/drift")
     def drift(request: Request, ctx: Viewer, name: str, window: str = "", show: str = "first") -> Response:
         if show not in SHOWS:
             raise Invalid(f"What can be shown: {', '.join(SHOWS)}.", param="show")
-        shown = view(services, ctx, name, window, show)
+        shown = view(platform, ctx, name, window, show)
         path = [("Deployments", "/deployments"), (name, naming.address(name)), ("Drift", f"{naming.address(name)}/drift")]
         return pages.page(request, "drift.html", path=path, view=shown)
 
@@ -160,7 +160,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         if act not in ("pause", "resume"):
             raise Invalid(f"A monitor can be paused and resumed, not {act[:40]!r}.")
         try:
-            services.monitors.set(ctx, name, kind, paused=act == "pause")
+            platform.monitors.set(ctx, name, kind, paused=act == "pause")
         except msgspec.ValidationError as error:
             raise NotFound(f"There is no monitor {kind[:40]!r}.") from error
         side = kind if kind in ("drift", "quality") else ""

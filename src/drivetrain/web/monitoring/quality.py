@@ -14,13 +14,13 @@ from drivetrain.monitoring.performance import Cohort
 from drivetrain.monitoring.quality import wilson
 from drivetrain.monitoring.questions import Quality, stored_config
 from drivetrain.monitoring.service import Monitor
+from drivetrain.platform import Platform
 from drivetrain.serving.model import Variant
 from drivetrain.store.ids import now_ms
 from drivetrain.web import format as fmt
 from drivetrain.web import naming
 from drivetrain.web.monitoring.views import QualityPage, QualityRow
 from drivetrain.web.render import HEADERS, Pages, viewer
-from drivetrain.web.services import Services
 from drivetrain.web.serving.deployments import HOUR, MINUTE, WINDOWS, fitting_window, window_of
 from drivetrain.web.views import Figure, Pair, State
 
@@ -31,15 +31,15 @@ _STEPS = {"15m": MINUTE, "1h": 5 * MINUTE, "6h": 15 * MINUTE, "24h": HOUR, "7d":
 _STATES = {"ok": State("Well", "good"), "alarm": State("Alarm", "bad"), "waiting": State("Waiting", "idle")}
 
 
-def view(services: Services, ctx: Context, name: str, window: str, server: str) -> QualityPage:
+def view(platform: Platform, ctx: Context, name: str, window: str, server: str) -> QualityPage:
     now = now_ms()
-    deployment = services.serving.get(ctx, name)
+    deployment = platform.serving.get(ctx, name)
     window = window or fitting_window(deployment, now)
     length, step = WINDOWS[window][0], _STEPS[window]
-    monitor = next(one for one in services.monitors.list(ctx, name) if one.kind == "quality")
-    cohorts = services.monitors.performance(ctx, name, since_ms=now - length, until_ms=now, step_ms=step)
-    variants = {one.id: one for one in services.serving.history(ctx, name)}
-    total = services.events.total([deployment.id], since_ms=now - length, until_ms=now)
+    monitor = next(one for one in platform.monitors.list(ctx, name) if one.kind == "quality")
+    cohorts = platform.monitors.performance(ctx, name, since_ms=now - length, until_ms=now, step_ms=step)
+    variants = {one.id: one for one in platform.serving.history(ctx, name)}
+    total = platform.events.total([deployment.id], since_ms=now - length, until_ms=now)
     answers = total.requests - total.errors - total.cancelled
     labelled, right = sum(one.labelled for one in cohorts), sum(one.right for one in cohorts)
     return QualityPage(
@@ -49,7 +49,7 @@ def view(services: Services, ctx: Context, name: str, window: str, server: str) 
         headline=_headline(monitor, labelled, right),
         why=monitor.words,
         figures=_figures(cohorts, answers, labelled, right, window) if labelled else [],
-        variants=_variants(services, deployment.id, cohorts, variants, now - length, now),
+        variants=_variants(platform, deployment.id, cohorts, variants, now - length, now),
         facts=_facts(stored_config("quality", monitor.config)),
         window=window,
         windows=list(WINDOWS),
@@ -79,13 +79,13 @@ def _figures(cohorts: Sequence[Cohort], answers: int, labelled: int, right: int,
 
 
 def _variants(
-    services: Services, deployment: str, cohorts: Sequence[Cohort], variants: dict[str, Variant], since: int, until: int
+    platform: Platform, deployment: str, cohorts: Sequence[Cohort], variants: dict[str, Variant], since: int, until: int
 ) -> list[QualityRow]:
     found = []
     for variant, mine in fmt.grouped(cohorts, "variant"):
         labelled, right = sum(one.labelled for one in mine), sum(one.right for one in mine)
         low, high = wilson(right, labelled)
-        total = services.events.total([deployment], since_ms=since, until_ms=until, variant=variant)
+        total = platform.events.total([deployment], since_ms=since, until_ms=until, variant=variant)
         answers = max(labelled, total.requests - total.errors - total.cancelled)
         known = variants.get(variant)
         found.append(
@@ -115,16 +115,16 @@ def _facts(config: Quality) -> list[Pair]:
     return found
 
 
-def series(services: Services, ctx: Context, name: str, window: str) -> dict[str, Any]:
+def series(platform: Platform, ctx: Context, name: str, window: str) -> dict[str, Any]:
     """What the charts draw: quality with its interval, and the number of labels, by the time of the answers."""
     now = now_ms()
-    deployment = services.serving.get(ctx, name)
+    deployment = platform.serving.get(ctx, name)
     window = window or fitting_window(deployment, now)
     length, step = WINDOWS[window][0], _STEPS[window]
     first = now - length
-    variants = {one.id: one for one in services.serving.history(ctx, name)}
+    variants = {one.id: one for one in platform.serving.history(ctx, name)}
     lines = []
-    for variant, cohorts in fmt.grouped(services.monitors.performance(ctx, name, since_ms=first, until_ms=now, step_ms=step), "variant"):
+    for variant, cohorts in fmt.grouped(platform.monitors.performance(ctx, name, since_ms=first, until_ms=now, step_ms=step), "variant"):
         known = variants.get(variant)
         lines.append(
             {
@@ -138,18 +138,18 @@ def series(services: Services, ctx: Context, name: str, window: str) -> dict[str
     return {"since_ms": first, "until_ms": now, "step_ms": step, "variants": lines, "flags": flags}
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     @router.get("/deployments/{name:path}/quality")
     def quality(request: Request, ctx: Viewer, name: str, window: str = "") -> Response:
-        shown = view(services, ctx, name, window_of(window), str(request.base_url).rstrip("/"))
+        shown = view(platform, ctx, name, window_of(window), str(request.base_url).rstrip("/"))
         url = naming.address(name)
         path = [("Deployments", "/deployments"), (name, url), ("Quality", f"{url}/quality")]
         return pages.page(request, "quality.html", path=path, view=shown, data=f"/data{url}/quality")
 
     @router.get("/data/deployments/{name:path}/quality")
     def data(ctx: Viewer, name: str, window: str = "") -> Response:
-        return JSONResponse(series(services, ctx, name, window_of(window)), headers=HEADERS)
+        return JSONResponse(series(platform, ctx, name, window_of(window)), headers=HEADERS)
 
     return router

@@ -10,13 +10,13 @@ from fastapi import APIRouter, Depends, Request, Response
 from drivetrain.engines.plan import recognise
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.registry.model import FileEntry, Repo, Version
 from drivetrain.serving.model import Deployment
 from drivetrain.tracking.model import Run
 from drivetrain.web import format as fmt
 from drivetrain.web import naming
 from drivetrain.web.render import Pages, viewer
-from drivetrain.web.services import Services
 from drivetrain.web.serving import deployments as serving_pages
 from drivetrain.web.svg import Drawing, Node, lineage
 from drivetrain.web.views import FileRow, ModelPage, ModelRow, Pair, State, VersionRow
@@ -50,11 +50,11 @@ def used_by(deployments: list[Deployment]) -> dict[tuple[str, int | None], list[
     return used
 
 
-def listing(services: Services, ctx: Context) -> list[ModelRow]:
-    used = used_by(services.serving.list(ctx))
+def listing(platform: Platform, ctx: Context) -> list[ModelRow]:
+    used = used_by(platform.serving.list(ctx))
     rows = []
-    for repo in services.registry.repos(ctx):
-        files = _files(services, ctx, repo, repo.latest)
+    for repo in platform.registry.repos(ctx):
+        files = _files(platform, ctx, repo, repo.latest)
         rows.append(
             ModelRow(
                 name=repo.name,
@@ -72,35 +72,35 @@ def listing(services: Services, ctx: Context) -> list[ModelRow]:
     return rows
 
 
-def _files(services: Services, ctx: Context, repo: Repo, number: int | None) -> dict[str, FileEntry]:
+def _files(platform: Platform, ctx: Context, repo: Repo, number: int | None) -> dict[str, FileEntry]:
     try:
         commit = (
-            services.registry.get_version(ctx, repo.slug, number).commit_id
+            platform.registry.get_version(ctx, repo.slug, number).commit_id
             if number
-            else services.registry.resolve(ctx, repo.slug).commit_id
+            else platform.registry.resolve(ctx, repo.slug).commit_id
         )
     except NotFound:
         return {}
-    return services.registry.files(commit)
+    return platform.registry.files(commit)
 
 
-def _run(services: Services, ctx: Context, run_id: str | None) -> Run | None:
+def _run(platform: Platform, ctx: Context, run_id: str | None) -> Run | None:
     if not run_id:
         return None
     try:
-        return services.tracking.runs.get(ctx, run_id)
+        return platform.tracking.runs.get(ctx, run_id)
     except NotFound:
         return None
 
 
-def view(services: Services, ctx: Context, name: str, number: int | None) -> ModelPage:
-    repo = services.registry.get_repo(ctx, name)
-    versions = services.registry.versions(ctx, repo.slug, limit=200)
-    used = used_by(services.serving.list(ctx))
+def view(platform: Platform, ctx: Context, name: str, number: int | None) -> ModelPage:
+    repo = platform.registry.get_repo(ctx, name)
+    versions = platform.registry.versions(ctx, repo.slug, limit=200)
+    used = used_by(platform.serving.list(ctx))
     chosen = next((version for version in versions if version.number == (number or repo.latest)), None)
     if number is not None and chosen is None:
-        chosen = services.registry.get_version(ctx, repo.slug, number)
-    runs = {version.run_id: _run(services, ctx, version.run_id) for version in versions[:50] if version.run_id}
+        chosen = platform.registry.get_version(ctx, repo.slug, number)
+    runs = {version.run_id: _run(platform, ctx, version.run_id) for version in versions[:50] if version.run_id}
     scores = [run.metrics.keys() for run in runs.values() if run is not None]
     score_names = sorted(set().union(*scores))[:3] if scores else []
     rows = []
@@ -120,7 +120,7 @@ def view(services: Services, ctx: Context, name: str, number: int | None) -> Mod
                 here=chosen is not None and version.number == chosen.number,
             )
         )
-    files = services.registry.files(chosen.commit_id) if chosen else _files(services, ctx, repo, None)
+    files = platform.registry.files(chosen.commit_id) if chosen else _files(platform, ctx, repo, None)
     reference = f"models:/{repo.name}/{chosen.number}" if chosen else repo.name
     ref = str(chosen.number) if chosen else "latest"
     return ModelPage(
@@ -130,14 +130,14 @@ def view(services: Services, ctx: Context, name: str, number: int | None) -> Mod
         versions=rows,
         number=chosen.number if chosen else None,
         reference=reference,
-        card=_card(services, files),
+        card=_card(platform, files),
         files=[
             FileRow(path, entry.size, f"/api/v1/repos/{quote(repo.slug, safe='')}/files/{quote(path)}?ref={ref}", entry.sha256)
             for path, entry in sorted(files.items())
         ],
         bytes=sum(entry.size for entry in files.values()),
         details=_details(repo, chosen, files),
-        drawing=draw(services, ctx, repo, chosen, used) if chosen else None,
+        drawing=draw(platform, ctx, repo, chosen, used) if chosen else None,
         score_names=score_names,
     )
 
@@ -155,21 +155,21 @@ def _details(repo: Repo, version: Version | None, files: dict[str, FileEntry]) -
     return pairs
 
 
-def _card(services: Services, files: dict[str, FileEntry]) -> str:
+def _card(platform: Platform, files: dict[str, FileEntry]) -> str:
     """The README of the files, as text."""
     entry = next((entry for path, entry in files.items() if path.lower() == "readme.md"), None)
     if entry is None or entry.size > _MOST_CARD:
         return ""
-    text = b"".join(services.registry.blobs.read(entry.sha256)).decode("utf-8", "replace")
+    text = b"".join(platform.registry.blobs.read(entry.sha256)).decode("utf-8", "replace")
     if text.startswith("---"):
         text = text.partition("\n---")[2]
     return text.strip()
 
 
-def draw(services: Services, ctx: Context, repo: Repo, version: Version, used: dict[tuple[str, int | None], list[str]]) -> Drawing:
+def draw(platform: Platform, ctx: Context, repo: Repo, version: Version, used: dict[tuple[str, int | None], list[str]]) -> Drawing:
     """Data → run → version → deployments."""
-    run = _run(services, ctx, version.run_id)
-    nodes = run_nodes(services, ctx, run) if run is not None else []
+    run = _run(platform, ctx, version.run_id)
+    nodes = run_nodes(platform, ctx, run) if run is not None else []
     if run is None and version.source:
         nodes.append(source_node(version))
     aliases = " ".join(f"@{alias}" for alias in version.aliases)
@@ -198,23 +198,23 @@ def source_node(version: Version) -> Node:
     return Node("source", 1, "Source", name, {"pypi": "Python package", "file": "imported file"}.get(scheme, scheme))
 
 
-def run_nodes(services: Services, ctx: Context, run: Run, *, here: bool = False) -> list[Node]:
+def run_nodes(platform: Platform, ctx: Context, run: Run, *, here: bool = False) -> list[Node]:
     """A run and the data that it read."""
     data = [Node(f"data:{i}", 0, "Data", one.dataset.name, one.context or one.dataset.digest[:12]) for i, one in enumerate(run.inputs)]
     commit = f"git {run.git_commit[:8]}" if run.git_commit else (run.source or "").rpartition("/")[2]
     return [*data, Node("run", 1, "Run", run.name, commit, f"/runs/{run.id}", here, tuple(node.key for node in data))]
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     @router.get("/models")
     def models(request: Request, ctx: Viewer) -> Response:
-        return pages.page(request, "models.html", path=[("Models", "/models")], rows=listing(services, ctx))
+        return pages.page(request, "models.html", path=[("Models", "/models")], rows=listing(platform, ctx))
 
     @router.get("/models/{name:path}")
     def model(request: Request, ctx: Viewer, name: str, version: int | None = None) -> Response:
-        shown = view(services, ctx, name, version)
+        shown = view(platform, ctx, name, version)
         return pages.page(request, "model.html", path=[("Models", "/models"), (shown.name, address(shown.slug))], view=shown)
 
     return router

@@ -9,18 +9,18 @@ from fastapi import APIRouter, Depends, Request, Response
 from drivetrain.checklist.lines import Line, Standing
 from drivetrain.checklist.service import Checklist
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.web import format as fmt
 from drivetrain.web import naming
 from drivetrain.web.render import Pages, viewer
 from drivetrain.web.rollout.views_retraining import ChecklistPage, CheckRow
-from drivetrain.web.services import Services
 from drivetrain.web.views import State
 
 Viewer = Annotated[Context, Depends(viewer)]
 
 
-def view(services: Services, ctx: Context, name: str) -> ChecklistPage:
-    found = services.checklists.of(ctx, name)
+def view(platform: Platform, ctx: Context, name: str) -> ChecklistPage:
+    found = platform.checklists.of(ctx, name)
     rows = [_row(line) for line in found.lines]
     good = sum(line.state is Standing.ok for line in found.lines)
     return ChecklistPage(
@@ -52,13 +52,13 @@ def _worst(row: CheckRow) -> int:
     return {"bad": 0, "warn": 1}.get(row.state.tone, 2)
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     @router.get("/deployments/{name:path}/checklist")
     def checklist(request: Request, ctx: Viewer, name: str) -> Response:
         url = naming.address(name)
         path = [("Deployments", "/deployments"), (name, url), ("Checklist", f"{url}/checklist")]
-        return pages.page(request, "checklist.html", path=path, view=view(services, ctx, name))
+        return pages.page(request, "checklist.html", path=path, view=view(platform, ctx, name))
 
     return router

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.rollout.judging.curves import Point
 from drivetrain.rollout.model import OPEN, Decision, Phase, Rollout, State
 from drivetrain.store.ids import now_ms
 from drivetrain.web import format as fmt
-from drivetrain.web.services import Services
 
 MOST = 600
 _FLAGS = {
@@ -24,15 +24,15 @@ _FLAGS = {
 }
 
 
-def curves(services: Services, ctx: Context, rollout_id: str) -> dict[str, Any]:
-    book = services.rollouts.book(ctx, rollout_id)
+def curves(platform: Platform, ctx: Context, rollout_id: str) -> dict[str, Any]:
+    book = platform.rollouts.book(ctx, rollout_id)
     rollout = book.rollout
-    decided = services.rollouts.decisions(ctx, rollout_id)
+    decided = platform.rollouts.decisions(ctx, rollout_id)
     begun = book.phases[0].started_ms if book.phases else rollout.created_ms
     end, until = _ends(rollout, decided, begun)
     guards = []
     by_guard: dict[int, list[Point]] = {}
-    for point in services.rollouts.curves(ctx, rollout_id):
+    for point in platform.rollouts.curves(ctx, rollout_id):
         by_guard.setdefault(point.guard, []).append(point)
     for number, guardrail in enumerate(rollout.plan.guardrails):
         points = _thin(by_guard.get(number, []))

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.rollout.model import OPEN, Decision, Rollout
 from drivetrain.rollout.model import State as Stage
 from drivetrain.rollout.planning.plans import PRESETS
@@ -13,7 +14,6 @@ from drivetrain.serving.model import Variant
 from drivetrain.web import format as fmt
 from drivetrain.web import naming
 from drivetrain.web.rollout.views import RolloutRow, StartForm
-from drivetrain.web.services import Services
 from drivetrain.web.svg import share_bar
 from drivetrain.web.views import State
 
@@ -51,8 +51,8 @@ def state(rollout: Rollout) -> State:
     return words[rollout.state]
 
 
-def row(services: Services, ctx: Context, rollout: Rollout, variants: Mapping[str, Variant] | None = None) -> RolloutRow:
-    known = variants if variants is not None else variants_of(services, ctx, rollout)
+def row(platform: Platform, ctx: Context, rollout: Rollout, variants: Mapping[str, Variant] | None = None) -> RolloutRow:
+    known = variants if variants is not None else variants_of(platform, ctx, rollout)
     share = rollout.share / 10_000
     return RolloutRow(
         id=rollout.id,
@@ -80,10 +80,10 @@ def undo(one: Decision, decided: Sequence[Decision]) -> str:
     return one.undo if newest and "…" not in one.undo else ""
 
 
-def variants_of(services: Services, ctx: Context, rollout: Rollout) -> dict[str, Variant]:
+def variants_of(platform: Platform, ctx: Context, rollout: Rollout) -> dict[str, Variant]:
     """The variants that its deployment has had, by id; none if it was deleted."""
     try:
-        return {one.id: one for one in services.serving.history(ctx, rollout.deployment)}
+        return {one.id: one for one in platform.serving.history(ctx, rollout.deployment)}
     except NotFound:
         return {}
 
@@ -108,16 +108,16 @@ def measure_name(measure: str) -> str:
     return measure[:1].upper() + measure[1:].replace("_", " ")
 
 
-def start_form(services: Services, ctx: Context, name: str) -> StartForm | None:
+def start_form(platform: Platform, ctx: Context, name: str) -> StartForm | None:
     """What could be rolled out behind a name; None while nothing can be: a rollout is open, or there is but one version."""
-    deployment = services.serving.get(ctx, name)
+    deployment = platform.serving.get(ctx, name)
     variants = [one for one in sorted(deployment.variants, key=lambda it: -it.created_ms) if one.retired_ms is None]
     if deployment.implicit or deployment.rollout or not variants:
         return None
     now = variants[0]
     slug = now.repo.rpartition("/")[2]
     sources = []
-    for version in services.registry.versions(ctx, slug, limit=30):
+    for version in platform.registry.versions(ctx, slug, limit=30):
         if version.number == now.version:
             continue
         aliases = " ".join(f"@{alias}" for alias in version.aliases)
@@ -130,7 +130,7 @@ def _step(share: int, shadow: int) -> str:
     return f"shadow {fmt.percent(shadow / 10_000)}" if shadow and not share else fmt.percent(share / 10_000)
 
 
-def recent(services: Services, ctx: Context, deployment: str, limit: int = 5) -> Sequence[RolloutRow]:
-    found = services.rollouts.list(ctx, deployment=deployment, limit=limit)
-    variants = {one.id: one for one in services.serving.history(ctx, deployment)} if found else {}
-    return [row(services, ctx, one, variants) for one in found]
+def recent(platform: Platform, ctx: Context, deployment: str, limit: int = 5) -> Sequence[RolloutRow]:
+    found = platform.rollouts.list(ctx, deployment=deployment, limit=limit)
+    variants = {one.id: one for one in platform.serving.history(ctx, deployment)} if found else {}
+    return [row(platform, ctx, one, variants) for one in found]

@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse
 
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.retraining.model import MOST_FAILURES, OPEN, STAGES, Comparison, Policy, Retraining, Stage
 from drivetrain.retraining.model import State as Standing
 from drivetrain.rollout.model import State as Moving
@@ -19,7 +20,6 @@ from drivetrain.web import naming
 from drivetrain.web.monitoring.distributions import interval_bar
 from drivetrain.web.render import HEADERS, Pages, viewer
 from drivetrain.web.rollout.views_retraining import Compared, RetrainingPage, RetrainingRow, StageMark
-from drivetrain.web.services import Services
 from drivetrain.web.views import Pair, State
 
 Viewer = Annotated[Context, Depends(viewer)]
@@ -43,13 +43,13 @@ _STAGES = {
 _SHOWN = 20
 
 
-def view(services: Services, ctx: Context, name: str, *, problem: str = "") -> RetrainingPage:
-    services.serving.get(ctx, name)
+def view(platform: Platform, ctx: Context, name: str, *, problem: str = "") -> RetrainingPage:
+    platform.serving.get(ctx, name)
     try:
-        policy: Policy | None = services.retrainings.policy(ctx, name)
+        policy: Policy | None = platform.retrainings.policy(ctx, name)
     except NotFound:
         policy = None
-    found = services.retrainings.list(ctx, deployment=name, limit=_SHOWN)
+    found = platform.retrainings.list(ctx, deployment=name, limit=_SHOWN)
     busy = bool(found) and found[0].state in OPEN
     return RetrainingPage(
         deployment=name,
@@ -58,7 +58,7 @@ def view(services: Services, ctx: Context, name: str, *, problem: str = "") -> R
         headline=_headline(policy, found[0] if found else None),
         why=policy.words if policy is not None else "",
         policy=_facts(policy) if policy is not None else [],
-        rows=[_row(one, policy, _undo(services, ctx, one)) for one in found],
+        rows=[_row(one, policy, _undo(platform, ctx, one)) for one in found],
         has_policy=policy is not None,
         paused=policy is not None and policy.paused,
         may_begin=policy is not None and not busy,
@@ -148,11 +148,11 @@ def _row(one: Retraining, policy: Policy | None, undo: str) -> RetrainingRow:
     )
 
 
-def _undo(services: Services, ctx: Context, one: Retraining) -> str:
+def _undo(platform: Platform, ctx: Context, one: Retraining) -> str:
     """What takes back what it has led to; nothing once its rollout has ended or gone through: that is told on the rollout's own page."""
     if one.rollout_id is not None:
         try:
-            state = services.rollouts.get(ctx, one.rollout_id).state
+            state = platform.rollouts.get(ctx, one.rollout_id).state
         except NotFound:
             return ""
         if state not in (Moving.starting, Moving.running, Moving.paused):
@@ -229,12 +229,12 @@ def _evidence(trigger: Mapping[str, Any]) -> list[Pair]:
     return found
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     def show(request: Request, ctx: Context, name: str, *, problem: str = "", status: int = 200) -> Response:
         url = naming.address(name)
-        shown = view(services, ctx, name, problem=problem)
+        shown = view(platform, ctx, name, problem=problem)
         path = [("Deployments", "/deployments"), (name, url), ("Retraining", f"{url}/retraining")]
         return pages.page(request, "retraining.html", path=path, status=status, view=shown)
 
@@ -245,9 +245,9 @@ def routes(services: Services, pages: Pages) -> APIRouter:
     @router.post("/deployments/{name:path}/retraining/{act}")
     def act(request: Request, ctx: Viewer, name: str, act: str) -> Response:
         verbs: dict[str, Callable[..., Any]] = {
-            "now": services.retrainings.start,
-            "pause": services.retrainings.pause,
-            "resume": services.retrainings.resume,
+            "now": platform.retrainings.start,
+            "pause": platform.retrainings.pause,
+            "resume": platform.retrainings.resume,
         }
         try:
             if act not in verbs:
@@ -261,7 +261,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
 
     @router.post("/retrainings/{retraining_id}/cancel")
     def cancel(ctx: Viewer, retraining_id: str) -> Response:
-        one = services.retrainings.cancel(ctx, retraining_id)
+        one = platform.retrainings.cancel(ctx, retraining_id)
         return RedirectResponse(f"{naming.address(one.deployment)}/retraining#{one.id}", status_code=303, headers=HEADERS)
 
     return router

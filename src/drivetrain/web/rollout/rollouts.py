@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.rollout.judging.case import exposed
 from drivetrain.rollout.model import OPEN, Decision, Evidence, Guardrail, Role, Rollout, Verdict
 from drivetrain.rollout.model import State as Stage
@@ -24,7 +25,6 @@ from drivetrain.web.rollout import lists as rollout_rows
 from drivetrain.web.rollout.curves import curves
 from drivetrain.web.rollout.road import needs, road
 from drivetrain.web.rollout.views import Arm, ArmCount, DecisionRow, Guard, RolloutPage, Side, Told
-from drivetrain.web.services import Services
 from drivetrain.web.views import Pair, State
 
 Viewer = Annotated[Context, Depends(viewer)]
@@ -55,12 +55,12 @@ _SAID: dict[str, tuple[str, str]] = {
 }
 
 
-def view(services: Services, ctx: Context, rollout_id: str, *, problem: str = "") -> RolloutPage:
-    book = services.rollouts.book(ctx, rollout_id)
+def view(platform: Platform, ctx: Context, rollout_id: str, *, problem: str = "") -> RolloutPage:
+    book = platform.rollouts.book(ctx, rollout_id)
     rollout = book.rollout
-    judged = services.rollouts.evidence(ctx, rollout_id)
-    decided = services.rollouts.decisions(ctx, rollout_id)
-    variants = rollout_rows.variants_of(services, ctx, rollout)
+    judged = platform.rollouts.evidence(ctx, rollout_id)
+    decided = platform.rollouts.decisions(ctx, rollout_id)
+    variants = rollout_rows.variants_of(platform, ctx, rollout)
     names = {
         "stable": rollout_rows.arm_name(variants, rollout.stable, rollout.stable_name),
         "canary": rollout_rows.arm_name(variants, rollout.canary, rollout.canary_name),
@@ -226,11 +226,11 @@ def _notes(rollout: Rollout) -> list[str]:
     return notes
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     def show(request: Request, ctx: Context, rollout_id: str, *, problem: str = "", status: int = 200) -> Response:
-        shown = view(services, ctx, rollout_id, problem=problem)
+        shown = view(platform, ctx, rollout_id, problem=problem)
         title = f"{shown.stable.name} → {shown.canary.name}"
         path = [("Deployments", "/deployments"), (shown.deployment, shown.deployment_url), (title, naming.rollout_address(rollout_id))]
         return pages.page(request, "rollout.html", path=path, status=status, view=shown, data=f"/data{naming.rollout_address(rollout_id)}")
@@ -241,7 +241,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
 
     @router.get("/data/rollouts/{rollout_id}")
     def data(ctx: Viewer, rollout_id: str) -> Response:
-        return JSONResponse(curves(services, ctx, rollout_id), headers=HEADERS)
+        return JSONResponse(curves(platform, ctx, rollout_id), headers=HEADERS)
 
     @router.post("/rollouts/{rollout_id}/{act}")
     def act(
@@ -253,15 +253,15 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         step: Annotated[str, Form()] = "",
     ) -> Response:
         verbs: dict[str, Callable[..., Any]] = {
-            "pause": services.rollouts.pause,
-            "resume": services.rollouts.resume,
-            "abort": services.rollouts.abort,
-            "rollback": services.rollouts.rollback,
-            "close": services.rollouts.close,
+            "pause": platform.rollouts.pause,
+            "resume": platform.rollouts.resume,
+            "abort": platform.rollouts.abort,
+            "rollback": platform.rollouts.rollback,
+            "close": platform.rollouts.close,
         }
         try:
             if act == "promote":
-                services.rollouts.promote(ctx, rollout_id, step=_number(step), why=why.strip())
+                platform.rollouts.promote(ctx, rollout_id, step=_number(step), why=why.strip())
             elif act in verbs:
                 verbs[act](ctx, rollout_id, why=why.strip())
             else:
@@ -275,7 +275,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
     @router.get("/deployments/{name:path}/forecast")
     def forecast(ctx: Viewer, name: str, plan: str = "safe") -> Response:
         try:
-            words = services.rollouts.forecast(ctx, parse_plan(plan), deployment=name).words
+            words = platform.rollouts.forecast(ctx, parse_plan(plan), deployment=name).words
         except Invalid as error:
             words = error.message
         return PlainTextResponse(str(escape(words)), headers=HEADERS)
@@ -289,7 +289,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         plan: Annotated[str, Form()] = "safe",
         why: Annotated[str, Form()] = "",
     ) -> Response:
-        made = services.rollouts.start(ctx, name, source, parse_plan(plan), why=why.strip())
+        made = platform.rollouts.start(ctx, name, source, parse_plan(plan), why=why.strip())
         return RedirectResponse(naming.rollout_address(made.id), status_code=303, headers=HEADERS)
 
     return router

@@ -12,11 +12,11 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.tracking.model import Run
 from drivetrain.web.format import colours
 from drivetrain.web.render import HEADERS, Pages, viewer
 from drivetrain.web.runs.columns import state
-from drivetrain.web.services import Services
 from drivetrain.web.views import State
 
 Viewer = Annotated[Context, Depends(viewer)]
@@ -65,8 +65,8 @@ def wanted(ids: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(one.strip() for text in ids for one in text.split(",") if one.strip()))
 
 
-def view(services: Services, ctx: Context, ids: Sequence[str], *, all_rows: bool) -> ComparePage:
-    runs = services.tracking.runs.get_many(ctx, ids[:MOST_RUNS])
+def view(platform: Platform, ctx: Context, ids: Sequence[str], *, all_rows: bool) -> ComparePage:
+    runs = platform.tracking.runs.get_many(ctx, ids[:MOST_RUNS])
     painted = colours(sorted(run.id for run in runs))
     present = [run.id for run in runs]
     config = [ComparedRow(key, values, len(set(values)) > 1) for key, values in _params(runs)]
@@ -116,7 +116,7 @@ def number(text: str) -> str | float:
     return value if math.isfinite(value) else text
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     @router.get("/runs/compare")
@@ -127,12 +127,12 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         pick: Annotated[tuple[str, ...], Query()] = (),
         all: bool = False,  # noqa: A002  the name in the address
     ) -> Response:
-        shown = view(services, ctx, wanted([*ids, *pick]), all_rows=all)
+        shown = view(platform, ctx, wanted([*ids, *pick]), all_rows=all)
         return pages.page(request, "compare.html", path=[("Runs", "/runs"), ("Compare", "")], view=shown)
 
     @router.get("/data/compare")
     def data(ctx: Viewer, ids: Annotated[tuple[str, ...], Query()] = ()) -> Response:
-        runs = services.tracking.runs.get_many(ctx, wanted(ids)[:MOST_RUNS])
+        runs = platform.tracking.runs.get_many(ctx, wanted(ids)[:MOST_RUNS])
         return Response(json.dumps(plotted(runs), allow_nan=False), media_type="application/json", headers=HEADERS)
 
     return router

@@ -12,12 +12,12 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.web.format import colours, plural
 from drivetrain.web.render import HEADERS, Pages, viewer
 from drivetrain.web.runs import columns as runtable
 from drivetrain.web.runs.shape import Shape, of_query, toggled
 from drivetrain.web.runs.views import GroupRow, RunRow, RunsPage, ViewRow
-from drivetrain.web.services import Services
 
 Viewer = Annotated[Context, Depends(viewer)]
 PAGE = 100
@@ -27,34 +27,34 @@ OF_A_GROUP = 20
 NONE = "(none)"
 
 
-def table(services: Services, ctx: Context, shape: Shape) -> RunsPage:
-    experiments = services.tracking.experiments.all(ctx)
+def table(platform: Platform, ctx: Context, shape: Shape) -> RunsPage:
+    experiments = platform.tracking.experiments.all(ctx)
     names = {one.id: one.name for one in experiments}
     wanted = [shape.experiment] if shape.experiment else list(names)
     problem, rows, token = "", [], None
     order = replace(shape, sort="").order_by() if shape.group else shape.order_by()
     try:
-        page = services.tracking.runs.search(
+        page = platform.tracking.runs.search(
             ctx, wanted, filter=shape.condition() or None, order_by=order, limit=PAGE, token=shape.token or None
         )
         rows, token = [runtable.row(run, names, shape) for run in page.items], page.token
     except Invalid as error:
         problem = error.message
-    pinned = [runtable.row(run, names, shape) for run in services.tracking.runs.get_many(ctx, shape.pinned)] if shape.pinned else []
+    pinned = [runtable.row(run, names, shape) for run in platform.tracking.runs.get_many(ctx, shape.pinned)] if shape.pinned else []
     columns = runtable.columns([*pinned, *rows], shape)
     shown = [column for column in columns if column.shown]
     metrics = [column.key for column in shown if column.kind == "metrics"]
     groups, more_groups = list[GroupRow](), False
     if shape.group and not problem:
         try:
-            groups, more_groups = _groups(services, ctx, shape, wanted, names, metrics)
+            groups, more_groups = _groups(platform, ctx, shape, wanted, names, metrics)
         except Invalid as error:
             problem = error.message
     total = None
     if not token and not shape.token:
         total = len(rows)
     elif not shape.filter and not problem:
-        total = services.tracking.groups.count(ctx, wanted)
+        total = platform.tracking.groups.count(ctx, wanted)
     label = next((column.label for column in columns if column.key == shape.group), shape.group)
     return RunsPage(
         rows=[one for one in rows if not one.pinned],
@@ -77,19 +77,19 @@ def table(services: Services, ctx: Context, shape: Shape) -> RunsPage:
         picked=shape.picked,
         total=total,
         count_url=Shape(experiment=shape.experiment, filter=shape.filter).url("/runs/count"),
-        views=views(services, ctx, shape),
+        views=views(platform, ctx, shape),
         view=shape.view,
-        sweeps=services.sweeps.count(ctx, shape.experiment) if shape.experiment in names else 0,
+        sweeps=platform.sweeps.count(ctx, shape.experiment) if shape.experiment in names else 0,
         is_empty=not rows and not shape.filter and not shape.experiment,
         brief=runtable.brief,
     )
 
 
 def _groups(
-    services: Services, ctx: Context, shape: Shape, wanted: Sequence[str], names: dict[str, str], metrics: Sequence[str]
+    platform: Platform, ctx: Context, shape: Shape, wanted: Sequence[str], names: dict[str, str], metrics: Sequence[str]
 ) -> tuple[list[GroupRow], bool]:
     order = "value" if shape.sort == "value" else shape.sort.partition(".")[2] if shape.sort.startswith("metrics.") else ""
-    found, more = services.tracking.groups.search(
+    found, more = platform.tracking.groups.search(
         ctx,
         wanted,
         shape.by(),
@@ -102,7 +102,7 @@ def _groups(
     def row(value: str | None) -> Sequence[RunRow]:
         one = shape.within(value)
         ids = [one.experiment] if one.experiment else wanted
-        runs = services.tracking.runs.search(ctx, ids, filter=one.condition() or None, order_by=one.order_by(), limit=OF_A_GROUP)
+        runs = platform.tracking.runs.search(ctx, ids, filter=one.condition() or None, order_by=one.order_by(), limit=OF_A_GROUP)
         return [runtable.row(run, names, shape) for run in runs.items]
 
     rows = []
@@ -124,15 +124,15 @@ def _groups(
     return rows, more
 
 
-def views(services: Services, ctx: Context, shape: Shape) -> list[ViewRow]:
+def views(platform: Platform, ctx: Context, shape: Shape) -> list[ViewRow]:
     now = shape.kept()
     return [
         ViewRow(one.name, replace(of_query(one.query), view=one.name).url(), one.user, one.updated_ms, one.query == now)
-        for one in services.tracking.views.all(ctx)
+        for one in platform.tracking.views.all(ctx)
     ]
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     @router.get("/runs")
@@ -154,7 +154,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         shape = Shape(
             experiment, filter.strip(), sort, dir == "desc", col, group, pick[:MOST_PICKED], pin[:MOST_PINNED], open, view[:120], token
         )
-        shown = table(services, ctx, shape)
+        shown = table(platform, ctx, shape)
         path = [("Runs", "/runs")]
         if experiment:
             path.append((dict(shown.experiments).get(experiment, experiment), f"/runs?experiment={quote(experiment)}"))
@@ -162,10 +162,10 @@ def routes(services: Services, pages: Pages) -> APIRouter:
 
     @router.get("/runs/count")
     def count(ctx: Viewer, experiment: str = "", filter: str = "") -> Response:  # noqa: A002
-        ids = [experiment] if experiment else [one.id for one in services.tracking.experiments.all(ctx)]
+        ids = [experiment] if experiment else [one.id for one in platform.tracking.experiments.all(ctx)]
         shape = Shape(filter=filter.strip())
         try:
-            text = plural(services.tracking.groups.count(ctx, ids, filter=shape.condition() or None), "run")
+            text = plural(platform.tracking.groups.count(ctx, ids, filter=shape.condition() or None), "run")
         except Invalid:
             text = ""  # the page has said what is wrong with the filter
         return PlainTextResponse(text, headers=HEADERS)
@@ -173,12 +173,12 @@ def routes(services: Services, pages: Pages) -> APIRouter:
     @router.post("/runs/views")
     def save(ctx: Viewer, name: Annotated[str, Form()] = "", query: Annotated[str, Form()] = "") -> Response:
         shape = of_query(query)
-        kept = services.tracking.views.save(ctx, name, shape.kept())
+        kept = platform.tracking.views.save(ctx, name, shape.kept())
         return RedirectResponse(replace(shape, view=kept.name).url(), status_code=303, headers=HEADERS)
 
     @router.post("/runs/views/delete")
     def delete(ctx: Viewer, name: Annotated[str, Form()] = "", query: Annotated[str, Form()] = "") -> Response:
-        services.tracking.views.delete(ctx, name)
+        platform.tracking.views.delete(ctx, name)
         return RedirectResponse(of_query(query).url(), status_code=303, headers=HEADERS)
 
     @router.get("/experiments/{experiment_id}")

@@ -12,12 +12,12 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.tracking.model import Line, Owner
 from drivetrain.web.format import number
 from drivetrain.web.render import HEADERS, Pages, viewer
 from drivetrain.web.runs import plots
 from drivetrain.web.runs.plots import Body, Plot
-from drivetrain.web.services import Services
 
 Viewer = Annotated[Context, Depends(viewer)]
 ROWS = 100
@@ -70,15 +70,15 @@ class Panel:
         return json.dumps([(one.step, one.url, one.caption) for one in self.frames])
 
 
-def lines(services: Services, ctx: Context, run_id: str) -> list[Line]:
-    return services.tracking.history.console(ctx, run_id, limit=MOST_LINES, last=True)
+def lines(platform: Platform, ctx: Context, run_id: str) -> list[Line]:
+    return platform.tracking.history.console(ctx, run_id, limit=MOST_LINES, last=True)
 
 
 @dataclass
 class _Looker:
     """Looks through one run."""
 
-    services: Services
+    platform: Platform
     ctx: Context
     run_id: str
     files: Mapping[str, Any]
@@ -88,7 +88,7 @@ class _Looker:
         latest: dict[str, list[Panel]] = {}
         frames: dict[tuple[str, int], list[Frame]] = {}
         tables: dict[str, tuple[int, str]] = {}
-        for step, row in self.services.tracking.history.media(self.ctx, self.run_id, limit=ROWS):
+        for step, row in self.platform.tracking.history.media(self.ctx, self.run_id, limit=ROWS):
             for key, value in row.items():
                 if not isinstance(value, dict):
                     continue
@@ -142,7 +142,7 @@ class _Looker:
     def _of_tables(self, tables: dict[str, tuple[int, str]]) -> dict[str, list[Panel]]:
         """Tables, and in the place of those that a plot is made of, the plot."""
         found: dict[str, list[Panel]] = {}
-        specs = self.services.tracking.reports.get(self.ctx, self.run_id).private.get("visualize") if tables else None
+        specs = self.platform.tracking.reports.get(self.ctx, self.run_id).private.get("visualize") if tables else None
         for key, spec in (specs if isinstance(specs, dict) else {}).items():
             name = next((name for name in (f"{key}_table", f"Custom Chart Tables/{key}_table", key) if name in tables), None)
             if name is None or isinstance(body := self._body(tables[name][1]), str):
@@ -163,18 +163,18 @@ class _Looker:
 
     def _body(self, path: str) -> Body | str:
         """What is in a table's file, or why it cannot be shown."""
-        found = self.services.tracking.artifacts.get(self.ctx, Owner.run, self.run_id, path)
+        found = self.platform.tracking.artifacts.get(self.ctx, Owner.run, self.run_id, path)
         if found.size > MOST_BYTES:
             return "This table is too large to be shown here."
         try:
-            body = json.loads(self.services.tracking.artifacts.blobs.read_bytes(found.sha256))
+            body = json.loads(self.platform.tracking.artifacts.blobs.read_bytes(found.sha256))
             return Body([str(one) for one in body["columns"]], [list(row) for row in body["data"]])
         except (ValueError, KeyError, TypeError):
             return "This table cannot be read."
 
 
-def panels(services: Services, ctx: Context, run_id: str, files: Mapping[str, Any]) -> list[Panel]:
-    return _Looker(services, ctx, run_id, files).panels()
+def panels(platform: Platform, ctx: Context, run_id: str, files: Mapping[str, Any]) -> list[Panel]:
+    return _Looker(platform, ctx, run_id, files).panels()
 
 
 def _histogram(key: str, step: int, value: Mapping[str, Any]) -> Iterator[Panel]:
@@ -209,13 +209,13 @@ def _download(run_id: str, path: str) -> str:
     return f"/api/v1/runs/{run_id}/artifacts/{quote(path)}"
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     @router.get("/media/{run_id}/{path:path}")
     def media(request: Request, ctx: Viewer, run_id: str, path: str) -> Response:
         """A file of a run to be looked at or listened to, or a document in a sandbox."""
-        found = services.tracking.artifacts.get(ctx, Owner.run, run_id, path)
+        found = platform.tracking.artifacts.get(ctx, Owner.run, run_id, path)
         kind = _SHOWN.get(_ending(path))
         if kind is None or found.size > MOST_BYTES:
             raise Invalid("This file is not shown here: download it from the run's files.", param="path")
@@ -223,6 +223,6 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         headers = SANDBOX | {"cache-control": "private, no-cache", "etag": f'"{found.sha256}"'}
         if request.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304, headers=headers)
-        return Response(services.tracking.artifacts.blobs.read_bytes(found.sha256), media_type=kind, headers=headers)
+        return Response(platform.tracking.artifacts.blobs.read_bytes(found.sha256), media_type=kind, headers=headers)
 
     return router

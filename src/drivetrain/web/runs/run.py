@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.registry.model import Clause
 from drivetrain.tags import GIT_BRANCH, GIT_COMMIT, GIT_REPO, IMAGE, LABEL, MLFLOW, MODEL_HISTORY, NOTE, SOURCE, SOURCE_KIND, USER
 from drivetrain.tracking.model import Owner, Run
@@ -20,7 +21,6 @@ from drivetrain.web.render import HEADERS, Pages, viewer
 from drivetrain.web.runs import columns as runtable
 from drivetrain.web.runs import panels
 from drivetrain.web.runs.columns import duration, state
-from drivetrain.web.services import Services
 from drivetrain.web.svg import Drawing, Node, lineage
 from drivetrain.web.views import FileRow, MetricRow, Pair, RunPage
 
@@ -38,13 +38,13 @@ _ENVIRONMENT = {
 }
 
 
-def view(services: Services, ctx: Context, run_id: str) -> RunPage:
-    run = services.tracking.runs.get(ctx, run_id)
-    experiment = services.tracking.experiments.get(ctx, run.experiment_id)
-    neighbours = services.tracking.runs.search(ctx, [run.experiment_id], limit=20).items
+def view(platform: Platform, ctx: Context, run_id: str) -> RunPage:
+    run = platform.tracking.runs.get(ctx, run_id)
+    experiment = platform.tracking.experiments.get(ctx, run.experiment_id)
+    neighbours = platform.tracking.runs.search(ctx, [run.experiment_id], limit=20).items
     differs = runtable.differing(run, neighbours)
-    files = services.tracking.artifacts.manifest(ctx, Owner.run, run.id)
-    details = services.tracking.reports.get(ctx, run.id)
+    files = platform.tracking.artifacts.manifest(ctx, Owner.run, run.id)
+    details = platform.tracking.reports.get(ctx, run.id)
     metrics = [MetricRow(key, metric.value, metric.step) for key, metric in sorted(run.metrics.items()) if not key.startswith(SYSTEM)]
     return RunPage(
         id=run.id,
@@ -66,7 +66,7 @@ def view(services: Services, ctx: Context, run_id: str) -> RunPage:
         files=[
             FileRow(path, size, f"/api/v1/runs/{run.id}/artifacts/{quote(path)}", sha256) for path, (sha256, size) in sorted(files.items())
         ],
-        drawing=draw(services, ctx, run),
+        drawing=draw(platform, ctx, run),
         neighbours=max(0, len(neighbours) - 1),
         note=run.tags.get(NOTE, ""),
         system=sorted(key for key in run.metrics if key.startswith(SYSTEM))[:48],
@@ -74,8 +74,8 @@ def view(services: Services, ctx: Context, run_id: str) -> RunPage:
         is_deleted=run.lifecycle != "active",
         # wandb's client asks whether it is to stop; others do not.
         stop="asked" if details.stop_requested else "" if run.status != "RUNNING" or details.client_id == run.id else "can",
-        panels=panels.panels(services, ctx, run.id, files),
-        console=panels.lines(services, ctx, run.id),
+        panels=panels.panels(platform, ctx, run.id, files),
+        console=panels.lines(platform, ctx, run.id),
     )
 
 
@@ -107,11 +107,11 @@ def _environment(run: Run) -> list[Pair]:
     return pairs
 
 
-def draw(services: Services, ctx: Context, run: Run) -> Drawing | None:
+def draw(platform: Platform, ctx: Context, run: Run) -> Drawing | None:
     """Data → this run → the versions that it made → where they serve."""
-    nodes = models.run_nodes(services, ctx, run, here=True)
-    serving = models.used_by(services.serving.list(ctx))
-    versions = services.registry.search_versions(ctx, [Clause("run_id", "=", run.id)], limit=20)
+    nodes = models.run_nodes(platform, ctx, run, here=True)
+    serving = models.used_by(platform.serving.list(ctx))
+    versions = platform.registry.search_versions(ctx, [Clause("run_id", "=", run.id)], limit=20)
     for version in versions:
         key = f"v:{version.repo}:{version.number}"
         aliases = " ".join(f"@{alias}" for alias in version.aliases)
@@ -132,14 +132,14 @@ def draw(services: Services, ctx: Context, run: Run) -> Drawing | None:
     return lineage(nodes) if len(nodes) > 1 else None
 
 
-def curves(services: Services, ctx: Context, run_ids: list[str], keys: list[str], **part: int | None) -> dict[str, Any]:
+def curves(platform: Platform, ctx: Context, run_ids: list[str], keys: list[str], **part: int | None) -> dict[str, Any]:
     """The series of some metrics of some runs, or their part between two steps or times, thinned to what a chart can show."""
     found = []
-    runs = services.tracking.runs.get_many(ctx, run_ids)
+    runs = platform.tracking.runs.get_many(ctx, run_ids)
     # Many lines share one chart: then each needs fewer points.
     each = max(200, min(MOST_POINTS, 4 * MOST_POINTS // max(1, len(runs))))
     wanted = keys or sorted({key for run in runs for key in run.metrics})[:60]
-    charts = {key: services.tracking.metrics.chart(ctx, run_ids, key, points_each=each, **part) for key in wanted}
+    charts = {key: platform.tracking.metrics.chart(ctx, run_ids, key, points_each=each, **part) for key in wanted}
     for run in runs:
         series = {}
         for key in wanted:
@@ -150,21 +150,21 @@ def curves(services: Services, ctx: Context, run_ids: list[str], keys: list[str]
     return {"runs": found}
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     @router.get("/runs/{run_id}")
     def run(request: Request, ctx: Viewer, run_id: str) -> Response:
-        shown = view(services, ctx, run_id)
+        shown = view(platform, ctx, run_id)
         path = [("Runs", "/runs"), (shown.experiment, f"/runs?experiment={shown.experiment_id}"), (shown.name, f"/runs/{run_id}")]
         return pages.page(request, "run.html", path=path, view=shown)
 
     @router.post("/runs/{run_id}/{act}")
     def change(ctx: Viewer, run_id: str, act: Literal["stop", "delete", "restore"]) -> Response:
         verbs = {
-            "stop": services.tracking.reports.request_stop,
-            "delete": services.tracking.runs.delete,
-            "restore": services.tracking.runs.restore,
+            "stop": platform.tracking.reports.request_stop,
+            "delete": platform.tracking.runs.delete,
+            "restore": platform.tracking.runs.restore,
         }
         verbs[act](ctx, run_id)
         return RedirectResponse(f"/runs/{quote(run_id, safe='')}", status_code=303, headers=HEADERS)
@@ -180,7 +180,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         to_ms: int | None = None,
     ) -> Response:
         part = {"start_step": start, "end_step": end, "start_ms": from_ms, "end_ms": to_ms}
-        body = json.dumps(curves(services, ctx, list(run[:20]), list(key[:60]), **part), allow_nan=False)
+        body = json.dumps(curves(platform, ctx, list(run[:20]), list(key[:60]), **part), allow_nan=False)
         return Response(body, media_type="application/json", headers=HEADERS)
 
     return router

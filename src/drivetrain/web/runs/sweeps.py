@@ -14,11 +14,11 @@ from fastapi.responses import RedirectResponse
 
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.training.sweeps import model
 from drivetrain.training.sweeps.model import Agent, Sweep, Trial
 from drivetrain.training.sweeps.service import best_of
 from drivetrain.web.render import HEADERS, Pages, viewer
-from drivetrain.web.services import Services
 from drivetrain.web.views import State
 
 Viewer = Annotated[Context, Depends(viewer)]
@@ -92,9 +92,9 @@ class SweepPage:
     acts: Sequence[Act]
 
 
-def listed(services: Services, ctx: Context, experiment: str, before: str) -> SweepsPage:
-    names = {one.id: one.name for one in services.tracking.experiments.all(ctx)}
-    found = services.sweeps.list(ctx, experiment_id=experiment or None, limit=PAGE + 1, before=before or None)
+def listed(platform: Platform, ctx: Context, experiment: str, before: str) -> SweepsPage:
+    names = {one.id: one.name for one in platform.tracking.experiments.all(ctx)}
+    found = platform.sweeps.list(ctx, experiment_id=experiment or None, limit=PAGE + 1, before=before or None)
     following = ""
     if len(found) > PAGE:
         following = f"/sweeps?before={found[PAGE - 1].id}" + (f"&experiment={quote(experiment)}" if experiment else "")
@@ -118,13 +118,13 @@ def _row(sweep: Sweep, names: dict[str, str]) -> SweepRow:
     )
 
 
-def view(services: Services, ctx: Context, name: str) -> SweepPage:
-    sweep = services.sweeps.get(ctx, name)
-    trials = services.sweeps.trials(ctx, sweep.id)
+def view(platform: Platform, ctx: Context, name: str) -> SweepPage:
+    sweep = platform.sweeps.get(ctx, name)
+    trials = platform.sweeps.trials(ctx, sweep.id)
     best = best_of(trials, maximize=sweep.maximize)
-    named = {run.id: run.name for run in services.tracking.runs.get_many(ctx, [one.run_id for one in trials if one.run_id])}
+    named = {run.id: run.name for run in platform.tracking.runs.get_many(ctx, [one.run_id for one in trials if one.run_id])}
     return SweepPage(
-        row=_row(sweep, {sweep.experiment_id: services.tracking.experiments.get(ctx, sweep.experiment_id).name}),
+        row=_row(sweep, {sweep.experiment_id: platform.tracking.experiments.get(ctx, sweep.experiment_id).name}),
         sweep=sweep,
         trials=[
             TrialRow(one, named.get(one.run_id or "", one.client_id), _OF_RUNS.get(one.state, State(one.state, "idle")), one == best)
@@ -132,7 +132,7 @@ def view(services: Services, ctx: Context, name: str) -> SweepPage:
         ],
         best=best,
         params=sorted({key for trial in trials for key in trial.args}),
-        agents=services.sweeps.agents(ctx, sweep.id),
+        agents=platform.sweeps.agents(ctx, sweep.id),
         acts=acts(sweep),
     )
 
@@ -170,33 +170,33 @@ def plotted(page: SweepPage) -> dict[str, Any]:
     return {"metric": metric, "maximize": page.sweep.maximize, "runs": runs, "keys": keys, "best": path, "dots": dots}
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     @router.get("/sweeps")
     def sweeps_page(request: Request, ctx: Viewer, experiment: str = "", before: Annotated[str, Query(max_length=32)] = "") -> Response:
-        return pages.page(request, "sweeps.html", path=[("Sweeps", "/sweeps")], view=listed(services, ctx, experiment, before))
+        return pages.page(request, "sweeps.html", path=[("Sweeps", "/sweeps")], view=listed(platform, ctx, experiment, before))
 
     @router.get("/sweeps/{sweep}")
     def sweep_page(request: Request, ctx: Viewer, sweep: str) -> Response:
-        shown = view(services, ctx, sweep)
+        shown = view(platform, ctx, sweep)
         return pages.page(request, "sweep.html", path=[("Sweeps", "/sweeps"), (shown.row.title, "")], view=shown)
 
     @router.post("/sweeps/{sweep}/state")
     def change(ctx: Viewer, sweep: str, state: Annotated[str, Form()]) -> Response:
         if state not in [one.value for one in model.State]:
             raise Invalid(f"{state[:40]!r} is no state of a sweep: use one of {', '.join(model.State)}.", param="state")
-        changed = services.sweeps.set_state(ctx, sweep, model.State(state))
+        changed = platform.sweeps.set_state(ctx, sweep, model.State(state))
         return RedirectResponse(f"/sweeps/{quote(changed.name, safe='')}", status_code=303, headers=HEADERS)
 
     @router.get("/data/sweeps/{sweep}")
     def data(ctx: Viewer, sweep: str) -> Response:
-        body = json.dumps(plotted(view(services, ctx, sweep)), allow_nan=False)
+        body = json.dumps(plotted(view(platform, ctx, sweep)), allow_nan=False)
         return Response(body, media_type="application/json", headers=HEADERS)
 
     @router.get("/data/sweeps/{sweep}/importance")
     def importance(ctx: Viewer, sweep: str) -> Response:
-        body = json.dumps({"parameters": [asdict(one) for one in services.sweeps.importance(ctx, sweep)]})
+        body = json.dumps({"parameters": [asdict(one) for one in platform.sweeps.importance(ctx, sweep)]})
         return Response(body, media_type="application/json", headers=HEADERS)
 
     return router

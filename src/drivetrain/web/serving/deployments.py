@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from drivetrain.errors import DrivetrainError, Invalid
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.serving.model import Deployment, Variant
 from drivetrain.store.events.counters import Point
 from drivetrain.store.events.model import Event
@@ -19,7 +20,6 @@ from drivetrain.web.monitoring import alert_lists as alert_rows
 from drivetrain.web.naming import address, model_address, serves
 from drivetrain.web.render import HEADERS, Pages, viewer
 from drivetrain.web.rollout import lists as rollout_rows
-from drivetrain.web.services import Services
 from drivetrain.web.snippets import infer_example, snippets
 from drivetrain.web.svg import spark
 from drivetrain.web.views import DeploymentPage, DeploymentRow, Figure, ReplicaRow, RequestRow, State, VariantRow
@@ -77,9 +77,9 @@ def live(deployment: Deployment) -> list[Variant]:
     return sorted(deployment.variants, key=lambda variant: variant.created_ms, reverse=True)
 
 
-def row(services: Services, deployment: Deployment, now: int) -> DeploymentRow:
-    last = services.events.total([deployment.id], since_ms=now - HOUR, until_ms=now)
-    points = services.events.series([deployment.id], since_ms=now - HOUR, until_ms=now, step_ms=2 * MINUTE)
+def row(platform: Platform, deployment: Deployment, now: int) -> DeploymentRow:
+    last = platform.events.total([deployment.id], since_ms=now - HOUR, until_ms=now)
+    points = platform.events.series([deployment.id], since_ms=now - HOUR, until_ms=now, step_ms=2 * MINUTE)
     variants = live(deployment)
     ready = sum(replica.state == "ready" for replica in deployment.replicas)
     wanted = sum(max(variant.min_replicas, 0) for variant in variants if variant.retired_ms is None)
@@ -132,12 +132,12 @@ def event_state(event: Event) -> State:
     return State(f"{event.status} {event.error}", "warn" if event.error in ("invalid", "overloaded") else "bad", event.message)
 
 
-def view(services: Services, ctx: Context, name: str, window: str, errors_only: bool, server: str, *, problem: str = "") -> DeploymentPage:
+def view(platform: Platform, ctx: Context, name: str, window: str, errors_only: bool, server: str, *, problem: str = "") -> DeploymentPage:
     now = now_ms()
-    deployment = services.serving.get(ctx, name)
+    deployment = platform.serving.get(ctx, name)
     window = window or fitting_window(deployment, now)
     length = WINDOWS[window][0]
-    total = services.events.total([deployment.id], since_ms=now - length, until_ms=now)
+    total = platform.events.total([deployment.id], since_ms=now - length, until_ms=now)
     tasks = {task for variant in live(deployment) for task in variant.tasks}
     names = {variant.id: variant for variant in deployment.variants}
     text = bool(tasks & {"chat", "completion"})
@@ -151,12 +151,12 @@ def view(services: Services, ctx: Context, name: str, window: str, errors_only: 
     else:
         figures.append(Figure("Latency p99", fmt.duration_figure(total.latency_p99_ms), f"{fmt.number(total.cancelled)} cancelled"))
     serving = {serves(variant) for variant in live(deployment)}
-    past = {serves(one): one for one in reversed(services.serving.history(ctx, name)) if serves(one) not in serving}.values()
-    recent = services.events.recent(ctx.workspace_id, deployment=deployment.id, limit=20, errors_only=errors_only)
+    past = {serves(one): one for one in reversed(platform.serving.history(ctx, name)) if serves(one) not in serving}.values()
+    recent = platform.events.recent(ctx.workspace_id, deployment=deployment.id, limit=20, errors_only=errors_only)
     return DeploymentPage(
-        row=row(services, deployment, now),
+        row=row(platform, deployment, now),
         figures=figures,
-        variants=[_variant(services, deployment, variant, now - length, now) for variant in [*live(deployment), *past]],
+        variants=[_variant(platform, deployment, variant, now - length, now) for variant in [*live(deployment), *past]],
         replicas=[
             ReplicaRow(
                 id=replica.id,
@@ -177,14 +177,14 @@ def view(services: Services, ctx: Context, name: str, window: str, errors_only: 
         most_replicas=max((variant.max_replicas for variant in live(deployment)), default=1),
         problem=problem,
         try_it=snippets(server, deployment.name, tasks, infer_example(recent)),
-        rollouts=rollout_rows.recent(services, ctx, deployment.name),
-        start=rollout_rows.start_form(services, ctx, deployment.name),
-        alerts=[alert_rows.row(one) for one in services.alerts.list(ctx, state="lasting", deployment=deployment.name, limit=5)],
+        rollouts=rollout_rows.recent(platform, ctx, deployment.name),
+        start=rollout_rows.start_form(platform, ctx, deployment.name),
+        alerts=[alert_rows.row(one) for one in platform.alerts.list(ctx, state="lasting", deployment=deployment.name, limit=5)],
     )
 
 
-def _variant(services: Services, deployment: Deployment, variant: Variant, since: int, now: int) -> VariantRow:
-    total = services.events.total([deployment.id], since_ms=since, until_ms=now, variant=variant.id)
+def _variant(platform: Platform, deployment: Deployment, variant: Variant, since: int, now: int) -> VariantRow:
+    total = platform.events.total([deployment.id], since_ms=since, until_ms=now, variant=variant.id)
     mine = [replica for replica in deployment.replicas if replica.variant_id == variant.id]
     best = min((replica.state for replica in mine), key=["ready", "starting", "draining", "failed"].index, default="idle")
     word, tone = _STATES.get(best, (best.capitalize(), "idle"))
@@ -215,16 +215,16 @@ def _source(variant: Variant) -> str:
     return f"{variant.repo.rpartition('/')[2]}@{variant.version if variant.version is not None else variant.commit}"
 
 
-def series(services: Services, ctx: Context, name: str, window: str) -> dict[str, Any]:
+def series(platform: Platform, ctx: Context, name: str, window: str) -> dict[str, Any]:
     """What the charts of the page draw: one time axis, rates and latencies by variant."""
     now = now_ms()
-    deployment = services.serving.get(ctx, name)
+    deployment = platform.serving.get(ctx, name)
     length, step = WINDOWS[window or fitting_window(deployment, now)]
     lines = []
     first = now - length
-    history = services.serving.history(ctx, name)
+    history = platform.serving.history(ctx, name)
     for variant in reversed(history):
-        points = services.events.series([deployment.id], since_ms=first, until_ms=now, step_ms=step, variant=variant.id)
+        points = platform.events.series([deployment.id], since_ms=first, until_ms=now, step_ms=step, variant=variant.id)
         if not any(point.requests for point in points):
             continue
         lines.append(
@@ -243,18 +243,18 @@ def series(services: Services, ctx: Context, name: str, window: str) -> dict[str
     return {"step_ms": step, "since_ms": first, "until_ms": now, "variants": lines, "flags": flags}
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     @router.get("/deployments")
     def deployments(request: Request, ctx: Viewer) -> Response:
         now = now_ms()
-        rows = [row(services, deployment, now) for deployment in services.serving.list(ctx)]
+        rows = [row(platform, deployment, now) for deployment in platform.serving.list(ctx)]
         return pages.page(request, "deployments.html", path=[("Deployments", "/deployments")], rows=rows)
 
     @router.get("/deployments/{name:path}")
     def deployment(request: Request, ctx: Viewer, name: str, window: str = "", errors: Annotated[bool, Query()] = False) -> Response:
-        shown = view(services, ctx, name, window_of(window), errors, str(request.base_url).rstrip("/"))
+        shown = view(platform, ctx, name, window_of(window), errors, str(request.base_url).rstrip("/"))
         return pages.page(
             request,
             "deployment.html",
@@ -268,31 +268,31 @@ def routes(services: Services, pages: Pages) -> APIRouter:
         try:
             do()
         except DrivetrainError as error:
-            shown = view(services, ctx, name, "", False, str(request.base_url).rstrip("/"), problem=error.message)
+            shown = view(platform, ctx, name, "", False, str(request.base_url).rstrip("/"), problem=error.message)
             path = [("Deployments", "/deployments"), (name, address(name))]
             return pages.page(request, "deployment.html", path=path, status=error.status, view=shown, data=f"/data{address(name)}")
         return RedirectResponse(after or address(name), status_code=303, headers=HEADERS)
 
     @router.post("/deployments/{name:path}/restart")
     def restart(request: Request, ctx: Viewer, name: str) -> Response:
-        return act(request, ctx, name, lambda: services.serving.restart(ctx, name))
+        return act(request, ctx, name, lambda: platform.serving.restart(ctx, name))
 
     @router.post("/deployments/{name:path}/scale")
     def scale(request: Request, ctx: Viewer, name: str, replicas: Annotated[int, Form()]) -> Response:
-        return act(request, ctx, name, lambda: services.serving.scale(ctx, name, min_replicas=replicas))
+        return act(request, ctx, name, lambda: platform.serving.scale(ctx, name, min_replicas=replicas))
 
     @router.post("/deployments/{name:path}/delete")
     def delete(request: Request, ctx: Viewer, name: str) -> Response:
-        return act(request, ctx, name, lambda: services.serving.delete(ctx, name), "/deployments")
+        return act(request, ctx, name, lambda: platform.serving.delete(ctx, name), "/deployments")
 
     @router.post("/deployments/{name:path}/serve")
     def serve(request: Request, ctx: Viewer, name: str, source: Annotated[str, Form()]) -> Response:
         """Put a version (again) behind the name, as the present one runs."""
 
         def again() -> None:
-            deployment = services.serving.get(ctx, name)
-            like = next((one for one in services.serving.history(ctx, name) if _source(one) == source), live(deployment)[0])
-            services.serving.deploy(
+            deployment = platform.serving.get(ctx, name)
+            like = next((one for one in platform.serving.history(ctx, name) if _source(one) == source), live(deployment)[0])
+            platform.serving.deploy(
                 ctx,
                 name,
                 source,
@@ -308,6 +308,6 @@ def routes(services: Services, pages: Pages) -> APIRouter:
 
     @router.get("/data/deployments/{name:path}")
     def data(ctx: Viewer, name: str, window: str = "") -> Response:
-        return JSONResponse(series(services, ctx, name, window_of(window)), headers=HEADERS)
+        return JSONResponse(series(platform, ctx, name, window_of(window)), headers=HEADERS)
 
     return router

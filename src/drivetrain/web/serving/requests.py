@@ -9,13 +9,13 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 
 from drivetrain.identity.model import Context
+from drivetrain.platform import Platform
 from drivetrain.serving.lineage import Lineage
 from drivetrain.store.events.model import Event
 from drivetrain.web import format as fmt
 from drivetrain.web import naming
 from drivetrain.web.registry import models
 from drivetrain.web.render import HEADERS, Pages, viewer
-from drivetrain.web.services import Services
 from drivetrain.web.serving import deployments
 from drivetrain.web.svg import Drawing, Node
 from drivetrain.web.svg import lineage as place
@@ -24,8 +24,8 @@ from drivetrain.web.views import Figure, Opinion, Pair, RequestPage
 Viewer = Annotated[Context, Depends(viewer)]
 
 
-def view(services: Services, ctx: Context, request_id: str) -> RequestPage:
-    found = services.lineages.of(ctx, request_id)
+def view(platform: Platform, ctx: Context, request_id: str) -> RequestPage:
+    found = platform.lineages.of(ctx, request_id)
     event = found.event
     run = found.run
     return RequestPage(
@@ -36,7 +36,7 @@ def view(services: Services, ctx: Context, request_id: str) -> RequestPage:
         message=event.message,
         figures=_figures(event),
         phases=_phases(event),
-        drawing=_draw(services, ctx, found),
+        drawing=_draw(platform, ctx, found),
         details=_details(ctx, found),
         run=_run(found),
         params=[Pair(key, value) for key, value in sorted(run.params.items())] if run else [],
@@ -91,9 +91,9 @@ def _phases(event: Event) -> list[tuple[str, str, float, float]]:
     return placed
 
 
-def _draw(services: Services, ctx: Context, found: Lineage) -> Drawing:
+def _draw(platform: Platform, ctx: Context, found: Lineage) -> Drawing:
     event, version = found.event, found.version
-    nodes = models.run_nodes(services, ctx, found.run) if found.run else []
+    nodes = models.run_nodes(platform, ctx, found.run) if found.run else []
     slug = event.repo.rpartition("/")[2]
     behind = tuple(node.key for node in nodes if node.column == 1)
     if not nodes and version is not None and version.source:
@@ -161,12 +161,12 @@ def _run(found: Lineage) -> list[Pair]:
     return pairs
 
 
-def routes(services: Services, pages: Pages) -> APIRouter:
+def routes(platform: Platform, pages: Pages) -> APIRouter:
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
 
     @router.get("/requests/{request_id}")
     def request_page(request: Request, ctx: Viewer, request_id: str) -> Response:
-        shown = view(services, ctx, request_id)
+        shown = view(platform, ctx, request_id)
         path = [("Deployments", "/deployments")]
         if shown.deployment:
             path.append((shown.deployment, naming.address(shown.deployment)))
@@ -174,7 +174,7 @@ def routes(services: Services, pages: Pages) -> APIRouter:
 
     @router.post("/requests/{request_id}/feedback")
     def say(ctx: Viewer, request_id: str, value: Annotated[str, Form()], comment: Annotated[str, Form()] = "") -> Response:
-        services.lineages.say(
+        platform.lineages.say(
             ctx, request_id, "rating", value == "good", kind="feedback", source=f"dashboard:{ctx.user_name}", comment=comment.strip()
         )
         return RedirectResponse(f"/requests/{request_id}#feedback", status_code=303, headers=HEADERS)

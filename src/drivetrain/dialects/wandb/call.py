@@ -1,57 +1,53 @@
-"""What the dialect's parts need."""
+"""One request of the dialect, and what several of its parts say of projects, runs and pages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from drivetrain.errors import NotFound
-from drivetrain.identity.model import Context
-from drivetrain.registry.service import Registry
+from drivetrain.identity.model import Context, Scope
+from drivetrain.platform import Platform
 from drivetrain.tracking.model import Experiment, Run
-from drivetrain.tracking.service import Tracking
-from drivetrain.training.sweeps.service import Sweeps
 
 Json = dict[str, Any]
 Resolvers = dict[str, Any]
 """Field → a value, or a callable that gets the field's arguments."""
 MOUNT = "/wandb"
 DEFAULT_PROJECT = "uncategorized"
+SIGNED_SECONDS = 24 * 3600.0
+"""How long an address is good that clients open without a key: an upload may wait for its turn."""
 
 
 @dataclass(frozen=True, slots=True)
-class Services:
-    """`sign(ctx, method, path)` gives an absolute address that needs no key; `path` begins with the mount. `alert` tells people of what a
-    run's script wants them to know: run, severity, title, text."""
+class Call:
+    """One request: the services, and the address by which its client knows this server."""
 
-    tracking: Tracking
-    registry: Registry
-    sweeps: Sweeps
-    sign_url: Callable[[Context, str, str], str]
-    alert: Callable[[Context, Run, str, str, str], None]
+    platform: Platform
     base_url: str
 
     def sign(self, ctx: Context, method: str, path: str) -> str:
-        return self.base_url + self.sign_url(ctx, method, path)
+        """An absolute address that needs no key. `path` begins with the mount."""
+        scope = Scope.read if method in ("GET", "HEAD") else Scope.write
+        return self.base_url + self.platform.identity.sign_url(ctx, method, path, scopes=[scope], seconds=SIGNED_SECONDS)
 
 
-def project(s: Services, ctx: Context, name: str | None, *, make: bool = False) -> Experiment:
+def project(s: Call, ctx: Context, name: str | None, *, make: bool = False) -> Experiment:
     """The experiment that a project is. Raises `NotFound`, unless it is to be made."""
     name = name or DEFAULT_PROJECT
     try:
-        found = s.tracking.experiments.find(ctx, name)
+        found = s.platform.tracking.experiments.find(ctx, name)
     except NotFound:
         if not make:
             raise
-        return s.tracking.experiments.create(ctx, name)
+        return s.platform.tracking.experiments.create(ctx, name)
     if found.lifecycle != "active" and not make:
         raise NotFound(f"The project {name!r} is deleted: restore the experiment {found.id} first.")
     return found
 
 
-def run_of(s: Services, ctx: Context, project_name: str | None, name: str) -> Run:
-    return s.tracking.reports.find(ctx, project(s, ctx, project_name).id, name)
+def run_of(s: Call, ctx: Context, project_name: str | None, name: str) -> Run:
+    return s.platform.tracking.reports.find(ctx, project(s, ctx, project_name).id, name)
 
 
 def when(ms: int | None) -> str | None:
@@ -61,7 +57,7 @@ def when(ms: int | None) -> str | None:
     return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def connection(nodes: list[Any], *, args: Json, total: int | None = None, cursor: Callable[[int], str] | None = None) -> Json:
+def connection(nodes: list[Any], *, args: Json, total: int | None = None) -> Json:
     """All of `nodes` that `args` (first, after) ask for; cursors are positions."""
     start = int(after) if (after := str(args.get("after") or "")).isdigit() else 0
     first = args.get("first")
