@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
-from drivetrain.search.grammar import Condition, Order, parse_filter, parse_order
+from drivetrain.search.conditions import Condition, Order
+from drivetrain.search.grammar import parse_filter, parse_order
+from drivetrain.search.languages import EXPERIMENTS, LOGGED_MODELS, MODEL_VERSIONS, REGISTERED_MODELS, RUNS
 from drivetrain.tracking import tables
-from drivetrain.tracking.languages import EXPERIMENTS, LOGGED_MODELS, MODEL_VERSIONS, REGISTERED_MODELS, RUNS
 from drivetrain.tracking.model import Dataset, Input, Metric, Run, View
 from drivetrain.tracking.service import Tracking
 from tests.tracking.naive import holds

@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from drivetrain.errors import Invalid
-
-Kind = Literal["number", "string", "any"]
-Value = str | float | int | tuple[str, ...] | None
+from drivetrain.search.conditions import Condition, Kind, Order, Value
 
 NUMBER_OPS = ("=", "!=", ">", ">=", "<", "<=")
 STRING_OPS = ("=", "!=", "LIKE", "ILIKE")
@@ -31,23 +29,6 @@ MAX_CONDITIONS = 200
 MAX_LIST = 10_000
 MAX_PATTERN = 10_000
 MAX_ORDERS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """`entity` and `key` are the canonical ones of the `Language`."""
-
-    entity: str
-    key: str
-    op: str
-    value: Value = None
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    entity: str
-    key: str
-    ascending: bool = True
 
 
 @dataclass(frozen=True, slots=True)

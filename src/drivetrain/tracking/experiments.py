@@ -11,20 +11,32 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
-from drivetrain.search import sql as compare
+from drivetrain.search.conditions import And
 from drivetrain.search.grammar import parse_filter, parse_order
-from drivetrain.search.sql import Term
+from drivetrain.search.languages import EXPERIMENTS
+from drivetrain.search.paging import Term, page
+from drivetrain.search.sql import Column, Entries, Fields, text, where
 from drivetrain.store.ids import now_ms
 from drivetrain.store.sql import Database, upsert
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.deletion.tables import numbers
-from drivetrain.tracking.finders import chunked, ensure_default, experiment_row, from_token, location, to_token
-from drivetrain.tracking.languages import EXPERIMENTS
+from drivetrain.tracking.finders import chunked, ensure_default, experiment_row, location
 from drivetrain.tracking.model import PURGING, Experiment, Page, View
 from drivetrain.tracking.runs.loading import lived
 
 MAX_PAGE = 50_000
+
+_e = t.experiments.c
+_FIELDS: Fields = {
+    "attribute": {
+        "name": Column(_e.name),
+        "experiment_id": Column(sa.cast(_e.number, sa.String)),
+        "creation_time": Column(_e.created_ms),
+        "last_update_time": Column(_e.updated_ms),
+    },
+    "tag": Entries(t.experiment_tags, t.experiment_tags.c.experiment_uid, _e.uid),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +122,16 @@ class Experiments:
         ensure_default(self.db, ctx)
         sqlite = self.db.kind == "sqlite"
         e = t.experiments.c
-        columns: dict[str, Any] = {
-            "name": e.name,
-            "experiment_id": sa.cast(e.number, sa.String),
-            "creation_time": e.created_ms,
-            "last_update_time": e.updated_ms,
-        }
         query = sa.select(t.experiments).where(e.workspace_id == ctx.workspace_id)
         if view is not View.all:
             query = query.where(e.lifecycle == view.value)
-        for condition in parse_filter(filter, EXPERIMENTS):
-            if condition.entity == "tag":
-                owner = t.experiment_tags.c.experiment_uid
-                query = query.where(compare.of_map(t.experiment_tags, owner, e.uid, condition, sqlite=sqlite))
-            else:
-                query = query.where(compare.compare(columns[condition.key], condition, sqlite=sqlite))
-        columns |= {"experiment_id": e.number, "name": compare.text(e.name, sqlite=sqlite)}
+        query = query.where(where(And(parse_filter(filter, EXPERIMENTS)), _FIELDS, sqlite=sqlite))
+        columns: dict[str, Any] = {
+            "name": text(e.name, sqlite=sqlite),
+            "experiment_id": e.number,
+            "creation_time": e.created_ms,
+            "last_update_time": e.updated_ms,
+        }
         orders = parse_order(order_by, EXPERIMENTS)
         if any(order.entity != "attribute" for order in orders):
             raise Invalid("Experiments are ordered by their attributes: name, experiment_id, creation_time, last_update_time.")
@@ -133,14 +139,9 @@ class Experiments:
             Term(e.updated_ms, False)
         ]
         terms.append(Term(e.number, False))
-        if token:
-            query = query.where(compare.after(terms, from_token(token, len(terms))))
-        query = query.add_columns(*(term.expr.label(f"_{n}") for n, term in enumerate(terms)))
-        query = query.order_by(*(term.expr.asc() if term.ascending else term.expr.desc() for term in terms)).limit(limit + 1)
         with self.db.read() as c:
-            rows = c.execute(query).all()
-            more = to_token(list(rows[limit - 1][-len(terms) :])) if len(rows) > limit else None
-            return Page(_experiments(c, rows[:limit]), more)
+            rows, more = page(c, query, terms, limit, token)
+            return Page(_experiments(c, rows), more)
 
     def rename(self, ctx: Context, experiment_id: str, name: str) -> None:
         ctx.require(Scope.write)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import math
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
@@ -115,24 +112,6 @@ def chunked(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
     items = list(values)
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-def to_token(values: list[Any]) -> str:
-    """A page token: where the page ended."""
-    return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).decode().rstrip("=")
-
-
-def from_token(token: str, length: int | None = None) -> list[Any]:
-    """Raises `Invalid` for a token that was not made here."""
-    try:
-        found = json.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    except (ValueError, binascii.Error):
-        found = None
-    if not isinstance(found, list) or (length is not None and len(found) != length):
-        raise Invalid(
-            f"{shown(token)} is not a page token of this search: send the one that came with the page before.", param="page_token"
-        )
-    return found
 
 
 def experiment_uids(c: sa.Connection, ctx: Context, experiment_ids: Iterable[str], *, active: bool = False) -> list[int]:

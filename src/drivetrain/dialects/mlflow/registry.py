@@ -12,11 +12,12 @@ from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.platform import Platform
 from drivetrain.registry.model import Clause, Repo, Version
-from drivetrain.search.grammar import Condition, Language, parse_filter, parse_order
+from drivetrain.search.conditions import Condition
+from drivetrain.search.grammar import Language, parse_filter, parse_order
+from drivetrain.search.languages import MODEL_VERSIONS, REGISTERED_MODELS
+from drivetrain.search.tokens import from_token, to_token
 from drivetrain.tags import PROMPT
 from drivetrain.tracking import checks
-from drivetrain.tracking.finders import from_token, to_token
-from drivetrain.tracking.languages import MODEL_VERSIONS, REGISTERED_MODELS
 from drivetrain.tracking.model import Page
 
 STAGES = ("None", "Staging", "Production", "Archived")

@@ -13,9 +13,11 @@ from msgspec import Struct
 
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
-from drivetrain.search import sql as compare
+from drivetrain.search.conditions import And
 from drivetrain.search.grammar import parse_filter, parse_order
-from drivetrain.search.sql import Term
+from drivetrain.search.languages import EVALUATION_DATASETS
+from drivetrain.search.paging import Term, page
+from drivetrain.search.sql import Column, Entries, Fields, text, where
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
 from drivetrain.tags import USER
@@ -25,8 +27,7 @@ from drivetrain.tracking.evaluation import tables as v
 from drivetrain.tracking.evaluation.cases import Case, checked, merged, schema_of
 from drivetrain.tracking.evaluation.scorers import numbers
 from drivetrain.tracking.experiments import check_limit
-from drivetrain.tracking.finders import chunked, ensure_default, experiment_row, from_token, to_token
-from drivetrain.tracking.languages import EVALUATION_DATASETS
+from drivetrain.tracking.finders import chunked, ensure_default, experiment_row
 from drivetrain.tracking.model import Page
 
 MAX_NAME = 255
@@ -39,6 +40,10 @@ _COLUMNS: dict[str, sa.Column[Any]] = {
     "last_updated_by": _d.updated_by,
     "created_time": _d.created_ms,
     "last_update_time": _d.updated_ms,
+}
+_FIELDS: Fields = {
+    "attribute": {key: Column(column) for key, column in _COLUMNS.items()},
+    "tag": Entries(v.dataset_tags, _g.dataset_id, _d.id),
 }
 
 
@@ -118,20 +123,10 @@ class EvaluationDatasets:
         if experiment_ids:
             mine = sa.select(_x.dataset_id).join(t.experiments, t.experiments.c.uid == _x.experiment_uid)
             query = query.where(_d.id.in_(mine.where(t.experiments.c.number.in_(numbers(experiment_ids)))))
-        for condition in parse_filter(filter, EVALUATION_DATASETS):
-            if condition.entity == "tag":
-                query = query.where(compare.of_map(v.dataset_tags, _g.dataset_id, _d.id, condition, sqlite=sqlite))
-            else:
-                query = query.where(compare.compare(_COLUMNS[condition.key], condition, sqlite=sqlite))
-        terms = _terms(order_by, sqlite)
-        if token:
-            query = query.where(compare.after(terms, from_token(token, len(terms))))
-        query = query.add_columns(*(term.expr.label(f"_{n}") for n, term in enumerate(terms)))
-        query = query.order_by(*(term.expr.asc() if term.ascending else term.expr.desc() for term in terms)).limit(limit + 1)
+        query = query.where(where(And(parse_filter(filter, EVALUATION_DATASETS)), _FIELDS, sqlite=sqlite))
         with self.db.read() as c:
-            rows = c.execute(query).all()
-            more = to_token(list(rows[limit - 1][-len(terms) :])) if len(rows) > limit else None
-            return Page(_datasets(c, rows[:limit]), more)
+            rows, more = page(c, query, _terms(order_by, sqlite), limit, token)
+            return Page(_datasets(c, rows), more)
 
     def set_tags(self, ctx: Context, dataset_id: str, tags: Mapping[str, object]) -> None:
         """Set these tags beside those that are there; a value of None changes nothing."""
@@ -220,14 +215,10 @@ class EvaluationDatasets:
         ctx.require(Scope.read)
         check_limit(limit, MAX_PAGE)
         terms = [Term(_r.created_ms), Term(_r.id, True, "string")]
-        query = sa.select(v.records).where(_r.dataset_id == dataset_id).order_by(_r.created_ms, _r.id)
-        if token:
-            query = query.where(compare.after(terms, from_token(token, len(terms))))
         with self.db.read() as c:
             _evaluated(c, ctx, dataset_id)
-            rows = c.execute(query.limit(limit + 1)).all()
-        more = to_token([rows[limit - 1].created_ms, rows[limit - 1].id]) if len(rows) > limit else None
-        return Page([Case.of(row) for row in rows[:limit]], more)
+            rows, more = page(c, sa.select(v.records).where(_r.dataset_id == dataset_id), terms, limit, token)
+        return Page([Case.of(row) for row in rows], more)
 
     def delete_records(self, ctx: Context, dataset_id: str, record_ids: Sequence[str]) -> int:
         """How many of them there were."""
@@ -257,8 +248,8 @@ def _terms(order_by: Sequence[str], sqlite: bool) -> list[Term]:
         if order.entity != "attribute" or order.key not in ("name", "created_time", "last_update_time"):
             raise Invalid("Evaluation datasets are ordered by name, created_time or last_update_time.", param="order_by")
         column = _COLUMNS[order.key]
-        text = order.key == "name"
-        terms.append(Term(compare.text(column, sqlite=sqlite) if text else column, order.ascending, "string" if text else "number"))
+        named = order.key == "name"
+        terms.append(Term(text(column, sqlite=sqlite) if named else column, order.ascending, "string" if named else "number"))
     return [*(terms or [Term(_d.created_ms, False)]), Term(_d.id, False, "string")]
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from drivetrain.errors import StorageFull, Unavailable
-from drivetrain.search import sql as compare
-from drivetrain.search.sql import Term
+from drivetrain.search.paging import Term, after
 from drivetrain.store.sql import Database, upsert
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.finders import chunked, packed, tuples, unpacked
@@ -163,7 +162,7 @@ def write_of_models(c: sa.Connection, run_id: str, metrics: Sequence[Metric]) ->
 
 def beyond(values: Sequence[Any]) -> sa.ColumnElement[bool]:
     """The points of a series after the one with these values."""
-    return compare.after([Term(_m.step), Term(_m.timestamp_ms), Term(_m.nan), Term(_m.value)], values)
+    return after([Term(_m.step), Term(_m.timestamp_ms), Term(_m.nan), Term(_m.value)], values)
 
 
 def sampled(db: Database, series: int, wanted: int, window: pages.Window = pages.ALL) -> list[Point]:

@@ -16,12 +16,13 @@ import sqlalchemy as sa
 
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
+from drivetrain.search.tokens import from_token, to_token
 from drivetrain.store.sql import INT64, Database, upsert
 from drivetrain.tags import RUN_NAME
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.experiments import check_limit
-from drivetrain.tracking.finders import chunked, deleted_run, experiment_row, from_token, no_run, run_row, to_token, tuples
+from drivetrain.tracking.finders import chunked, deleted_run, experiment_row, no_run, run_row, tuples
 from drivetrain.tracking.metrics import points
 from drivetrain.tracking.metrics.summaries import Window
 from drivetrain.tracking.model import Metric, Page, Point

@@ -11,26 +11,17 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
-from drivetrain.search import sql as compare
-from drivetrain.search.grammar import Condition, parse_filter, parse_order
-from drivetrain.search.sql import Term
+from drivetrain.search.conditions import And, Condition
+from drivetrain.search.grammar import parse_filter, parse_order
+from drivetrain.search.languages import LOGGED_MODELS
+from drivetrain.search.paging import Term, page
+from drivetrain.search.sql import Column, Entries, Fields, Numbers, rows, text, where
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.experiments import check_limit
-from drivetrain.tracking.finders import (
-    chunked,
-    ensure_default,
-    experiment_row,
-    from_token,
-    location,
-    model_row,
-    run_row,
-    to_token,
-    unpacked,
-)
-from drivetrain.tracking.languages import LOGGED_MODELS
+from drivetrain.tracking.finders import chunked, ensure_default, experiment_row, location, model_row, run_row, unpacked
 from drivetrain.tracking.model import MODEL_STATUSES, LoggedModel, Metric, Page
 from drivetrain.tracking.runs.names import random_name
 
@@ -45,6 +36,7 @@ _ATTRIBUTES: dict[str, Any] = {
     "source_run_id": _l.source_run_id,
     "creation_timestamp": _l.created_ms,
     "last_updated_timestamp": _l.updated_ms,
+    "experiment_id": sa.cast(t.experiments.c.number, sa.String),
 }
 _MAPS = {"param": t.logged_model_params, "tag": t.logged_model_tags}
 
@@ -187,23 +179,17 @@ class LoggedModels:
         query = query.where(_l.workspace_id == ctx.workspace_id, _l.lifecycle == "active", e.number.in_(numbers))
         conditions = parse_filter(filter, LOGGED_MODELS)
         if datasets and not any(condition.entity == "metric" for condition in conditions):
-            k = t.logged_model_metrics.c
-            query = query.where(sa.select(sa.literal(1)).where(k.model_id == _l.id, _measured_on(datasets)).exists())
-        for condition in conditions:
-            query = query.where(_condition(_plain(condition), datasets, e.number, sqlite))
+            k = t.logged_model_metrics
+            query = query.where(rows(k, k.c.model_id == _l.id, _measured_on(datasets)).exists())
+        query = query.where(where(And([_plain(one) for one in conditions]), _fields(datasets), sqlite=sqlite))
         terms: list[Term] = []
-        for text, ascending in order_by:
-            (order,) = parse_order([text], LOGGED_MODELS)
+        for written, ascending in order_by:
+            (order,) = parse_order([written], LOGGED_MODELS)
             terms += _terms(order.entity, order.key, ascending, sqlite)
         terms += [Term(_l.created_ms, False), Term(_l.id, True, "string")]
-        if token:
-            query = query.where(compare.after(terms, from_token(token, len(terms))))
-        query = query.add_columns(*(term.expr.label(f"_{n}") for n, term in enumerate(terms)))
-        query = query.order_by(*(term.expr.asc() if term.ascending else term.expr.desc() for term in terms)).limit(limit + 1)
         with self.db.read() as c:
-            rows = c.execute(query).all()
-            more = to_token(list(rows[limit - 1][-len(terms) :])) if len(rows) > limit else None
-            return Page(_models(c, rows[:limit]), more)
+            found, more = page(c, query, terms, limit, token)
+            return Page(_models(c, found), more)
 
 
 def _plain(condition: Condition) -> Condition:
@@ -219,25 +205,21 @@ def _measured_on(datasets: Sequence[tuple[str, str | None]]) -> sa.ColumnElement
     return sa.or_(*(sa.and_(k.dataset_name == name, sa.true() if d is None else k.dataset_digest == d) for name, d in datasets))
 
 
-def _condition(condition: Condition, datasets: Sequence[tuple[str, str | None]], number: Any, sqlite: bool) -> sa.ColumnElement[bool]:
-    if condition.entity == "attribute":
-        column = sa.cast(number, sa.String) if condition.key == "experiment_id" else _ATTRIBUTES[condition.key]
-        return compare.compare(column, condition, sqlite=sqlite)
-    if condition.entity == "metric":
-        k = t.logged_model_metrics
-        mine = sa.select(sa.literal(1)).where(k.c.model_id == _l.id, k.c.key == condition.key)
-        if datasets:
-            mine = mine.where(_measured_on(datasets))
-        return mine.where(compare.of_metric(k, condition, sqlite=sqlite)).exists()
-    table = _MAPS[condition.entity]
-    return compare.of_map(table, table.c.model_id, _l.id, condition, sqlite=sqlite)
+def _fields(datasets: Sequence[tuple[str, str | None]]) -> Fields:
+    """Of a query that is joined with `experiments`."""
+    k = t.logged_model_metrics
+    return {
+        "attribute": {key: Column(column) for key, column in _ATTRIBUTES.items()},
+        "metric": Numbers(k, k.c.model_id, _l.id, _measured_on(datasets) if datasets else None),
+        **{entity: Entries(table, table.c.model_id, _l.id) for entity, table in _MAPS.items()},
+    }
 
 
 def _terms(entity: str, key: str, ascending: bool, sqlite: bool) -> list[Term]:
     if entity == "attribute" and key in ("creation_timestamp", "last_updated_timestamp"):
         return [Term(_ATTRIBUTES[key], ascending)]
     if entity == "attribute" and key in _ATTRIBUTES:
-        return [Term(compare.text(sa.func.coalesce(_ATTRIBUTES[key], ""), sqlite=sqlite), ascending, "string")]
+        return [Term(text(sa.func.coalesce(_ATTRIBUTES[key], ""), sqlite=sqlite), ascending, "string")]
     if entity == "metric":
         k = t.logged_model_metrics.c
         best = sa.func.max if not ascending else sa.func.min
@@ -245,10 +227,10 @@ def _terms(entity: str, key: str, ascending: bool, sqlite: bool) -> list[Term]:
         return [Term(sa.case((value.is_(None), 1), else_=0)), Term(sa.func.coalesce(value, 0.0), ascending)]
     if entity in _MAPS:
         table = _MAPS[entity].c
-        text = sa.select(table.value).where(table.model_id == _l.id, table.key == key).scalar_subquery()
+        value = sa.select(table.value).where(table.model_id == _l.id, table.key == key).scalar_subquery()
         return [
-            Term(sa.case((text.is_(None), 1), else_=0)),
-            Term(compare.text(sa.func.coalesce(text, ""), sqlite=sqlite), ascending, "string"),
+            Term(sa.case((value.is_(None), 1), else_=0)),
+            Term(text(sa.func.coalesce(value, ""), sqlite=sqlite), ascending, "string"),
         ]
     raise Invalid(f"Logged models cannot be ordered by {key!r}.", param="order_by")
 

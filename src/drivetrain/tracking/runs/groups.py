@@ -11,12 +11,13 @@ from msgspec import Struct
 
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context, Scope
-from drivetrain.search import sql as compare
-from drivetrain.search.grammar import Order, parse_order
+from drivetrain.search.conditions import Order
+from drivetrain.search.grammar import parse_order
+from drivetrain.search.languages import RUNS
+from drivetrain.search.sql import text
 from drivetrain.store.sql import Database
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.finders import experiment_uids
-from drivetrain.tracking.languages import RUNS
 from drivetrain.tracking.model import View
 from drivetrain.tracking.runs import search
 
@@ -87,7 +88,7 @@ class Groups:
                 columns += [sa.func.count(m.c.run_id), mean, sa.func.min(m.c.value), sa.func.max(m.c.value)]
                 if order_by == key:
                     terms = [sa.case((mean.is_(None), 1), else_=0), mean.desc() if descending else mean.asc(), *terms]
-            named = value if by == EXPERIMENT else compare.text(value, sqlite=sqlite)
+            named = value if by == EXPERIMENT else text(value, sqlite=sqlite)
             if order_by == "value":
                 terms = [named.desc() if descending else named.asc()]
             else:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import sqlalchemy as sa
 
 from drivetrain.errors import Invalid
-from drivetrain.search import sql as compare
-from drivetrain.search.grammar import Condition, Order, parse_filter, parse_order
-from drivetrain.search.sql import Term
+from drivetrain.search.conditions import And, Condition, Node, Order
+from drivetrain.search.grammar import parse_filter, parse_order
+from drivetrain.search.languages import RUNS
+from drivetrain.search.paging import Term, stretch
+from drivetrain.search.sql import Bool, Column, Entries, Fields, Linked, Numbers, of_number, rows, text, where
+from drivetrain.search.tokens import from_token
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.finders import from_token
-from drivetrain.tracking.languages import RUNS
 from drivetrain.tracking.model import View
 
 NUMBERS, NANS, LACKING = 0, 1, 2
@@ -47,13 +48,24 @@ _ATTRIBUTES: dict[str, Any] = {
     "end_time": _r.end_ms,
 }
 _MAPS = {"param": t.params, "tag": t.run_tags}
+_used, _i, _d = t.run_inputs.join(t.datasets, t.datasets.c.id == t.run_inputs.c.dataset_id), t.run_inputs.c, t.datasets.c
+_FIELDS: Fields = {
+    "attribute": {key: Column(column) for key, column in _ATTRIBUTES.items()},
+    "metric": Numbers(t.latest_metrics, t.latest_metrics.c.run_id, _r.id),
+    "param": Entries(t.params, t.params.c.run_id, _r.id),
+    "tag": Entries(t.run_tags, t.run_tags.c.run_id, _r.id),
+    "dataset": {
+        key: Linked(_used, _i.run_id == _r.id, column)
+        for key, column in (("name", _d.name), ("digest", _d.digest), ("context", _i.context))
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A search that has been understood."""
 
-    conditions: Sequence[Condition]
+    conditions: Sequence[Node]
     orders: Sequence[Order]
 
     @classmethod
@@ -74,17 +86,17 @@ def run_rows(
     phase = start[0] if start is not None else NUMBERS
     after = start[1:] if start is not None and len(start) > 1 else None
     # A condition on the metric leaves no run that lacks it.
-    last = NANS if any(o.entity == "metric" and o.key == first.key for o in plan.conditions) else LACKING
-    rows: list[sa.Row[Any]] = []
+    last = NANS if any(_is_about(one, first.key) for one in plan.conditions) else LACKING
+    found: list[sa.Row[Any]] = []
     while phase <= last:
-        found, ends = _stretch(c, plan, experiment_uids, view, limit - len(rows), after, phase)
-        rows.extend(found)
+        some, ends = _stretch(c, plan, experiment_uids, view, limit - len(found), after, phase)
+        found.extend(some)
         if ends is not None:
-            return rows, [phase, *ends]
+            return found, [phase, *ends]
         phase, after = phase + 1, None
-        if len(rows) == limit:
-            return rows, [phase] if phase <= last else None
-    return rows, None
+        if len(found) == limit:
+            return found, [phase] if phase <= last else None
+    return found, None
 
 
 def _stretch(
@@ -94,29 +106,29 @@ def _stretch(
     lead = t.latest_metrics.alias("lead")
     leading = plan.orders[0].key if phase is not None else None
     source: sa.FromClause = t.runs
-    where: list[sa.ColumnElement[bool]] = []
+    meant: list[Bool] = []
     terms: list[Term] = []
     orders = list(plan.orders)
     if phase in (NUMBERS, NANS):
         # The experiment is said of the metric alone, so that its index comes first and runs are looked up by their key.
         source = source.join(lead, lead.c.run_id == _r.id)
-        where += [_one_of(lead.c.experiment_uid, uids), lead.c.key == leading, lead.c.nan == phase]
+        meant += [_one_of(lead.c.experiment_uid, uids), lead.c.key == leading, lead.c.nan == phase]
         if phase == NUMBERS:
             terms.append(Term(lead.c.value, orders[0].ascending))
     else:
-        where.append(_one_of(_r.experiment_uid, uids))
+        meant.append(_one_of(_r.experiment_uid, uids))
         if phase == LACKING:
-            m = t.latest_metrics.c
-            where.append(~sa.select(sa.literal(1)).where(m.run_id == _r.id, m.key == leading).exists())
+            m = t.latest_metrics
+            meant.append(~rows(m, m.c.run_id == _r.id, m.c.key == leading).exists())
     if phase is not None:
         orders = orders[1:]
     if view is not View.all:
-        where.append(_r.lifecycle == view.value)
+        meant.append(_r.lifecycle == view.value)
     for condition in plan.conditions:
-        if condition.entity == "metric" and condition.key == leading and phase != LACKING:
-            where.append(compare.of_metric(lead, condition, sqlite=sqlite))
+        if _is_about(condition, leading) and phase != LACKING:
+            meant.append(of_number(lead, condition, sqlite=sqlite))
         else:
-            where.append(_condition(condition, sqlite))
+            meant.append(where(condition, _FIELDS, sqlite=sqlite))
     for number, order in enumerate(orders):
         source = _add_order(source, terms, order, f"o{number}", sqlite)
     asked = {(order.entity, order.key) for order in orders}
@@ -124,22 +136,13 @@ def _stretch(
         terms.append(Term(_r.start_ms, False))
     if ("attribute", "run_id") not in asked:
         terms.append(Term(_r.id, True, "string"))
-    if start is not None:
-        if len(start) != len(terms):
-            raise Invalid("The page token is not one of this search: ask with the same order as for the page before.", param="page_token")
-        where.append(compare.after(terms, start))
-    query = sa.select(t.runs, *(term.expr.label(f"_{n}") for n, term in enumerate(terms))).select_from(source).where(*where)
-    query = query.order_by(*(term.expr.asc() if term.ascending else term.expr.desc() for term in terms)).limit(limit + 1)
-    rows = c.execute(query).all() if limit > 0 else []
-    if len(rows) > limit:
-        return list(rows[:limit]), list(rows[limit - 1][-len(terms) :])
-    return list(rows), None
+    return stretch(c, sa.select(t.runs).select_from(source).where(*meant), terms, limit, start)
 
 
-def matching(plan: Plan, uids: Sequence[int], view: View, *, sqlite: bool) -> list[sa.ColumnElement[bool]]:
+def matching(plan: Plan, uids: Sequence[int], view: View, *, sqlite: bool) -> list[Bool]:
     """Which rows of `runs` the conditions of a search are about; its order does not matter."""
-    where = [_one_of(_r.experiment_uid, uids), *(_condition(condition, sqlite) for condition in plan.conditions)]
-    return where if view is View.all else [*where, _r.lifecycle == view.value]
+    meant = [_one_of(_r.experiment_uid, uids), where(And(plan.conditions), _FIELDS, sqlite=sqlite)]
+    return meant if view is View.all else [*meant, _r.lifecycle == view.value]
 
 
 def _one_of(column: sa.Column[Any], uids: Sequence[int]) -> sa.ColumnElement[bool]:
@@ -149,20 +152,9 @@ def _one_of(column: sa.Column[Any], uids: Sequence[int]) -> sa.ColumnElement[boo
     return column.in_(sa.bindparam(None, uids, expanding=True, literal_execute=len(uids) > MANY))
 
 
-def _condition(condition: Condition, sqlite: bool) -> sa.ColumnElement[bool]:
-    if condition.entity == "attribute":
-        return compare.compare(_ATTRIBUTES[condition.key], condition, sqlite=sqlite)
-    if condition.entity == "metric":
-        m = t.latest_metrics
-        mine = sa.select(sa.literal(1)).where(m.c.run_id == _r.id, m.c.key == condition.key)
-        return mine.where(compare.of_metric(m, condition, sqlite=sqlite)).exists()
-    if condition.entity == "dataset":
-        i, d = t.run_inputs.c, t.datasets.c
-        column = i.context if condition.key == "context" else d[condition.key]
-        used = sa.select(sa.literal(1)).select_from(t.run_inputs.join(t.datasets, d.id == i.dataset_id)).where(i.run_id == _r.id)
-        return used.where(compare.compare(column, condition, sqlite=sqlite)).exists()
-    table = _MAPS[condition.entity]
-    return compare.of_map(table, table.c.run_id, _r.id, condition, sqlite=sqlite)
+def _is_about(node: Node, metric: str | None) -> TypeGuard[Condition]:
+    """A condition that no run without the metric meets, and that can be asked of the metric's own row."""
+    return isinstance(node, Condition) and (node.entity, node.key) == ("metric", metric) and not node.op.endswith("NULL")
 
 
 def _add_order(source: sa.FromClause, terms: list[Term], order: Order, name: str, sqlite: bool) -> sa.FromClause:
@@ -174,7 +166,7 @@ def _add_order(source: sa.FromClause, terms: list[Term], order: Order, name: str
         elif order.key == "start_time":
             terms.append(Term(column, order.ascending))
         else:
-            terms.append(Term(compare.text(column, sqlite=sqlite), order.ascending, "string"))
+            terms.append(Term(text(column, sqlite=sqlite), order.ascending, "string"))
         return source
     if order.entity == "dataset":
         raise Invalid("Runs cannot be ordered by their datasets: order by metrics, params, tags or attributes.", param="order_by")
@@ -184,6 +176,6 @@ def _add_order(source: sa.FromClause, terms: list[Term], order: Order, name: str
         terms += [Term(rank), Term(sa.func.coalesce(m.c.value, 0.0), order.ascending)]
         return source.outerjoin(m, sa.and_(m.c.run_id == _r.id, m.c.key == order.key))
     table = _MAPS[order.entity].alias(name)
-    value = compare.text(sa.func.coalesce(table.c.value, ""), sqlite=sqlite)
+    value = text(sa.func.coalesce(table.c.value, ""), sqlite=sqlite)
     terms += [Term(sa.case((table.c.run_id.is_(None), 1), else_=0)), Term(value, order.ascending, "string")]
     return source.outerjoin(table, sa.and_(table.c.run_id == _r.id, table.c.key == order.key))

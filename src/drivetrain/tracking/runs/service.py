@@ -11,13 +11,14 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
+from drivetrain.search.tokens import to_token
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
 from drivetrain.tags import RUN_NAME, USER
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.experiments import MAX_PAGE, check_limit
-from drivetrain.tracking.finders import ensure_default, experiment_row, run_row, to_token
+from drivetrain.tracking.finders import ensure_default, experiment_row, run_row
 from drivetrain.tracking.model import PURGING, RUN_STATUSES, Page, Run, View
 from drivetrain.tracking.runs import loading, search
 from drivetrain.tracking.runs.names import random_name

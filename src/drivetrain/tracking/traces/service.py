@@ -11,12 +11,13 @@ from msgspec import Struct
 
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
+from drivetrain.search.tokens import to_token
 from drivetrain.store.sql import INT64, Database
 from drivetrain.tags import TRACE_LOCATION, TRACE_NAME, TRACE_SESSION, TRACE_SIZES, TRACE_SPANS, TRACE_USAGE
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.experiments import check_limit
-from drivetrain.tracking.finders import chunked, experiment_row, experiment_uids, run_row, to_token
+from drivetrain.tracking.finders import chunked, experiment_row, experiment_uids, run_row
 from drivetrain.tracking.model import Page
 from drivetrain.tracking.traces import assessments as a
 from drivetrain.tracking.traces import spans as s

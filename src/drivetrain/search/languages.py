@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from drivetrain.search.grammar import Kind, Language
+from drivetrain.search.conditions import Kind
+from drivetrain.search.grammar import Language
 
 _ATTRIBUTES = {"attribute": "attribute", "attributes": "attribute", "attr": "attribute", "run": "attribute"}
 _TAGS = {"tag": "tag", "tags": "tag"}
