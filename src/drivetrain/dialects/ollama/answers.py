@@ -8,22 +8,35 @@ from typing import Any
 
 import msgspec
 
-from drivetrain.serving.gateway.canonical import Choice, Chunk, Transcript
+from drivetrain.errors import DrivetrainError
+from drivetrain.serving.gateway.canonical import Choice, Chunk
+from drivetrain.serving.gateway.generate import Frame, Transcript
 from drivetrain.store.events.model import Event
 
 
 class Lines:
     """Makes the lines of one answer. `chat` decides between `message` and `response`."""
 
+    content_type = "application/x-ndjson"
+
     def __init__(self, name: str, *, chat: bool) -> None:
         self._name = name
         self._chat = chat
         self._began = time.perf_counter_ns()
-        self.transcript = Transcript()
+
+    def part(self, frame: Frame) -> bytes:
+        line = self.pieces(frame.chunk)
+        return b"" if line is None else _encoded(line)
+
+    def end(self, transcript: Transcript, event: Event) -> bytes:
+        tools = self.tools(transcript)
+        return (b"" if tools is None else _encoded(tools)) + _encoded(self.last(transcript, event))
+
+    def error(self, error: DrivetrainError) -> bytes:
+        return _encoded({"error": error.message})
 
     def pieces(self, chunk: Chunk) -> dict[str, Any] | None:
         """The line for one frame; None when it has nothing to show yet."""
-        self.transcript.add(chunk)
         for choice in chunk.choices:
             if choice.index:
                 continue
@@ -35,14 +48,13 @@ class Lines:
                 return self._line(text, thinking, logprobs, None)
         return None
 
-    def tools(self) -> dict[str, Any] | None:
+    def tools(self, transcript: Transcript) -> dict[str, Any] | None:
         """The line with the tool calls, which are shown when they are complete."""
-        calls = [{"function": {"name": name, "arguments": _object(arguments)}} for name, arguments in self.transcript.tool_calls()]
+        calls = [{"function": {"name": name, "arguments": _object(arguments)}} for name, arguments in transcript.tool_calls()]
         return self._line("", None, None, calls) if calls else None
 
-    def last(self, event: Event, *, reason: str | None = None) -> dict[str, Any]:
+    def last(self, transcript: Transcript, event: Event, *, reason: str | None = None) -> dict[str, Any]:
         """The closing line with the counts. Durations are nanoseconds."""
-        transcript = self.transcript
         line = self._line("", None, None, None)
         total = time.perf_counter_ns() - self._began
         queued = int(event.queue_ms * 1e6)
@@ -64,11 +76,11 @@ class Lines:
             "eval_duration": spoken,
         }
 
-    def whole(self, chunk: Chunk, event: Event) -> dict[str, Any]:
+    def whole(self, chunk: Chunk, transcript: Transcript, event: Event) -> dict[str, Any]:
         """The answer to a request that did not want a stream."""
         line = self.pieces(chunk) or {}
-        tools = self.tools()
-        out = self.last(event)
+        tools = self.tools(transcript)
+        out = self.last(transcript, event)
         if self._chat:
             out["message"] |= line.get("message", {})
             if tools:
@@ -96,6 +108,10 @@ class Lines:
             line["logprobs"] = logprobs
         line["done"] = False
         return line
+
+
+def _encoded(line: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(line) + b"\n"
 
 
 def timestamp(milliseconds: int | None = None) -> str:

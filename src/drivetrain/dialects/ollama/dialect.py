@@ -20,9 +20,11 @@ from drivetrain.dialects.ollama.requests import (
 )
 from drivetrain.errors import DrivetrainError, Invalid, NotFound, UpstreamFailed
 from drivetrain.serving.catalog import Catalog, Servable
-from drivetrain.serving.gateway.canonical import CHAT, COMPLETIONS, EMBEDDINGS, Frames, Usage, chunk, parsed, vectors
+from drivetrain.serving.gateway.canonical import CHAT, COMPLETIONS, EMBEDDINGS, Usage, chunk, parsed, vectors
 from drivetrain.serving.gateway.exchange import Exchange
 from drivetrain.serving.gateway.gateway import Gateway
+from drivetrain.serving.gateway.generate import Transcript
+from drivetrain.serving.gateway.relay import relay
 from drivetrain.wire.request import Request, run_sync
 
 API_VERSION = "0.13.0"
@@ -99,44 +101,13 @@ class Ollama:
         body = msgspec.json.encode(fields)
         await call.route(name, unit=None, stream=fields["stream"], body=body)
         if fields["stream"]:
-            await self._stream(request, call, lines, target, body)
+            await relay(request, call, target, body, lines)
             return
         said = chunk((await call.fetch(target, body)).body)
-        out = msgspec.json.encode(lines.whole(said, call.event))
-        call.finish(output=lines.transcript.text, tokens=lines.transcript.tokens)
+        transcript = Transcript((said,))
+        out = msgspec.json.encode(lines.whole(said, transcript, call.event))
+        call.finish(output=transcript.text, tokens=transcript.tokens)
         await request.respond(200, out, "application/json")
-
-    async def _stream(self, request: Request, call: Exchange, lines: Lines, target: str, body: bytes) -> None:
-        answer = await call.open(target, body)
-        frames, transcript = Frames(), lines.transcript
-        async with request.streaming("application/x-ndjson", []) as write:
-            try:
-                async for piece in answer.chunks():
-                    out: list[dict[str, Any]] = []
-                    done = False
-                    for frame in frames.feed(piece):
-                        if frame.startswith(b"data: {"):
-                            said = chunk(frame[6:])
-                            if said.error is not None:
-                                words = said.error if isinstance(said.error, str) else said.error.message
-                                raise UpstreamFailed(f"The replica broke its answer off: {words}")
-                            if (line := lines.pieces(said)) is not None:
-                                out.append(line)
-                        elif frame.startswith(b"data: [DONE]"):
-                            done = True
-                            out += [line for line in (lines.tools(), lines.last(call.event)) if line is not None]
-                    data = b"".join([msgspec.json.encode(line) + b"\n" for line in out])
-                    call.event.bytes_out += len(data)
-                    if done:
-                        call.finish(output=transcript.text, tokens=transcript.tokens)
-                    if data:
-                        await write(data)
-                    if done:
-                        return
-                raise UpstreamFailed("The replica's answer ended before it was complete. Ask again.")
-            except DrivetrainError as error:
-                call.broke(error, output=transcript.text)
-                await write(msgspec.json.encode({"error": error.message}) + b"\n")
 
     async def _load(
         self, request: Request, call: Exchange, lines: Lines, name: str, keep_alive: float | str | None, *, stream: bool
@@ -146,7 +117,7 @@ class Ollama:
         unload = keep_alive in (0, "0", "0s")
         if not unload:
             await call.ready()
-        line = msgspec.json.encode(lines.last(call.event, reason="unload" if unload else "load"))
+        line = msgspec.json.encode(lines.last(Transcript(), call.event, reason="unload" if unload else "load"))
         call.finish()
         await request.respond(200, line + b"\n" if stream else line, "application/x-ndjson" if stream else "application/json")
 

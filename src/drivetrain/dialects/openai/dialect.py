@@ -18,11 +18,13 @@ from drivetrain.dialects.openai.requests import (
     completion_decoder,
     embeddings_decoder,
 )
-from drivetrain.dialects.openai.stream import error_body, relay
+from drivetrain.dialects.openai.stream import Frames, error_body
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.serving.catalog import Catalog, Servable
-from drivetrain.serving.gateway.canonical import CHAT, COMPLETIONS, EMBEDDINGS, Transcript, chunk, parsed, renamed, vectors, with_fields
+from drivetrain.serving.gateway.canonical import CHAT, COMPLETIONS, EMBEDDINGS, chunk, parsed, renamed, vectors, with_fields
 from drivetrain.serving.gateway.gateway import Gateway
+from drivetrain.serving.gateway.generate import Transcript
+from drivetrain.serving.gateway.relay import relay
 from drivetrain.wire.request import Request, run_sync
 
 
@@ -74,13 +76,11 @@ class OpenAI:
             body = _canonical(wanted, raw, stream=stream)
             await call.route(wanted.model, unit=wanted.user, stream=stream, body=body)
             if stream:
-                answer = await call.open(target, body)
-                await relay(request, call, answer, wanted.model, usage=wanted.wants_usage)
+                await relay(request, call, target, body, Frames(wanted.model, usage=wanted.wants_usage))
                 return
             answer = await call.fetch(target, body)
             said = chunk(answer.body)
-            transcript = Transcript()
-            transcript.add(said)
+            transcript = Transcript((said,))
             call.finish(output=transcript.text, tokens=transcript.tokens)
             await request.respond(200, renamed(answer.body, said.model, wanted.model), "application/json")
 

@@ -17,7 +17,6 @@ COMPLETIONS = "/v1/completions"
 EMBEDDINGS = "/v1/embeddings"
 INFER = "/v2/models/model/infer"
 METADATA = "/v2/models/model"
-MOST_FRAME = 4 << 20
 
 
 class Cached(Struct, frozen=True):
@@ -124,75 +123,6 @@ def vectors(data: bytes) -> Vectors:
         raise UpstreamFailed(f"The replica's embeddings are not in the canonical protocol: {error}") from error
     said.data.sort(key=lambda item: item.index)
     return said
-
-
-class Frames:
-    """Cuts server-sent events out of a stream of bytes, wherever its pieces are cut."""
-
-    __slots__ = ("_rest",)
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, piece: bytes) -> list[bytes]:
-        """The frames that are complete now, without the blank lines that end them. Raises `UpstreamFailed` for an endless one."""
-        if self._rest:
-            piece = self._rest + piece
-        frames = piece.split(b"\n\n")
-        self._rest = frames.pop()
-        if len(self._rest) > MOST_FRAME:
-            raise UpstreamFailed("The replica's stream has a frame without an end.")
-        return frames
-
-
-class Transcript:
-    """What a stream has said so far, for the event and for dialects that need it whole."""
-
-    __slots__ = ("_parts", "_tools", "finish_reason", "timings", "usage")
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._tools: dict[int, list[str]] = {}
-        self.usage: Usage | None = None
-        self.timings: Timings | None = None
-        self.finish_reason: str | None = None
-
-    def add(self, chunk: Chunk) -> None:
-        if chunk.usage is not None:
-            self.usage = chunk.usage
-        if chunk.timings is not None:
-            self.timings = chunk.timings
-        for choice in chunk.choices:
-            if choice.index:
-                continue  # of several answers the event keeps the first
-            if choice.finish_reason is not None:
-                self.finish_reason = choice.finish_reason
-            said = choice.delta or choice.message
-            if choice.text:
-                self._parts.append(choice.text)
-            elif said is not None:
-                if said.content:
-                    self._parts.append(said.content)
-                for call in said.tool_calls or ():
-                    if call.function is not None:
-                        told = self._tools.setdefault(call.index, ["", ""])
-                        told[0] += call.function.name or ""
-                        told[1] += call.function.arguments or ""
-
-    def text(self) -> str:
-        """The text, or the tool calls as JSON when there are any."""
-        if self._tools:
-            calls = [{"name": name, "arguments": arguments} for name, arguments in self._tools.values()]
-            return msgspec.json.encode({"content": "".join(self._parts), "tool_calls": calls}).decode()
-        return "".join(self._parts)
-
-    def tool_calls(self) -> list[tuple[str, str]]:
-        """Name and arguments (JSON text) of each tool call."""
-        return [(name, arguments) for name, arguments in self._tools.values()]
-
-    @property
-    def tokens(self) -> tuple[int, int, int] | None:
-        return self.usage.counts if self.usage is not None else None
 
 
 def fields(body: bytes) -> dict[str, msgspec.Raw]:

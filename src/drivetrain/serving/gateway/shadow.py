@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from drivetrain.errors import UpstreamFailed, UpstreamTimeout
-from drivetrain.serving.gateway.canonical import Frames, Transcript, chunk, vectors
+from drivetrain.serving.gateway.canonical import chunk, vectors
 from drivetrain.serving.gateway.capture import chosen, kept, plain
+from drivetrain.serving.gateway.generate import Reader, Transcript
 from drivetrain.serving.gateway.outputs import look
 from drivetrain.serving.gateway.upstream import Answer, Lost
 from drivetrain.serving.routes import DeploymentRoute, VariantRoute
@@ -124,16 +125,13 @@ async def _read(answer: Answer, event: Event, began: float) -> str | bytes | Non
     """Read an answer to its end; what an event keeps of it, in the form in which the gateway keeps it of the answers that people get."""
     if event.stream:
         event.ttft_ms = (time.perf_counter() - began) * 1000
-        frames, transcript = Frames(), Transcript()
-        async for piece in answer.chunks():
-            event.bytes_out += len(piece)
-            for frame in frames.feed(piece):
-                if not frame.startswith(b"data: {"):
-                    continue
-                read = chunk(frame[6:])
-                if read.error is not None:
-                    raise UpstreamFailed("The replica broke its answer off.")
-                transcript.add(read)
+        reader = Reader()
+        transcript = reader.transcript
+        try:
+            async for _ in reader.read(answer):
+                pass
+        finally:
+            event.bytes_out = reader.received
     else:
         event.bytes_out = len(answer.body)
         if event.task == "infer":
