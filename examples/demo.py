@@ -25,6 +25,7 @@ from stage import HERE, console, follow, run, say, show, spinner, start_server, 
 from train_digits import PIXELS, TARGET, halves, train_and_register
 
 from drivetrain.client import Client
+from drivetrain.monitoring.model import Alert
 
 
 def main() -> None:
@@ -215,16 +216,16 @@ class Demo:
                 until(lambda before=before: self._drifted_windows() > before, "a window that has drifted", 90)  # type: ignore[misc]
         tell(f"of {len(right)} such pictures [bold]{sum(right) / len(right):.0%}[/] are read right")
         for alert in until(self._drift_alerts, "an alert of drift"):
-            if alert["source"] in ("drift", "quality"):
-                tell(f"[bold yellow]alert[/] {alert['title']}: {alert['text']}")
+            if alert.source in ("drift", "quality"):
+                tell(f"[bold yellow]alert[/] {alert.title}: {alert.text}")
 
     def _drifted_windows(self) -> int:
         """Windows in which so many pixels have drifted that it is no chance."""
-        return sum(one["drifted"] > len(PIXELS) / 4 for one in self._client.monitors.windows("digits"))
+        return sum(one.drifted > len(PIXELS) / 4 for one in self._client.monitors.windows("digits"))
 
-    def _drift_alerts(self) -> list[dict[str, Any]] | None:
+    def _drift_alerts(self) -> list[Alert] | None:
         found = self._client.alerts.list(state="lasting", deployment="digits")
-        return found if any(one["source"] == "drift" for one in found) else None
+        return found if any(one.source == "drift" for one in found) else None
 
     def _trained_anew(self) -> str:
         say("9  Retraining runs by itself", "Training set (answers and labels of users), training, gate, rollout.")

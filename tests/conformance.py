@@ -24,10 +24,11 @@ def routes(document: Json) -> Iterator[tuple[str, str, Json]]:
 
 
 def route_of(document: Json, method: str, path: str) -> tuple[str, str, Json]:
-    """The route that a request goes to: of those whose parameters fit, the one with the most words of its own."""
-    fit = [one for one in routes(document) if one[0] == method and re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", one[1]), path)]
+    """The route that a request goes to: of those that fit, the one with the most words of its own. Only paths of files hold slashes."""
+    patterns = {one[1]: re.sub(r"\{[^}]+\}", "[^/]+", one[1].replace("{path}", ".+")) for one in routes(document)}
+    fit = [one for one in routes(document) if one[0] == method and re.fullmatch(patterns[one[1]], path)]
     assert fit, f"no route for {method} {path}"
-    return min(fit, key=lambda one: one[1].count("{"))
+    return max(fit, key=lambda one: len(re.sub(r"\{[^}]+\}", "", one[1])))
 
 
 @cache

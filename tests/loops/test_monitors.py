@@ -10,17 +10,17 @@ import pytest
 import sqlalchemy as sa
 
 from drivetrain.errors import Invalid
-from drivetrain.feedback.service import About
+from drivetrain.feedback.model import About
 from drivetrain.feedback.tables import feedback
 from drivetrain.loops.loop import Loop
 from drivetrain.loops.monitors import MonitorRunner, drift_answer
 from drivetrain.monitoring import ask, tables_monitors
 from drivetrain.monitoring.accuracy import Memory
 from drivetrain.monitoring.alerts.service import Alerts
-from drivetrain.monitoring.model import Alert
+from drivetrain.monitoring.model import Alert, Monitor, Window
 from drivetrain.monitoring.questions import Drift
 from drivetrain.monitoring.reference import References
-from drivetrain.monitoring.service import Monitor, Monitors, Window
+from drivetrain.monitoring.service import Monitors
 from drivetrain.serving.lineage import Lineages
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.events import counters

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from drivetrain.monitoring.drift import chance, proportions
 from drivetrain.monitoring.drift.measures import Categorical, Numeric
-from drivetrain.monitoring.drift.report import Options, Report, compare
+from drivetrain.monitoring.drift.model import Report
+from drivetrain.monitoring.drift.report import Options, compare
 from drivetrain.profiles import sketch as kll
 from drivetrain.profiles.build import MOST_CATEGORIES, merge, profile
 from drivetrain.profiles.distance import ruler, wasserstein

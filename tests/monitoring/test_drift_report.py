@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
 from drivetrain.monitoring.drift.measures import Categorical, Numeric, homogeneity
-from drivetrain.monitoring.drift.report import Options, Report, adjusted, compare
+from drivetrain.monitoring.drift.model import Report
+from drivetrain.monitoring.drift.report import Options, adjusted, compare
 from drivetrain.profiles.build import merge, profile
 from drivetrain.profiles.model import Profile
 

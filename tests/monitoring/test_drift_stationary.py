@@ -16,9 +16,10 @@ from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.drift.report import compare
 from drivetrain.monitoring.drift.work import Work
 from drivetrain.monitoring.drift.worker import run
+from drivetrain.monitoring.model import Window
 from drivetrain.monitoring.questions import Drift
 from drivetrain.monitoring.reference import References
-from drivetrain.monitoring.service import Monitors, Window
+from drivetrain.monitoring.service import Monitors
 from drivetrain.profiles.build import profile
 from drivetrain.serving.lineage import Lineages
 from drivetrain.store.events import counters

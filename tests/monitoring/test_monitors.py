@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 
 import drivetrain
 from drivetrain.client import Client
+from drivetrain.monitoring.model import Monitor
 from tests.conftest import Server, wait_for
 
 pytestmark = pytest.mark.slow
@@ -88,22 +89,22 @@ def windows(client: Client, least: int) -> None:
     wait_for(lambda: len(client.monitors.windows("digits")) >= least, what=f"{least} windows")
 
 
-def monitor(client: Client, kind: str) -> Any:
-    return next(one for one in client.monitors.list("digits") if one["kind"] == kind)
+def monitor(client: Client, kind: str) -> Monitor:
+    return next(one for one in client.monitors.list("digits") if one.kind == kind)
 
 
 def test_drift_and_quality(client: Client, hook: Hook) -> None:
     random = np.random.default_rng(0)
     channel = client.alerts.add_channel("team", "webhook", hook.url)
-    assert client.alerts.test_channel("team", seconds=0)["state"] == "queued"
+    assert client.alerts.test_channel("team", seconds=0).state == "queued"
 
     order = random.permutation(len(X))
     ask(client, X[order[:120]], Y[order[:120]])
     windows(client, 1)
     report = client.monitors.drift("digits")
-    assert report["source"].startswith("the training data of run")
-    assert [feature["name"] for feature in report["features"] if feature["drifted"]] == []
-    wait_for(lambda: monitor(client, "quality")["state"] == "ok", what="quality is judged")
+    assert report.source.startswith("the training data of run")
+    assert [feature.name for feature in report.features if feature.drifted] == []
+    wait_for(lambda: monitor(client, "quality").state == "ok", what="quality is judged")
 
     # The pictures come upside down and noisy.
     for i in range(2):
@@ -111,23 +112,23 @@ def test_drift_and_quality(client: Client, hook: Hook) -> None:
         turned = np.clip(X[some].reshape(-1, 8, 8)[:, ::-1, ::-1].reshape(-1, 64) + random.normal(0, 3, (120, 64)), 0, 16)
         ask(client, turned, Y[some])
         windows(client, 2 + i)
-    wait_for(lambda: monitor(client, "drift")["state"] == "alarm", what="drift is an alarm")
-    wait_for(lambda: monitor(client, "quality")["state"] == "alarm", what="bad quality is an alarm")
-    drifted = [feature for feature in client.monitors.drift("digits")["features"] if feature["drifted"]]
+    wait_for(lambda: monitor(client, "drift").state == "alarm", what="drift is an alarm")
+    wait_for(lambda: monitor(client, "quality").state == "alarm", what="bad quality is an alarm")
+    drifted = [feature for feature in client.monitors.drift("digits").features if feature.drifted]
     assert len(drifted) > 10
-    assert all(abs(sum(bar["live"] for bar in feature["bars"]) - 1) < 1e-6 for feature in drifted)
+    assert all(abs(sum(bar.live for bar in feature.bars) - 1) < 1e-6 for feature in drifted)
 
-    lasting = {alert["source"]: alert for alert in client.alerts.list(state="lasting")}
+    lasting = {alert.source: alert for alert in client.alerts.list(state="lasting")}
     assert {"drift", "quality"} <= lasting.keys()
-    assert lasting["quality"]["evidence"]["accuracy"] < lasting["quality"]["evidence"]["before"]
-    assert "drivetrain monitor pause" in lasting["drift"]["undo"]
+    assert lasting["quality"].evidence["accuracy"] < lasting["quality"].evidence["before"]
+    assert "drivetrain monitor pause" in lasting["drift"].undo
 
     # Told once each, signed; what was refused at first has come too.
     wait_for(lambda: {("raised", "drift"), ("raised", "quality")} <= set(hook.alerts()), what="the webhook hears of both")
     assert hook.refused == 1
     for headers, body in hook.got:
         at, _, sign = headers["X-Drivetrain-Signature"].removeprefix("t=").partition(",v1=")
-        assert hmac.compare_digest(sign, hmac.new(channel["key"].encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest())
+        assert hmac.compare_digest(sign, hmac.new(channel.key.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest())
     assert hook.alerts().count(("raised", "drift")) == 1
 
     # As they were: the alert ends by itself.
@@ -137,4 +138,4 @@ def test_drift_and_quality(client: Client, hook: Hook) -> None:
         windows(client, 4 + i)
     wait_for(lambda: ("resolved", "drift") in hook.alerts(), what="the end is told")
     cohorts = client.monitors.performance("digits", step_ms=86_400_000)
-    assert sum(cohort["labelled"] for cohort in cohorts) == 720
+    assert sum(cohort.labelled for cohort in cohorts) == 720

@@ -10,7 +10,8 @@ import msgspec
 import sqlalchemy as sa
 
 from drivetrain.config import Settings
-from drivetrain.feedback.service import About, Feedback, Scalar
+from drivetrain.feedback.model import About, Scalar
+from drivetrain.feedback.service import Feedback
 from drivetrain.identity.model import Context
 from drivetrain.registry.service import Registry
 from drivetrain.rollout.counting.fold import Counting

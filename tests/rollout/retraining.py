@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from drivetrain.feedback.service import About
+from drivetrain.feedback.model import About
 from drivetrain.jobs.service import Jobs
 from drivetrain.loops.loop import Loop
 from drivetrain.loops.retraining import RetrainingKeeper

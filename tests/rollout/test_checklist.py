@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from drivetrain.checklist.lines import Line
+from drivetrain.checklist.model import Line
 from drivetrain.checklist.service import Checklists
 from drivetrain.config import Settings
 from drivetrain.errors import Forbidden, NotFound

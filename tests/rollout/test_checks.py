@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from drivetrain.checklist.lines import DAY_MS, Facts, Line, Standing, lines
+from drivetrain.checklist.lines import DAY_MS, Facts, lines
+from drivetrain.checklist.model import Line, Standing
 from drivetrain.config import Settings
-from drivetrain.monitoring.model import Alert, AlertState, Channel, Severity
-from drivetrain.monitoring.service import Monitor
+from drivetrain.monitoring.model import Alert, AlertState, Channel, Monitor, Severity
 from drivetrain.registry.model import Version
 from drivetrain.rollout.model import Guardrail, Plan, Rollout, State, Step
 from drivetrain.serving.model import Deployment, Replica, Variant

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from drivetrain.config import Settings
-from drivetrain.feedback.service import About, Scalar
+from drivetrain.feedback.model import About, Scalar
 from drivetrain.feedback.tables import feedback
 from drivetrain.rollout import tables as t
 from drivetrain.rollout.counting import batch, journal, tally

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from drivetrain.errors import Invalid
-from drivetrain.feedback.service import Opinion, Scalar
+from drivetrain.feedback.model import Opinion, Scalar
 from drivetrain.rollout.counting.measures import Fixed, known, nearest, parse
 from drivetrain.rollout.counting.outputs import Known
 from drivetrain.store.events.model import Event

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from drivetrain.errors import Forbidden, Invalid, NotFound
-from drivetrain.feedback.service import About, Feedback, Scalar
+from drivetrain.feedback.model import About, Scalar
+from drivetrain.feedback.service import Feedback
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import uuid7
 from drivetrain.store.sql import Database

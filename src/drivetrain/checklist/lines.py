@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-from msgspec import Struct
-
+from drivetrain.checklist.model import Line, Standing
 from drivetrain.config import Settings
-from drivetrain.monitoring.model import Alert, Channel
-from drivetrain.monitoring.service import Monitor
+from drivetrain.monitoring.model import Alert, Channel, Monitor
 from drivetrain.registry.model import Version
 from drivetrain.rollout.counting.measures import parse
 from drivetrain.rollout.model import Rollout, State
@@ -27,25 +24,6 @@ BACKUP_DAYS = 7
 SCRIPT_TAG = "drivetrain.script"
 """Of runs that retraining made: the commit of the script in the registry."""
 ARRIVED = (State.promoted, State.closed)
-
-
-class Standing(StrEnum):
-    """`warn`: it will do, but look; `missing`: it is not there."""
-
-    ok = "ok"
-    warn = "warn"
-    missing = "missing"
-
-
-class Line(Struct, frozen=True, kw_only=True):
-    """One line. `what`: how it is; `why`: what it is good for; `fix`: the command (or the line of a script) that mends it, "" for none."""
-
-    name: str
-    state: Standing
-    required: bool
-    what: str
-    why: str
-    fix: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

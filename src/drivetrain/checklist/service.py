@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from msgspec import Struct
-
-from drivetrain.checklist.lines import DAY_MS, Facts, Line, Standing, lines
+from drivetrain.checklist.lines import DAY_MS, Facts, lines
+from drivetrain.checklist.model import Checklist, Standing
 from drivetrain.config import Settings
 from drivetrain.errors import NotFound
 from drivetrain.feedback.service import Feedback
@@ -28,14 +27,6 @@ from drivetrain.tracking.service import Tracking
 
 LOOKED_AT = 50
 """Newest requests that tell whether requests say whose they are."""
-
-
-class Checklist(Struct, frozen=True, kw_only=True):
-    """`ready`: no required line is missing."""
-
-    deployment: str
-    ready: bool
-    lines: tuple[Line, ...]
 
 
 class Checklists:

@@ -15,7 +15,7 @@ from drivetrain.client.groups import Deployments, Models, Requests, Runs
 from drivetrain.client.http import Connection, Json
 from drivetrain.client.identity import Keys, Secrets, Users, Workspaces
 from drivetrain.client.jobs import Jobs
-from drivetrain.client.monitors import Alerts, Monitors
+from drivetrain.client.monitoring import Alerts, Monitors
 from drivetrain.client.push import Progress, collect, push
 from drivetrain.client.retraining import Retrainings
 from drivetrain.client.rollouts import Rollouts

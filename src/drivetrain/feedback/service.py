@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.feedback.labels import prediction, same
+from drivetrain.feedback.model import About, Opinion, Scalar
 from drivetrain.feedback.tables import feedback as table
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import now_ms, uuid7
@@ -30,39 +31,6 @@ AT_ONCE = 1_000
 _OLD = 0.95
 MAX_TEXT = 20_000
 PAGE = 1000
-
-Scalar = str | int | float | bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """One thing that was said of one answer. A `label` is the right answer; `feedback` is an opinion of the given one."""
-
-    id: str
-    request_id: str
-    kind: str
-    name: str
-    value: Scalar
-    source: str
-    comment: str
-    user: str
-    created_ms: int
-    about: About | None = None
-    correct: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """The answer that something was said of, as its event tells it."""
-
-    event_ms: int
-    deployment: str
-    variant: str
-    unit: str
-    rollout: str
-    phase: int
-    output: str | None = None
-    """To compare with a label; it is not stored here."""
 
 
 @dataclass(frozen=True, slots=True)

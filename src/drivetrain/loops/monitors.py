@@ -19,8 +19,9 @@ from drivetrain.monitoring import accuracy, ask, questions, shares
 from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.drift.report import Options
 from drivetrain.monitoring.drift.work import Done, Work
+from drivetrain.monitoring.model import Monitor, Window
 from drivetrain.monitoring.questions import Answer
-from drivetrain.monitoring.service import Monitor, Monitors, Window
+from drivetrain.monitoring.service import Monitors
 from drivetrain.serving.lineage import Lineages
 from drivetrain.serving.model import Deployment, Variant
 from drivetrain.serving.service import Serving

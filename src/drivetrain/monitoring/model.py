@@ -88,3 +88,55 @@ class Delivery(Struct, frozen=True, kw_only=True):
     error: str
     created_ms: int
     ended_ms: int | None = None
+
+
+class Monitor(Struct, frozen=True, kw_only=True):
+    """A standing question. `kind`: errors, latency, drift, quality. `state`: ok, alarm, waiting (for data). `config`: see `questions`."""
+
+    id: str
+    workspace_id: str
+    deployment_id: str
+    deployment: str
+    kind: str
+    config: dict[str, Any]
+    paused: bool
+    state: str
+    words: str
+    checked_ms: int | None = None
+    cursor: str = ""
+
+
+class Window(Struct, frozen=True, kw_only=True):
+    """One window of live data that was compared with the reference of its variant."""
+
+    id: str
+    variant_id: str
+    from_ms: int
+    to_ms: int
+    rows: int
+    features: int
+    drifted: int
+
+
+class Cohort(Struct, frozen=True, kw_only=True):
+    """The answers of a variant from `from_ms` on, for one step. `delay_ms`: how long labels took, on average."""
+
+    variant: str
+    from_ms: int
+    labelled: int
+    right: int
+    accuracy: float
+    low: float
+    high: float
+    delay_ms: float
+
+
+class Quality(Struct, frozen=True):
+    """Label-based quality of a deployment's successful answers. `low` and `high` are the 95 % interval of `accuracy`."""
+
+    requests: int
+    labelled: int
+    right: int
+    accuracy: float | None
+    low: float | None
+    high: float | None

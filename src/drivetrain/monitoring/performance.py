@@ -5,25 +5,11 @@ A label counts for the time of its answer, not for that of its coming: late labe
 
 from __future__ import annotations
 
-from msgspec import Struct
-
 from drivetrain.feedback import labelled
 from drivetrain.monitoring.accuracy import Label
+from drivetrain.monitoring.model import Cohort
 from drivetrain.monitoring.quality import wilson
 from drivetrain.store.sql import Database
-
-
-class Cohort(Struct, frozen=True, kw_only=True):
-    """The answers of a variant from `from_ms` on, for one step. `delay_ms`: how long labels took, on average."""
-
-    variant: str
-    from_ms: int
-    labelled: int
-    right: int
-    accuracy: float
-    low: float
-    high: float
-    delay_ms: float
 
 
 def cohorts(db: Database, deployment: str, *, since_ms: int, until_ms: int, step_ms: int) -> list[Cohort]:

@@ -6,21 +6,9 @@ from collections.abc import Iterable, Mapping
 from math import sqrt
 from typing import Any
 
-from msgspec import Struct
-
 from drivetrain.feedback.labels import prediction, same
+from drivetrain.monitoring.model import Quality
 from drivetrain.store.events.model import Event
-
-
-class Quality(Struct, frozen=True):
-    """Label-based quality of a deployment's successful answers. `low` and `high` are the 95 % interval of `accuracy`."""
-
-    requests: int
-    labelled: int
-    right: int
-    accuracy: float | None
-    low: float | None
-    high: float | None
 
 
 def quality(events: Iterable[Event], labels: Mapping[str, Any]) -> Quality:

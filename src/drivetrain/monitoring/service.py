@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from msgspec import Struct
 
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context, Scope
@@ -16,7 +15,8 @@ from drivetrain.monitoring import performance
 from drivetrain.monitoring import tables_monitors as t
 from drivetrain.monitoring.accuracy import Memory
 from drivetrain.monitoring.ask import quality
-from drivetrain.monitoring.drift.report import Report
+from drivetrain.monitoring.drift.model import Report
+from drivetrain.monitoring.model import Cohort, Monitor, Window
 from drivetrain.monitoring.questions import KINDS, Answer, Quality, config_of, stored_config
 from drivetrain.monitoring.reference import References
 from drivetrain.profiles.model import Profile
@@ -26,34 +26,6 @@ from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
 
 MOST_WINDOWS = 500
-
-
-class Monitor(Struct, frozen=True, kw_only=True):
-    """A standing question. `kind`: errors, latency, drift, quality. `state`: ok, alarm, waiting (for data). `config`: see `questions`."""
-
-    id: str
-    workspace_id: str
-    deployment_id: str
-    deployment: str
-    kind: str
-    config: dict[str, Any]
-    paused: bool
-    state: str
-    words: str
-    checked_ms: int | None = None
-    cursor: str = ""
-
-
-class Window(Struct, frozen=True, kw_only=True):
-    """One window of live data that was compared with the reference of its variant."""
-
-    id: str
-    variant_id: str
-    from_ms: int
-    to_ms: int
-    rows: int
-    features: int
-    drifted: int
 
 
 class Monitors:
@@ -112,9 +84,7 @@ class Monitors:
             raise NotFound(f"There is no drift report of {deployment!r} yet. {words}".rstrip())
         return _window(row), msgspec.json.decode(row.report, type=Report)
 
-    def performance(
-        self, ctx: Context, deployment: str, *, since_ms: int, until_ms: int, step_ms: int
-    ) -> builtins.list[performance.Cohort]:
+    def performance(self, ctx: Context, deployment: str, *, since_ms: int, until_ms: int, step_ms: int) -> builtins.list[Cohort]:
         """How right the answers were, by the time of the answers."""
         found = self._serving.get(ctx, deployment)
         return performance.cohorts(self._db, found.id, since_ms=since_ms, until_ms=until_ms, step_ms=max(60_000, step_ms))

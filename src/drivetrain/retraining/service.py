@@ -11,7 +11,8 @@ import msgspec
 import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, DrivetrainError, Invalid, NotFound
-from drivetrain.feedback.service import Feedback, Scalar
+from drivetrain.feedback.model import Scalar
+from drivetrain.feedback.service import Feedback
 from drivetrain.identity.model import Context, Scope
 from drivetrain.jobs.service import Jobs
 from drivetrain.registry.service import Registry

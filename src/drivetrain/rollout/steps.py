@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from drivetrain.errors import Conflict, Invalid
-from drivetrain.feedback.service import AT_ONCE, Feedback, Opinion
+from drivetrain.feedback.model import Opinion
+from drivetrain.feedback.service import AT_ONCE, Feedback
 from drivetrain.identity.model import Context, Scope
 from drivetrain.profiles.model import Profile
 from drivetrain.rollout import ledger

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from drivetrain.errors import NotFound
-from drivetrain.feedback.service import About, Feedback, Opinion, Scalar, request_id
+from drivetrain.feedback.model import About, Opinion, Scalar
+from drivetrain.feedback.service import Feedback, request_id
 from drivetrain.identity.model import Context, Scope
 from drivetrain.registry.model import Commit, FileEntry, Version
 from drivetrain.registry.service import Registry

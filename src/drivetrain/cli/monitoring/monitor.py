@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
+from drivetrain.answers.monitoring import DriftReport
 from drivetrain.cli import output
 from drivetrain.cli.connect import connect, deployment_names
-from drivetrain.cli.output import JsonFlag, ago, console, emit, note
+from drivetrain.cli.output import JsonFlag, ago, console, note
 from drivetrain.errors import Invalid
+from drivetrain.monitoring.model import Cohort, Monitor
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -30,12 +33,7 @@ def list_(name: Annotated[str | None, typer.Argument(help="One deployment alone.
     """Show what is asked of deployments, and the last answers."""
     with connect() as client:
         found = client.monitors.list(name)
-    if as_json:
-        emit(found)
-        return
-    made = output.table("deployment", "monitor", "state", "answer", "asked")
-    lines = [(one["deployment"], one["kind"], _state(one), one["words"], ago(one["checked_ms"])) for one in found]
-    output.rows(made, lines, empty="Nothing is deployed, so nothing is watched. Deploy something: drivetrain deploy NAME MODEL")
+    output.show(found, _table, as_json=as_json)
 
 
 @app.command("set")
@@ -51,10 +49,8 @@ def set_(
     """
     with connect() as client:
         changed = client.monitors.set(name, kind, **dict(_setting(text) for text in settings))
-    if as_json:
-        emit(changed)
-    else:
-        console().print(f"{kind} of {name}: " + ", ".join(f"{key}={value}" for key, value in changed["config"].items()), soft_wrap=True)
+    said = f"{kind} of {name}: " + ", ".join(f"{key}={value}" for key, value in changed.config.items())
+    output.show(changed, said, as_json=as_json)
 
 
 @app.command()
@@ -83,22 +79,7 @@ def quality(
         since = int((time.time() - hours * 3600) * 1000)
         found = client.monitors.performance(name, since_ms=since, step_ms=step_minutes * 60_000)
         variants = {variant["id"]: variant["name"] for variant in client.deployments.get(name)["variants"]}
-    if as_json:
-        emit(found)
-        return
-    made = output.table("answers from", "variant", ">labelled", ">right", "95 %", ">labels took")
-    lines = [
-        (
-            ago(one["from_ms"]),
-            variants.get(one["variant"], one["variant"][-8:]),
-            f"{one['labelled']:,}",
-            f"{one['accuracy']:.1%}",
-            f"{one['low']:.1%} – {one['high']:.1%}",
-            f"{one['delay_ms'] / 1000:,.0f} s",
-        )
-        for one in found
-    ]
-    output.rows(made, lines, empty="No labels have come for these answers. Send them: drivetrain feedback REQUEST_ID label VALUE --label")
+    output.show(found, lambda cohorts: _cohorts(cohorts, variants), as_json=as_json)
 
 
 def drift(
@@ -112,41 +93,63 @@ def drift(
     Effects are in robust standard deviations of the reference (Wasserstein), Jensen–Shannon distances of categories, or Cohen's h where
     there are two values.
     """
+    with connect() as client:
+        found = client.monitors.drift(name, window=window)
+        monitor = next((one for one in client.monitors.list(name) if one.kind == "drift"), None)
+    output.show(found, lambda report: _report(report, monitor, every=every), as_json=as_json)
+
+
+def _table(monitors: list[Monitor]) -> None:
+    made = output.table("deployment", "monitor", "state", "answer", "asked")
+    lines = [(one.deployment, one.kind, _state(one), one.words, ago(one.checked_ms)) for one in monitors]
+    output.rows(made, lines, empty="Nothing is deployed, so nothing is watched. Deploy something: drivetrain deploy NAME MODEL")
+
+
+def _cohorts(cohorts: Sequence[Cohort], variants: dict[str, str]) -> None:
+    made = output.table("answers from", "variant", ">labelled", ">right", "95 %", ">labels took")
+    lines = [
+        (
+            ago(one.from_ms),
+            variants.get(one.variant, one.variant[-8:]),
+            f"{one.labelled:,}",
+            f"{one.accuracy:.1%}",
+            f"{one.low:.1%} – {one.high:.1%}",
+            f"{one.delay_ms / 1000:,.0f} s",
+        )
+        for one in cohorts
+    ]
+    output.rows(made, lines, empty="No labels have come for these answers. Send them: drivetrain feedback REQUEST_ID label VALUE --label")
+
+
+def _report(report: DriftReport, monitor: Monitor | None, *, every: bool) -> None:
     from rich.text import Text
 
-    with connect() as client:
-        report = client.monitors.drift(name, window=window)
-        monitor = next((one for one in client.monitors.list(name) if one["kind"] == "drift"), None)
-    if as_json:
-        emit(report)
-        return
-    shown = report["window"]
-    bad = [feature for feature in report["features"] if feature["drifted"]]
+    bad = [feature for feature in report.features if feature.drifted]
     console().print(
-        f"[bold]{name}[/]: {len(bad)} of {len(report['features'])} features in {shown['rows']:,} rows have drifted.",
+        f"[bold]{report.deployment}[/]: {len(bad)} of {len(report.features)} features in {report.window.rows:,} rows have drifted.",
         soft_wrap=True,
     )
-    note(f"[dim]Reference: {report['source'] or 'a profile'} ({report['rows_reference']:,} rows).[/]")
+    note(f"[dim]Reference: {report.source or 'a profile'} ({report.rows_reference:,} rows).[/]")
     if monitor is not None:
-        note(f"[dim]Monitor: {monitor['words']}[/]")
-    features = report["features"] if every else report["features"][:SHOWN]
+        note(f"[dim]Monitor: {monitor.words}[/]")
+    features = report.features if every else report.features[:SHOWN]
     wide = console().width >= WIDE
     made = output.table("feature", "", ">effect", ">no drift", "reference", "now", *([""] if wide else []))
     lines = [
         (
-            feature["name"],
-            Text("drifted" if feature["drifted"] else "", style="red"),
-            f"{feature['effect']:.3f}",
-            f"{feature['expected']:.3f}",
-            bars([bar["reference"] for bar in feature["bars"]]),
-            bars([bar["live"] for bar in feature["bars"]]),
-            *([feature["words"]] if wide else []),
+            feature.name,
+            Text("drifted" if feature.drifted else "", style="red"),
+            f"{feature.effect:.3f}",
+            f"{feature.expected:.3f}",
+            bars([bar.reference for bar in feature.bars]),
+            bars([bar.live for bar in feature.bars]),
+            *([feature.words] if wide else []),
         )
         for feature in features
     ]
     output.rows(made, lines, empty="The report has no features.")
-    if len(features) < len(report["features"]):
-        note(f"[dim]{len(report['features']) - len(features)} more, with smaller effects: --all shows them.[/]")
+    if len(features) < len(report.features):
+        note(f"[dim]{len(report.features) - len(features)} more, with smaller effects: --all shows them.[/]")
 
 
 def bars(shares: list[float]) -> str:
@@ -155,10 +158,10 @@ def bars(shares: list[float]) -> str:
     return "".join(_LEVELS[round(share / top * (len(_LEVELS) - 1))] for share in shares)
 
 
-def _state(one: dict[str, Any]) -> Any:
+def _state(one: Monitor) -> Any:
     from rich.text import Text
 
-    return Text("paused", style="dim") if one["paused"] else Text(one["state"], style=_COLOURS.get(one["state"], ""))
+    return Text("paused", style="dim") if one.paused else Text(one.state, style=_COLOURS.get(one.state, ""))
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -174,9 +177,5 @@ def _setting(text: str) -> tuple[str, Any]:
 def _pause(name: str, kind: str, paused: bool, as_json: bool) -> None:
     with connect() as client:
         changed = client.monitors.set(name, kind, paused=paused)
-    if as_json:
-        emit(changed)
-    elif paused:
-        console().print(f"{kind} of {name} rests. Let it go on: drivetrain monitor resume {name} {kind}")
-    else:
-        console().print(f"{kind} of {name} is asked again.")
+    rests = f"{kind} of {name} rests. Let it go on: drivetrain monitor resume {name} {kind}"
+    output.show(changed, rests if paused else f"{kind} of {name} is asked again.", as_json=as_json)

@@ -8,7 +8,7 @@ import msgspec
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, StrictBool, StrictFloat, StrictInt, StrictStr
 
-from drivetrain.feedback.service import Opinion
+from drivetrain.feedback.model import Opinion
 from drivetrain.retraining.provenance import Provenances
 from drivetrain.serving.lineage import Lineage, Lineages
 from drivetrain.tracking.model import Run

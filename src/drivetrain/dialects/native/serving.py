@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import msgspec
 from fastapi import APIRouter
+from msgspec.structs import asdict
 from pydantic import BaseModel, Field
 
+from drivetrain.answers import serving as answers
+from drivetrain.answers.monitoring import LabelQuality
+from drivetrain.answers.serving import LiveDeployment
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.feedback.service import Feedback
 from drivetrain.identity.model import Context, Scope
 from drivetrain.monitoring.quality import quality
-from drivetrain.serving.model import Deployment
 from drivetrain.serving.service import Serving
 from drivetrain.store.events.lookup import Events
 from drivetrain.store.ids import now_ms
+from drivetrain.wire.answers import native_router
 from drivetrain.wire.fastapi import Asking
 
 MOST_EVENTS = 1000
@@ -42,25 +45,25 @@ class Scale(BaseModel):
 
 
 def router(serving: Serving, events: Events, feedback: Feedback) -> APIRouter:
-    api = APIRouter(prefix="/api/v1", tags=["serving"])
+    api = native_router("serving")
 
     @api.get("/deployments")
-    def deployments(ctx: Asking) -> dict[str, Any]:
-        return {"deployments": [shown(one) for one in serving.list(ctx)]}
+    def deployments(ctx: Asking) -> answers.DeploymentList:
+        return answers.DeploymentList([LiveDeployment.of(one) for one in serving.list(ctx)])
 
     @api.post("/deployments", status_code=201)
-    def deploy(ctx: Asking, new: NewDeployment) -> dict[str, Any]:
-        return shown(serving.deploy(ctx, **new.model_dump()))
+    def deploy(ctx: Asking, new: NewDeployment) -> LiveDeployment:
+        return LiveDeployment.of(serving.deploy(ctx, **new.model_dump()))
 
     # Names may hold slashes: what follows the name comes first in the routes.
 
     @api.post("/deployments/{name:path}/scale")
-    def scale(ctx: Asking, name: str, bounds: Scale) -> dict[str, Any]:
-        return shown(serving.scale(ctx, name, min_replicas=bounds.min_replicas, max_replicas=bounds.max_replicas))
+    def scale(ctx: Asking, name: str, bounds: Scale) -> LiveDeployment:
+        return LiveDeployment.of(serving.scale(ctx, name, min_replicas=bounds.min_replicas, max_replicas=bounds.max_replicas))
 
     @api.post("/deployments/{name:path}/restart")
-    def restart(ctx: Asking, name: str) -> dict[str, Any]:
-        return shown(serving.restart(ctx, name))
+    def restart(ctx: Asking, name: str) -> LiveDeployment:
+        return LiveDeployment.of(serving.restart(ctx, name))
 
     @api.get("/deployments/{name:path}/series")
     def series(
@@ -70,7 +73,7 @@ def router(serving: Serving, events: Events, feedback: Feedback) -> APIRouter:
         until_ms: int | None = None,
         step_ms: int = 60_000,
         variant: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> answers.PointList:
         """Requests, errors by kind, tokens, cost, and quantiles of latency, first bytes and waiting, step by step (at least a minute); the
         last hour by default. `variant`: of this one alone, by its name."""
         until = until_ms or now_ms() + 60_000
@@ -80,44 +83,36 @@ def router(serving: Serving, events: Events, feedback: Feedback) -> APIRouter:
             one = next((each.id for each in serving.history(ctx, name) if each.name == variant), None)
             if one is None:
                 raise NotFound(f"The deployment {name!r} has no variant {variant[:80]!r}. See: drivetrain ps", param="variant")
-        points = events.series([id_], since_ms=since, until_ms=until, step_ms=step_ms, variant=one)
-        return {"points": msgspec.to_builtins(points)}
+        return answers.PointList(events.series([id_], since_ms=since, until_ms=until, step_ms=step_ms, variant=one))
 
     @api.get("/deployments/{name:path}/quality")
-    def label_quality(ctx: Asking, name: str) -> dict[str, Any]:
+    def label_quality(ctx: Asking, name: str) -> LabelQuality:
         """Accuracy of the newest answers for which labels have come."""
         deployment = serving.get(ctx, name)
         newest = events.recent(ctx.workspace_id, deployment=deployment.id, limit=QUALITY_EVENTS)
         labels = feedback.labels(ctx, [event.id for event in newest])
-        return {"deployment": name, **msgspec.to_builtins(quality(newest, labels))}
+        return LabelQuality(deployment=name, **asdict(quality(newest, labels)))
 
     @api.get("/deployments/{name:path}")
-    def deployment(ctx: Asking, name: str) -> dict[str, Any]:
-        return shown(serving.get(ctx, name))
+    def deployment(ctx: Asking, name: str) -> LiveDeployment:
+        return LiveDeployment.of(serving.get(ctx, name))
 
     @api.delete("/deployments/{name:path}")
-    def delete(ctx: Asking, name: str) -> dict[str, Any]:
+    def delete(ctx: Asking, name: str) -> None:
         serving.delete(ctx, name)
-        return {}
 
     @api.get("/events")
     def recent(
         ctx: Asking, deployment: str | None = None, limit: int = 100, before: str | None = None, errors_only: bool = False
-    ) -> dict[str, Any]:
+    ) -> answers.RequestList:
         """The newest events, of one deployment (by name) or of all."""
         ctx.require(Scope.read)
         if not 0 < limit <= MOST_EVENTS:
             raise Invalid(f"limit is between 1 and {MOST_EVENTS}.", param="limit")
         id_ = _id(ctx, deployment)
-        found = events.recent(ctx.workspace_id, deployment=id_, limit=limit, before=before, errors_only=errors_only)
-        return {"events": [msgspec.to_builtins(event) for event in found]}
+        return answers.RequestList(events.recent(ctx.workspace_id, deployment=id_, limit=limit, before=before, errors_only=errors_only))
 
     def _id(ctx: Context, name: str | None) -> str | None:
         return serving.get(ctx, name).id if name is not None else None
 
     return api
-
-
-def shown(deployment: Deployment) -> dict[str, Any]:
-    values: dict[str, Any] = msgspec.to_builtins(deployment)
-    return {**values, "state": deployment.state, "problem": deployment.problem}

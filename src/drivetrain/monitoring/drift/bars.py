@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
-
+from drivetrain.monitoring.drift.model import Bar
 from drivetrain.profiles.model import Column
 from drivetrain.profiles.sketch import Sketch, below, quantiles
 from drivetrain.profiles.times import iso
 
 BARS = 20
 MOST_BARS = 12
-
-
-class Bar(Struct, frozen=True):
-    """One bar of a histogram: its label (a category, or where it begins), and the share of rows of reference and live."""
-
-    label: str
-    reference: float
-    live: float
 
 
 def histogram(reference: Column, live: Column) -> tuple[list[Bar], str]:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
+from drivetrain.monitoring.drift.model import Estimate
 from drivetrain.profiles.calibration import believed
 from drivetrain.profiles.model import Calibration
 
@@ -22,19 +21,6 @@ if TYPE_CHECKING:
 Z95 = 1.959963984540054
 NEIGHBOURS = 10
 LEAST_ROWS = 100
-
-
-class Estimate(Struct, frozen=True, kw_only=True):
-    """An estimated measure of a window, with its 95 % interval of chance. `calibrated`: by rows with known answers; else the model's own
-    confidence was taken at its word."""
-
-    measure: str
-    value: float
-    low: float
-    high: float
-    rows: int
-    calibrated: bool = True
-    words: str = ""
 
 
 def accuracy(confidence: Any, calibration: Calibration | None) -> Estimate | None:

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from drivetrain.monitoring.drift import proportions
-from drivetrain.monitoring.drift.bars import Bar, histogram, shares, times, wording
-from drivetrain.monitoring.drift.estimated import Estimate
+from drivetrain.monitoring.drift.bars import histogram, shares, times, wording
 from drivetrain.monitoring.drift.measures import Categorical, Numeric, categorical, numeric
+from drivetrain.monitoring.drift.model import Bar, Feature, Report
 from drivetrain.profiles.model import Column, Profile
 
 LEAST_EFFECT = 0.1
@@ -36,42 +36,6 @@ class Options(Struct, frozen=True, kw_only=True):
     least_rows: int = LEAST_ROWS
     numeric: Numeric = "wasserstein"
     categorical: Categorical = "jensen_shannon"
-
-
-class Feature(Struct, kw_only=True):
-    """One feature. `effect`: by `measure`; the Wasserstein distance in robust standard deviations, the Jensen–Shannon distance of
-    categories, or Cohen's h of two shares (`proportion`), unless other measures were chosen. `expected`: the mean effect of windows without
-    drift. `p`: how often those are so far away; `q`: after correction for the number of features."""
-
-    name: str
-    kind: str
-    measure: str
-    effect: float
-    expected: float
-    p: float
-    q: float = 1.0
-    drifted: bool = False
-    missing_reference: float = 0.0
-    missing_live: float = 0.0
-    words: str = ""
-    bars: list[Bar] = []
-
-
-class Report(Struct, kw_only=True):
-    """Features by effect, the greatest first. `enough`: whether the window had rows enough for a verdict. `estimated`: how many answers
-    are right, before labels come, of a model that answers with probabilities."""
-
-    rows_reference: int
-    rows_live: int
-    enough: bool
-    features: list[Feature]
-    source: str = ""
-    notes: list[str] = []
-    estimated: Estimate | None = None
-
-    @property
-    def drifted(self) -> list[Feature]:
-        return [feature for feature in self.features if feature.drifted]
 
 
 def compare(reference: Profile, live: Profile, options: Options | None = None) -> Report:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from drivetrain.monitoring.drift.report import Options, Report
+from drivetrain.monitoring.drift.model import Report
+from drivetrain.monitoring.drift.report import Options
 from drivetrain.profiles.model import Profile
 
 

@@ -17,7 +17,8 @@ import msgspec
 
 from drivetrain.monitoring.drift.estimated import accuracy
 from drivetrain.monitoring.drift.features import OUTPUT, confidences, table
-from drivetrain.monitoring.drift.report import Report, compare
+from drivetrain.monitoring.drift.model import Report
+from drivetrain.monitoring.drift.report import compare
 from drivetrain.monitoring.drift.work import Done, Work
 from drivetrain.profiles.build import merge, profile
 from drivetrain.profiles.model import Profile

@@ -14,7 +14,8 @@ from hashlib import blake2b
 import msgspec
 import sqlalchemy as sa
 
-from drivetrain.feedback.service import Feedback, Opinion, Said
+from drivetrain.feedback.model import Opinion
+from drivetrain.feedback.service import Feedback, Said
 from drivetrain.rollout.counting.batch import Batch, Firsts, Place
 from drivetrain.rollout.counting.journal import Tallies
 from drivetrain.rollout.counting.measures import Observation, Told

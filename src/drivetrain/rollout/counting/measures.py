@@ -26,7 +26,7 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from drivetrain.errors import Invalid
-from drivetrain.feedback.service import Opinion, Scalar
+from drivetrain.feedback.model import Opinion, Scalar
 from drivetrain.rollout.counting.batch import WAYS
 from drivetrain.rollout.counting.outputs import Known
 from drivetrain.store.events.counters import Counted

@@ -18,6 +18,7 @@ from msgspec import Struct
 from sqlalchemy.dialects import postgresql, sqlite
 
 from drivetrain.errors import Invalid
+from drivetrain.store.events.model import Point
 from drivetrain.store.sql import Database, metadata
 
 MINUTE_MS = 60_000
@@ -70,26 +71,6 @@ class Counted(Struct, gc=False, kw_only=True):
     form: str = ""
     said: float | str | None = None
     memory_mb: float = 0.0
-
-
-class Point(Struct, frozen=True, kw_only=True):
-    """Counts of the time [t_ms, t_ms + step). Quantiles in milliseconds are None where nothing succeeded."""
-
-    t_ms: int
-    requests: int
-    errors: int
-    cancelled: int
-    tokens_in: int
-    tokens_out: int
-    latency_p50_ms: float | None
-    latency_p95_ms: float | None
-    latency_p99_ms: float | None
-    ttft_p50_ms: float | None
-    ttft_p95_ms: float | None
-    queue_p95_ms: float | None = None
-    cost: float = 0.0
-    kinds: dict[str, int] = {}
-    """The errors by their kind."""
 
 
 def edge(i: int) -> float:

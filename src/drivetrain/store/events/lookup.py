@@ -13,9 +13,8 @@ import sqlalchemy as sa
 
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.events import counters
-from drivetrain.store.events.counters import Point
 from drivetrain.store.events.fold import EventFolder
-from drivetrain.store.events.model import Event
+from drivetrain.store.events.model import Event, Point
 from drivetrain.store.events.segments import RowsReader, Segment, event_segments, id_needle, read_lines
 from drivetrain.store.events.spoolfiles import complete_end, find_line, lines_backwards, spool_files
 from drivetrain.store.home import Home

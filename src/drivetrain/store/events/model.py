@@ -65,3 +65,23 @@ class Exposure(Struct, kw_only=True):
     unit: str  # "" where the request names none
     rollout: str
     phase: int
+
+
+class Point(Struct, frozen=True, kw_only=True):
+    """Counts of the time [t_ms, t_ms + step). Quantiles in milliseconds are None where nothing succeeded."""
+
+    t_ms: int
+    requests: int
+    errors: int
+    cancelled: int
+    tokens_in: int
+    tokens_out: int
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+    latency_p99_ms: float | None
+    ttft_p50_ms: float | None
+    ttft_p95_ms: float | None
+    queue_p95_ms: float | None = None
+    cost: float = 0.0
+    kinds: dict[str, int] = {}
+    """The errors by their kind."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from drivetrain.monitoring.drift.report import LEAST_MISSING, Feature, Report
+from drivetrain.monitoring.drift.model import Feature, Report
+from drivetrain.monitoring.drift.report import LEAST_MISSING
 from drivetrain.web import format as fmt
 from drivetrain.web.monitoring.distributions import Pair, effect_bar, overlay
 from drivetrain.web.monitoring.views import FeatureRow

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from drivetrain.checklist.lines import Line, Standing
-from drivetrain.checklist.service import Checklist
+from drivetrain.checklist.model import Checklist, Line, Standing
 from drivetrain.identity.model import Context
 from drivetrain.platform import Platform
 from drivetrain.web import format as fmt

@@ -12,8 +12,7 @@ from drivetrain.errors import DrivetrainError, Invalid
 from drivetrain.identity.model import Context
 from drivetrain.platform import Platform
 from drivetrain.serving.model import Deployment, Variant
-from drivetrain.store.events.counters import Point
-from drivetrain.store.events.model import Event
+from drivetrain.store.events.model import Event, Point
 from drivetrain.store.ids import now_ms
 from drivetrain.web import format as fmt
 from drivetrain.web.monitoring import alert_lists as alert_rows
