@@ -8,6 +8,7 @@ from drivetrain.checklist.service import Checklists
 from drivetrain.config import Settings
 from drivetrain.feedback.service import Feedback
 from drivetrain.identity.service import Identity
+from drivetrain.jobs.kinds import KINDS
 from drivetrain.jobs.service import Jobs
 from drivetrain.monitoring.alerts.channels import Channels
 from drivetrain.monitoring.alerts.service import Alerts
@@ -29,13 +30,6 @@ from drivetrain.tracking.deletion.service import Deletion
 from drivetrain.tracking.service import Tracking
 from drivetrain.training.sweeps.service import Sweeps
 
-JOB_HANDLERS = {
-    "pull": "drivetrain.registry.pull:run",
-    "environment": "drivetrain.engines.environments:run",
-    "retrain": "drivetrain.retraining.job:run",
-}
-"""Kind of job → what runs it, in a process of its own."""
-
 
 class Platform:
     """The services on one database. `nudge` tells the supervisor that something was changed; losing a nudge costs time only."""
@@ -47,7 +41,7 @@ class Platform:
         self.nudge = nudge
         self.blobs = Blobs(db, settings.blobs_url or str(home.blobs), min_free=settings.min_free_disk_bytes, scratch=home.cache)
         self.identity = Identity(db, home.secret)
-        self.jobs = Jobs(db, frozenset(JOB_HANDLERS), nudge)
+        self.jobs = Jobs(db, KINDS, nudge)
         self.registry = Registry(db, self.blobs, serves=lambda commits: self.serving.named_by(commits))  # noqa: PLW0108 - made below
         self.tracking = Tracking.of(db, self.blobs)
         self.deletion = Deletion(db, self.registry.live_blobs, nudge)

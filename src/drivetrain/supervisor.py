@@ -72,6 +72,7 @@ class Supervisor:
     """The loops of one life of a server. Raises `Invalid` if everybody could do everything from everywhere."""
 
     def __init__(self, platform: Platform, front: Front, local: Local, say: Callable[[str], None]) -> None:
+        from drivetrain.jobs.kinds import KINDS
         from drivetrain.loops.alerts import AlertSender
         from drivetrain.loops.deployments import Reconciler
         from drivetrain.loops.environments import Environments
@@ -84,7 +85,6 @@ class Supervisor:
         from drivetrain.loops.retention import BlobSweeper, Leftovers
         from drivetrain.loops.retraining import RetrainingKeeper
         from drivetrain.loops.rollouts import RolloutKeeper
-        from drivetrain.platform import JOB_HANDLERS
         from drivetrain.registry.forgetting import forget
         from drivetrain.retraining.watch import Watch
         from drivetrain.rollout.counting.fold import Counting
@@ -119,7 +119,7 @@ class Supervisor:
             inflight=self._channel.inflight,
         )
         leases, counting = Leases(platform.db, home.server_id), Counting()
-        jobs = JobRunner(platform.jobs, JOB_HANDLERS, platform.identity, home, local, leases, settings, url=front.inner_url)
+        jobs = JobRunner(platform.jobs, KINDS, platform.identity, home, local, leases, settings, url=front.inner_url)
         watch = Watch(platform.db, platform.retrainings, platform.serving, platform.feedback, platform.rollouts, platform.jobs)
         monitors = MonitorRunner(platform.monitors, platform.serving, platform.events, platform.lineages, platform.alerts)
         folder = EventFolder(platform.db, platform.blobs, home, settings, folds=[counting])

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import zipfile
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from drivetrain.client import Client
 from drivetrain.engines import environments
 from drivetrain.engines.pyfunc.declaration import requirements
 from drivetrain.errors import DrivetrainError, Invalid
-
-
-@dataclass
-class Job:
-    folder: Path
-    spec: dict[str, Any]
-    said: list[str] = field(default_factory=list)
-
-    def progress(self, done: float, total: float, message: str = "") -> None:
-        self.said.append(message)
-
-    def log(self, text: str) -> None:
-        self.said.append(text)
+from drivetrain.jobs.handle import Handle
+from drivetrain.jobs.kinds import Environment
 
 
 def wheel(folder: Path, name: str, version: str) -> None:
@@ -39,12 +27,13 @@ def wheel(folder: Path, name: str, version: str) -> None:
         archive.writestr(f"{info}/RECORD", "")
 
 
-def job(tmp_path: Path, *requirements: str) -> Job:
-    """A job as the loop starts it, on a home whose pip looks into the folder `wheels` only."""
+def job(tmp_path: Path, *requirements: str, said: list[str] | None = None) -> Handle[Environment]:
+    """A job as the loop starts it, on a home whose pip looks into the folder `wheels` only. What it tells of its progress is `said`."""
     home = tmp_path / "home"
     (home / "jobs" / "j").mkdir(parents=True, exist_ok=True)
     (home / "drivetrain.toml").write_text(f'pip_args = ["--no-index", "--find-links", "{tmp_path}/wheels"]\n')
-    return Job(home / "jobs" / "j", {"requirements": list(requirements)})
+    spec, client = Environment(requirements=list(requirements)), Client("http://127.0.0.1:1", "")
+    return Handle(spec, home / "jobs" / "j", client, lambda _done, _total, message: said.append(message) if said is not None else None)
 
 
 def test_requirements_are_read() -> None:
@@ -88,14 +77,15 @@ def test_an_environment_has_its_own_packages_first_and_ours_behind(tmp_path: Pat
     made = environments.run(job(tmp_path, "tinydep==2.0", "msgspec==99.0"))
     python = environments.python_of(environments.folder_of(tmp_path / "home", ["tinydep==2.0", "msgspec==99.0"]))
     assert python is not None
-    assert str(python).startswith(made["folder"])
+    assert str(python).startswith(made.folder)
     code = "import tinydep, msgspec, drivetrain, httptools; print(tinydep.VERSION, msgspec.VERSION)"
     said = subprocess.run([str(python), "-c", code], capture_output=True, text=True)
     assert said.stdout.split() == ["2.0", "99.0"], said.stderr
     # It is there now: nothing is built again.
-    again = job(tmp_path, "msgspec==99.0", "tinydep==2.0")
-    assert environments.run(again)["folder"] == made["folder"]
-    assert again.said == []
+    told: list[str] = []
+    again = job(tmp_path, "msgspec==99.0", "tinydep==2.0", said=told)
+    assert environments.run(again).folder == made.folder
+    assert told == []
 
 
 @pytest.mark.slow

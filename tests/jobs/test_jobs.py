@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
+from typing import get_type_hints
 
 import pytest
 import sqlalchemy as sa
+from msgspec import Struct, structs
 
 from drivetrain.errors import Forbidden, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
+from drivetrain.jobs import kinds
+from drivetrain.jobs.handle import Handle
+from drivetrain.jobs.kinds import Kind
 from drivetrain.jobs.model import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, Job
 from drivetrain.jobs.service import Jobs
 from drivetrain.jobs.tables import jobs as table
 from drivetrain.store.sql import Database
 
+
+class Anything(Struct):
+    """Whatever is given fits, as fields that are not known are left out."""
+
+    source: str = ""
+    n: int = 0
+
+
+KINDS = {kind: Kind(handler="nobody:nothing", spec=Anything, result=Anything) for kind in ("pull", "train")}
 ME = Context(user_id="u1", user_name="ann", workspace_id="w1", workspace="default")
 OTHER = Context(user_id="u2", user_name="bob", workspace_id="w2", workspace="bobs")
 
@@ -25,7 +40,7 @@ def nudges() -> list[str]:
 
 @pytest.fixture
 def jobs(database: Database, nudges: list[str]) -> Jobs:
-    return Jobs(database, frozenset({"pull", "train"}), nudges.append)
+    return Jobs(database, KINDS, nudges.append)
 
 
 def claimed(jobs: Jobs, server: str = "s1") -> Job:
@@ -36,7 +51,7 @@ def claimed(jobs: Jobs, server: str = "s1") -> Job:
 
 def test_a_job_goes_from_queued_to_succeeded(jobs: Jobs, nudges: list[str]) -> None:
     submitted = jobs.submit(ME, "pull", {"source": "pypi:x"})
-    assert (submitted.state, submitted.spec, submitted.user_name) == (QUEUED, {"source": "pypi:x"}, "ann")
+    assert (submitted.state, submitted.spec, submitted.user_name) == (QUEUED, {"source": "pypi:x", "n": 0}, "ann")
     assert nudges == ["jobs"]
     job = claimed(jobs)
     assert (job.id, job.state, job.attempts, job.server_id) == (submitted.id, RUNNING, 1, "s1")
@@ -163,6 +178,46 @@ def test_scopes(jobs: Jobs) -> None:
     with pytest.raises(Forbidden):
         jobs.cancel(reader, job.id)
     assert jobs.get(ME, job.id).state == QUEUED
+
+
+def test_an_unknown_kind_is_told_with_those_that_there_are(jobs: Jobs) -> None:
+    with pytest.raises(Invalid, match=r"There is no kind of job 'nonsense'; there are: pull, train\."):
+        jobs.submit(ME, "nonsense", {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "words"),
+    [
+        ("pull", {}, "`source`"),
+        ("pull", {"source": 7}, "Expected `str`, got `int` - at `$.source`"),
+        ("pull", {"source": "pypi:x", "pip": "--index-url"}, "`pip`"),
+        ("environment", {"requirements": "numpy"}, "Expected `array`, got `str` - at `$.requirements`"),
+        ("environment", {"requirements": [1]}, "at `$.requirements[0]`"),
+        ("retrain", {"retraining": None}, "`$.retraining`"),
+    ],
+)
+def test_a_specification_that_does_not_fit_is_refused_at_the_door(
+    database: Database, nudges: list[str], kind: str, spec: dict[str, object], words: str
+) -> None:
+    jobs = Jobs(database, kinds.KINDS, nudges.append)
+    with pytest.raises(Invalid) as refused:
+        jobs.submit(ME, kind, spec)
+    assert words in refused.value.message and refused.value.param == "spec"
+    assert f"It takes: {', '.join(f.name for f in structs.fields(kinds.KINDS[kind].spec) if f.required)}" in refused.value.message
+    assert jobs.list(ME) == [] and nudges == []
+
+
+def test_what_is_not_said_in_a_specification_is_not_kept(database: Database) -> None:
+    jobs = Jobs(database, kinds.KINDS, lambda _: None)
+    assert jobs.submit(ME, "pull", kinds.Pull(source="pypi:x")).spec == {"source": "pypi:x"}
+
+
+@pytest.mark.parametrize("kind", sorted(kinds.KINDS))
+def test_a_handler_takes_and_gives_what_its_row_says(kind: str) -> None:
+    row = kinds.KINDS[kind]
+    module, _, name = row.handler.partition(":")
+    handler = getattr(importlib.import_module(module), name)
+    assert get_type_hints(handler) == {"job": Handle[row.spec], "return": row.result}  # type: ignore[name-defined]
 
 
 @pytest.mark.parametrize(("kind", "key"), [("nonsense", None), ("pull", ""), ("pull", "x" * 201), ("pull", "a\nb")])

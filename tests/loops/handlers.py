@@ -7,24 +7,35 @@ import signal
 import time
 from typing import Any
 
-from drivetrain.compute.worker import JobHandle
+from msgspec import Struct
+
 from drivetrain.errors import NotFound
+from drivetrain.jobs.handle import Handle
 
 
-def add(job: JobHandle) -> dict[str, Any]:
+class Addition(Struct):
+    a: int
+    b: int
+
+
+class Nothing(Struct):
+    pass
+
+
+def add(job: Handle[Addition]) -> dict[str, Any]:
     job.log("adding")
-    return {"sum": job.spec["a"] + job.spec["b"], "pid": os.getpid()}
+    return {"sum": job.spec.a + job.spec.b, "pid": os.getpid()}
 
 
-def refuse(job: JobHandle) -> dict[str, Any]:
+def refuse(job: Handle[Nothing]) -> dict[str, Any]:
     raise NotFound("There is no such package.")
 
 
-def crash(job: JobHandle) -> dict[str, Any]:
+def crash(job: Handle[Nothing]) -> dict[str, Any]:
     raise RuntimeError("a bug in the handler")
 
 
-def resume(job: JobHandle) -> dict[str, Any]:
+def resume(job: Handle[Nothing]) -> dict[str, Any]:
     """Counts in a file; is killed at the third step of the first attempt."""
     steps = job.folder / "steps"
     done = len(steps.read_text().split()) if steps.exists() else 0
@@ -36,12 +47,17 @@ def resume(job: JobHandle) -> dict[str, Any]:
     return {"steps": steps.read_text().split()}
 
 
-def die(job: JobHandle) -> dict[str, Any]:
+def die(job: Handle[Nothing]) -> dict[str, Any]:
     os.kill(os.getpid(), signal.SIGKILL)
     return {}
 
 
-def sleep(job: JobHandle) -> dict[str, Any]:
+def sleep(job: Handle[Nothing]) -> dict[str, Any]:
     (job.folder / "pid").write_text(str(os.getpid()))
     time.sleep(600)
     return {}
+
+
+def lie_down(job: Handle[Nothing]) -> dict[str, Any]:
+    """As `sleep`, but it takes two places."""
+    return sleep(job)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from msgspec import Struct
 
 from drivetrain.compute.local import Local
 from drivetrain.config import Settings
 from drivetrain.identity.model import Context
 from drivetrain.identity.service import Identity
+from drivetrain.jobs.kinds import Kind, Resources
 from drivetrain.jobs.model import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, Job
 from drivetrain.jobs.service import Jobs
 from drivetrain.loops.jobs import JobRunner, lease_of
@@ -23,9 +25,19 @@ from drivetrain.store.leases import Leases
 from drivetrain.store.sql import Database
 from tests.chaos.common import alive
 from tests.conftest import wait_for
+from tests.loops.handlers import Addition, Nothing
 
 ME = Context(user_id="u1", user_name="ann", workspace_id="w1", workspace="default")
-KINDS = {name: f"tests.loops.handlers:{name}" for name in ("add", "refuse", "crash", "resume", "die", "sleep")}
+NAMES = ("add", "refuse", "crash", "resume", "die", "sleep", "lie_down")
+KINDS = {
+    name: Kind(
+        handler=f"tests.loops.handlers:{name}",
+        spec=Addition if name == "add" else Nothing,
+        result=Struct,
+        resources=Resources(places=2 if name == "lie_down" else 1),
+    )
+    for name in NAMES
+}
 
 
 class Host:
@@ -33,7 +45,7 @@ class Host:
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.home = Home.open(folder)
-        self.jobs = Jobs(database, frozenset({*KINDS, "unknown"}), lambda _: None)
+        self.jobs = Jobs(database, {**KINDS, "unknown": KINDS["die"]}, lambda _: None)
         self._local = Local(self.home.logs)
         self.runner = JobRunner(
             self.jobs,
@@ -45,10 +57,23 @@ class Host:
             Settings(home=folder),
             url="http://127.0.0.1:1",
         )
-        self.loop = Loop("jobs", self.runner.step, interval=1.0, first=0.0, end=self.runner.end)
-        self.jobs = Jobs(database, frozenset({*KINDS, "unknown"}), lambda _: self.loop.poke())
+        self.loop = Loop("jobs", self._step, interval=1.0, first=0.0, end=self.runner.end)
+        self.jobs = Jobs(database, {**KINDS, "unknown": KINDS["die"]}, lambda _: self.loop.poke())
+        self._looks = 0
         self._thread = threading.Thread(target=self.loop.run)
         self._thread.start()
+
+    def _step(self, loop: Loop) -> float:
+        seconds = self.runner.step(loop)
+        self._looks += loop.news
+        return seconds
+
+    def look(self) -> None:
+        """Let the loop look at the queue, and wait until it has. Twice: a look may have been about to end."""
+        for _ in range(2):
+            before = self._looks
+            self.loop.poke()
+            wait_for(lambda before=before: self._looks > before, what="a look at the queue")  # type: ignore[misc]
 
     def stop(self) -> None:
         if self._thread.is_alive():
@@ -136,6 +161,20 @@ def test_only_so_many_at_once(new_host: Callable[[str], Host]) -> None:
     assert host.jobs.get(ME, jobs[3].id).state == QUEUED
 
 
+def test_what_needs_many_places_waits_for_them_and_is_not_overtaken(new_host: Callable[[str], Host]) -> None:
+    host = new_host("one")
+    first, heavy, last = (host.jobs.submit(ME, kind, {}) for kind in ("sleep", "lie_down", "sleep"))
+    host.process(first)
+    host.look()
+    assert [host.jobs.get(ME, job.id).state for job in (first, heavy, last)] == [RUNNING, QUEUED, QUEUED]
+    host.jobs.cancel(ME, first.id)
+    host.process(heavy)
+    host.look()
+    assert host.jobs.get(ME, last.id).state == QUEUED
+    host.jobs.cancel(ME, heavy.id)
+    host.process(last)
+
+
 def test_a_stopped_server_leaves_its_jobs_to_the_others(new_host: Callable[[str], Host]) -> None:
     one = new_host("one")
     job = one.jobs.submit(ME, "sleep", {})
@@ -152,7 +191,7 @@ def test_a_stopped_server_leaves_its_jobs_to_the_others(new_host: Callable[[str]
 def test_after_a_crash_the_same_server_goes_on(new_host: Callable[[str], Host], database: Database, tmp_path: Path) -> None:
     """A row that says running, without a process: what a killed server leaves. An outcome that was written in time counts."""
     home = Home.open(tmp_path / "one")
-    jobs = Jobs(database, frozenset(KINDS), lambda _: None)
+    jobs = Jobs(database, KINDS, lambda _: None)
     again, finished = jobs.submit(ME, "add", {"a": 1, "b": 1}), jobs.submit(ME, "sleep", {})
     assert jobs.claim(home.server_id) is not None
     assert jobs.claim(home.server_id) is not None
@@ -166,7 +205,7 @@ def test_after_a_crash_the_same_server_goes_on(new_host: Callable[[str], Host], 
 
 
 def test_the_jobs_of_a_server_that_is_gone_are_taken_over(new_host: Callable[[str], Host], database: Database) -> None:
-    jobs = Jobs(database, frozenset(KINDS), lambda _: None)
+    jobs = Jobs(database, KINDS, lambda _: None)
     orphan, held = jobs.submit(ME, "add", {"a": 1, "b": 1}), jobs.submit(ME, "add", {"a": 1, "b": 2})
     assert jobs.claim("dead") is not None
     assert jobs.claim("alive") is not None

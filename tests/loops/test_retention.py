@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from drivetrain.config import Settings
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
+from drivetrain.jobs.kinds import KINDS
 from drivetrain.jobs.service import Jobs
 from drivetrain.loops.loop import Loop
 from drivetrain.loops.retention import MOST_LOGS, BlobSweeper, Leftovers
@@ -34,7 +35,7 @@ class Parts:
         self.blobs = Blobs(database, str(home.blobs), min_free=0, scratch=home.cache)
         self.registry = Registry(database, self.blobs)
         self.serving = Serving(database, self.registry, Settings(), lambda _: None)
-        self.jobs = Jobs(database, frozenset({"pull"}), lambda _: None)
+        self.jobs = Jobs(database, KINDS, lambda _: None)
         self.leases = Leases(database, home.server_id)
         self.loop = Loop("leftovers", Leftovers(self.serving, self.jobs, home).step, interval=3600.0)
         sweeper = BlobSweeper(self.blobs, self.registry.live_blobs)
@@ -79,7 +80,7 @@ def test_models_that_nothing_serves_are_forgotten(parts: Parts) -> None:
 
 
 def test_folders_of_ended_jobs_are_forgotten(parts: Parts) -> None:
-    ended, waiting = parts.jobs.submit(ME, "pull", {}), parts.jobs.submit(ME, "pull", {})
+    ended, waiting = parts.jobs.submit(ME, "pull", {"source": "pypi:x"}), parts.jobs.submit(ME, "pull", {"source": "pypi:x"})
     assert parts.jobs.claim("s") is not None
     parts.jobs.failed(ended.id, "no")
     folders = {job.id: old(parts.home.path / "jobs" / job.id) for job in (ended, waiting)}

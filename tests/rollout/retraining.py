@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from drivetrain.feedback.model import About
+from drivetrain.jobs.kinds import KINDS
 from drivetrain.jobs.service import Jobs
 from drivetrain.loops.loop import Loop
 from drivetrain.loops.retraining import RetrainingKeeper
@@ -42,7 +43,7 @@ class Scene:
         self.world = World(db, folder)
         self.blobs = Blobs(db, str(folder / "blobs"), min_free=0, scratch=folder / "scratch")
         tracking = Tracking.of(db, self.blobs)
-        self.jobs = Jobs(db, frozenset({"retrain"}), lambda _: None)
+        self.jobs = Jobs(db, KINDS, lambda _: None)
         self.spool = Spool(home.spool / uuid7(), fsync_s=0.1)
         self.home = home
         self.retrainings = Retrainings(

@@ -13,6 +13,7 @@ from drivetrain.config import Settings
 from drivetrain.errors import Forbidden, NotFound
 from drivetrain.identity.audit import Audit
 from drivetrain.identity.secrets import Secrets
+from drivetrain.jobs.kinds import KINDS
 from drivetrain.jobs.service import Jobs
 from drivetrain.monitoring.alerts.channels import Channels
 from drivetrain.monitoring.alerts.service import Alerts
@@ -51,7 +52,7 @@ class Checked:
             world.serving,
             world.feedback,
             world.rollouts,
-            Jobs(db, frozenset({"retrain"}), world.nudges.append),
+            Jobs(db, KINDS, world.nudges.append),
             self.events,
             world.nudges.append,
         )

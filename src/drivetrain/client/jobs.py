@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+import msgspec
+from msgspec import Struct
+
 from drivetrain.answers.jobs import JobList
 from drivetrain.client.http import Json
 from drivetrain.client.push import segment
@@ -23,9 +26,9 @@ class Jobs(Resource):
     def get(self, job_id: str) -> Job:
         return self._get(Job, f"/jobs/{segment(job_id)}")
 
-    def submit(self, kind: str, spec: Json, *, key: str | None = None) -> Job:
+    def submit(self, kind: str, spec: Struct | Json, *, key: str | None = None) -> Job:
         """Submit a job. The same idempotency `key` again gives the same job."""
-        return self._send(Job, "POST", "/jobs", {"kind": kind, "spec": spec, "key": key})
+        return self._send(Job, "POST", "/jobs", {"kind": kind, "spec": msgspec.to_builtins(spec), "key": key})
 
     def cancel(self, job_id: str) -> Job:
         return self._send(Job, "POST", f"/jobs/{segment(job_id)}/cancel")

@@ -18,25 +18,14 @@ import sysconfig
 import venv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 from drivetrain import config
 from drivetrain.errors import DrivetrainError, Invalid, StorageFull
+from drivetrain.jobs.handle import Handle
+from drivetrain.jobs.kinds import Built, Environment
 
-KIND = "environment"
 READY = ".ready"
 _MOST = 500
-
-
-class Job(Protocol):
-    """What this needs of a running job."""
-
-    @property
-    def spec(self) -> dict[str, Any]: ...
-    @property
-    def folder(self) -> Path: ...
-    def progress(self, done: float, total: float, message: str = "") -> None: ...
-    def log(self, text: str) -> None: ...
 
 
 def parse(text: str) -> tuple[str, ...]:
@@ -101,11 +90,11 @@ def python_of(folder: Path) -> Path | None:
     return python if (folder / READY).exists() and python.exists() else None
 
 
-def run(job: Job) -> dict[str, Any]:
-    """The handler of jobs of kind `environment`. Spec: `requirements`, a list of plain requirements."""
-    lines = job.spec.get("requirements")
-    if not isinstance(lines, list) or not all(isinstance(line, str) and "\n" not in line for line in lines):
-        raise Invalid("An environment is made of `requirements`, a list of texts such as scikit-learn==1.5.2.", param="requirements")
+def run(job: Handle[Environment]) -> Built:
+    """The handler of jobs of kind `environment`."""
+    lines = job.spec.requirements
+    if any("\n" in line for line in lines):
+        raise Invalid("Each requirement is a line of its own, such as scikit-learn==1.5.2.", param="requirements")
     requirements = parse("\n".join(lines))
     home = job.folder.parent.parent  # jobs work in HOME/jobs/ID
     target = folder_of(home, requirements)
@@ -114,10 +103,10 @@ def run(job: Job) -> dict[str, Any]:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the same environment may be wanted twice
         if python_of(target) is None:
             build(target, requirements, job, config.load(home).pip_args)
-    return {"folder": str(target), "digest": target.name, "requirements": list(requirements)}
+    return Built(folder=str(target), digest=target.name, requirements=list(requirements))
 
 
-def build(target: Path, requirements: Sequence[str], job: Job, pip_args: Sequence[str]) -> None:
+def build(target: Path, requirements: Sequence[str], job: Handle[Environment], pip_args: Sequence[str]) -> None:
     """Make the environment in `target`. What an interrupted attempt left there is thrown away."""
     shutil.rmtree(target, ignore_errors=True)
     job.progress(0, 0, f"making an environment for {len(requirements)} requirements")
@@ -132,7 +121,7 @@ def build(target: Path, requirements: Sequence[str], job: Job, pip_args: Sequenc
     (target / READY).touch()
 
 
-def _install(target: Path, requirements: Sequence[str], job: Job, pip_args: Sequence[str]) -> None:
+def _install(target: Path, requirements: Sequence[str], job: Handle[Environment], pip_args: Sequence[str]) -> None:
     asked = target / "requirements.txt"
     asked.write_text("".join(f"{line}\n" for line in requirements))
     command = [str(target / "bin" / "python"), "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]

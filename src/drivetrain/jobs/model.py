@@ -35,11 +35,13 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class Assignment(Struct, frozen=True, kw_only=True):
-    """What the process of a job is told. `handler` is `module:function`; `folder` is kept between attempts."""
+    """What the process of a job is told. `handler` is `module:function`, `spec_type` is `module:class`. `folder` is kept
+    between attempts."""
 
     job: str
     kind: str
     handler: str
+    spec_type: str
     spec: dict[str, Any]
     folder: str
     url: str

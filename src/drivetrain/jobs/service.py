@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
+from drivetrain.jobs.kinds import Kind, read_spec
 from drivetrain.jobs.model import CANCELLED, FAILED, QUEUED, RUNNING, SUCCEEDED, Job
 from drivetrain.jobs.tables import jobs as t
 from drivetrain.store.ids import now_ms, uuid7
@@ -20,22 +22,24 @@ OPEN = (QUEUED, RUNNING)
 
 
 class Jobs:
-    """`kinds` names the kinds that may be submitted."""
+    """`kinds`: those that may be submitted, by their names."""
 
-    def __init__(self, db: Database, kinds: frozenset[str], nudge: Callable[[str], None]) -> None:
+    def __init__(self, db: Database, kinds: Mapping[str, Kind], nudge: Callable[[str], None]) -> None:
         self._db = db
         self._kinds = kinds
         self._nudge = nudge
 
     # What people do.
 
-    def submit(self, ctx: Context, kind: str, spec: dict[str, Any], *, key: str | None = None) -> Job:
-        """Queue a job. With the same idempotency `key`, the job that was queued before is the answer."""
+    def submit(self, ctx: Context, kind: str, spec: msgspec.Struct | Mapping[str, Any], *, key: str | None = None) -> Job:
+        """Queue a job. With the same idempotency `key`, the job that was queued before is the answer. Raises `Invalid` for an unknown
+        kind, and for a specification that does not fit its kind."""
         ctx.require(Scope.write)
         if kind not in self._kinds:
             raise Invalid(f"There is no kind of job {kind!r}; there are: {', '.join(sorted(self._kinds))}.", param="kind")
         if key is not None and not _KEY.fullmatch(key):
             raise Invalid("The idempotency key has up to 200 printable ASCII characters.", param="key")
+        fitting = read_spec(kind, self._kinds[kind].spec, msgspec.to_builtins(spec))
         row = {
             "id": uuid7(),
             "workspace_id": ctx.workspace_id,
@@ -43,7 +47,7 @@ class Jobs:
             "user_id": ctx.user_id,
             "user_name": ctx.user_name,
             "kind": kind,
-            "spec": spec,
+            "spec": msgspec.to_builtins(fitting),
             "key": key,
             "state": QUEUED,
             "attempts": 0,
@@ -102,12 +106,13 @@ class Jobs:
 
     # What the loop does. No context: the supervisor acts for everybody.
 
-    def claim(self, server_id: str) -> Job | None:
-        """Take the oldest queued job; nobody else gets it."""
+    def claim(self, server_id: str, *, fits: Callable[[str], bool] = lambda kind: True) -> Job | None:
+        """Take the oldest queued job; nobody else gets it. None if there is none, or if `fits` says that there is no room for its kind:
+        nothing overtakes it then."""
         with self._db.write() as c:
             query = sa.select(t).where(t.c.state == QUEUED).order_by(t.c.created_ms).limit(1)
             row = c.execute(query.with_for_update(skip_locked=True)).one_or_none()
-            if row is None:
+            if row is None or not fits(row.kind):
                 return None
             taken = {"state": RUNNING, "server_id": server_id, "attempts": row.attempts + 1, "started_ms": row.started_ms or now_ms()}
             c.execute(sa.update(t).where(t.c.id == row.id).values(**taken))

@@ -12,6 +12,7 @@ from drivetrain.engines import environments
 from drivetrain.engines.engine import Engine
 from drivetrain.errors import Unavailable
 from drivetrain.identity.service import Identity
+from drivetrain.jobs.kinds import Environment
 from drivetrain.jobs.model import FAILED, Job
 from drivetrain.jobs.service import Jobs
 from drivetrain.serving.model import Variant
@@ -44,7 +45,8 @@ class Environments:
             if (python := environments.python_of(built)) is not None:
                 return str(python)
             log.info("%s %s needs an environment of its own: %s", variant.repo, variant.name, "; ".join(lacking))
-            job = self._run(variant, {"requirements": list(requirements)}, wanted, key=f"{variant.id}/{self._home.server_id}/{attempt}")
+            spec = Environment(requirements=list(requirements))
+            job = self._run(variant, spec, wanted, key=f"{variant.id}/{self._home.server_id}/{attempt}")
             if job is None:
                 break
             if job.state == FAILED:
@@ -54,10 +56,10 @@ class Environments:
             return str(python)
         raise Unavailable("The environment that the model pins was not built on this server. Restart the deployment to try again.")
 
-    def _run(self, variant: Variant, spec: dict[str, object], wanted: Callable[[], bool], *, key: str) -> Job | None:
+    def _run(self, variant: Variant, spec: Environment, wanted: Callable[[], bool], *, key: str) -> Job | None:
         """The job once it has ended; None when nobody waits for it any more."""
         ctx = self._identity.local_context(variant.repo.partition("/")[0])
-        job = self._jobs.submit(ctx, environments.KIND, spec, key=key)
+        job = self._jobs.submit(ctx, "environment", spec, key=key)
         while job.ended_ms is None:
             if not wanted():
                 self._jobs.cancel(ctx, job.id)

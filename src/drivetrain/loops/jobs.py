@@ -14,6 +14,7 @@ from drivetrain.compute.local import Child, Local
 from drivetrain.config import Settings
 from drivetrain.identity.model import Context, Scope
 from drivetrain.identity.service import Identity
+from drivetrain.jobs.kinds import Kind
 from drivetrain.jobs.model import Assignment, Job
 from drivetrain.jobs.service import Jobs
 from drivetrain.loops.loop import Loop
@@ -24,13 +25,12 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 TICK_SECONDS = 0.1
-TOKEN_SECONDS = 7 * 24 * 3600.0
 LEASE_SECONDS = 30.0
 STOPPED = "The server was stopped while it ran."
 
 
 class JobRunner:
-    """`handlers`: kind → `module:function`. `url` is where jobs reach this server.
+    """`kinds`: those that this server can run. `url` is where jobs reach this server.
 
     Each server holds a lease for as long as it lives; what a server ran whose lease has run out is queued again by another.
     """
@@ -38,7 +38,7 @@ class JobRunner:
     def __init__(
         self,
         jobs: Jobs,
-        handlers: Mapping[str, str],
+        kinds: Mapping[str, Kind],
         identity: Identity,
         home: Home,
         local: Local,
@@ -48,7 +48,7 @@ class JobRunner:
         url: str,
     ) -> None:
         self._jobs = jobs
-        self._handlers = handlers
+        self._kinds = kinds
         self._identity = identity
         self._home = home
         self._local = local
@@ -93,23 +93,34 @@ class JobRunner:
                 for job_id in self._jobs.running(other):
                     self._jobs.died(job_id, "Its server went away.", most_attempts=self._settings.job_attempts, by=other)
                 self._leases.release(lease_of(other))
-        while len(self._running) < self._settings.jobs and (job := self._jobs.claim(self._home.server_id)) is not None:
+        while self._taken() < self._settings.jobs and (job := self._jobs.claim(self._home.server_id, fits=self._fits)) is not None:
             self._start(job)
+
+    def _taken(self) -> int:
+        """How many of the places for jobs are taken."""
+        return sum(self._kinds[job.kind].resources.places for job, _ in self._running.values())
+
+    def _fits(self, kind: str) -> bool:
+        """Whether there is room for a job of this kind. One that takes more places than there are runs alone."""
+        places = self._kinds[kind].resources.places if kind in self._kinds else 0
+        return not self._running or self._taken() + places <= self._settings.jobs
 
     def folder(self, job_id: str) -> Path:
         return self._home.path / "jobs" / job_id
 
     def _start(self, job: Job) -> None:
-        if job.kind not in self._handlers:
+        kind = self._kinds.get(job.kind)
+        if kind is None:
             self._jobs.failed(job.id, f"This server knows no jobs of kind {job.kind!r}. Was it submitted to another version?")
             return
         folder = self.folder(job.id)
         owner = Context(user_id=job.user_id, user_name=job.user_name, workspace_id=job.workspace_id, workspace=job.workspace)
-        token = self._identity.job_token(owner, scopes=(Scope.read, Scope.write, Scope.invoke), seconds=TOKEN_SECONDS)
+        token = self._identity.job_token(owner, scopes=(Scope.read, Scope.write, Scope.invoke), seconds=kind.resources.seconds)
         assignment = Assignment(
             job=job.id,
             kind=job.kind,
-            handler=self._handlers[job.kind],
+            handler=kind.handler,
+            spec_type=f"{kind.spec.__module__}:{kind.spec.__qualname__}",
             spec=job.spec,
             folder=str(folder),
             url=self._url,

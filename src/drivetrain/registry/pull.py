@@ -19,12 +19,12 @@ import zipfile
 from collections.abc import Sequence
 from email.parser import HeaderParser
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
 
 from drivetrain import config
-from drivetrain.client import Client
 from drivetrain.engines.plan import formats
 from drivetrain.errors import DrivetrainError, Invalid, NotFound, StorageFull
+from drivetrain.jobs.handle import Handle
+from drivetrain.jobs.kinds import Pull, Pulled
 from drivetrain.registry import names
 
 CHUNK = 1 << 20
@@ -36,30 +36,16 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:==([A
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 
 
-class Job(Protocol):
-    """What this needs of a running job."""
-
-    @property
-    def spec(self) -> dict[str, Any]: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def client(self) -> Client: ...
-    def progress(self, done: float, total: float, message: str = "") -> None: ...
-    def log(self, text: str) -> None: ...
-
-
-def run(job: Job) -> dict[str, Any]:
-    """The handler of jobs of kind `pull`. Spec: `source`, and optionally `name`."""
-    source = str(job.spec["source"])
-    package, version = parse_source(source)
+def run(job: Handle[Pull]) -> Pulled:
+    """The handler of jobs of kind `pull`."""
+    package, version = parse_source(job.spec.source)
     # Arguments for pip are the server's to give, never the submitter's: they can name files and addresses.
     wheel = fetch(job, package, version, config.load(job.folder).pip_args)
     about = read_about(wheel)
     found = f"{about['Name']}=={about['Version']}"
     job.log(f"{wheel.name}: {found}")
     files = unpack(job, wheel)
-    name = str(job.spec.get("name") or names.slug_of(package))
+    name = job.spec.name or names.slug_of(package)
     answer = job.client.push(
         files,
         name,
@@ -72,15 +58,15 @@ def run(job: Job) -> dict[str, Any]:
     job.log(f"{answer['repo']['slug']} version {answer['version']['number']}: {answer['files']} files, {answer['bytes']} bytes")
     for leftover in ("wheel", "files"):
         shutil.rmtree(job.folder / leftover, ignore_errors=True)
-    return {
-        "repo": answer["repo"]["slug"],
-        "version": answer["version"]["number"],
-        "commit": answer["commit"]["id"],
-        "created": answer["created"],
-        "files": answer["files"],
-        "bytes": answer["bytes"],
-        "source": f"pypi:{found}",
-    }
+    return Pulled(
+        repo=answer["repo"]["slug"],
+        version=answer["version"]["number"],
+        commit=answer["commit"]["id"],
+        created=answer["created"],
+        files=answer["files"],
+        bytes=answer["bytes"],
+        source=f"pypi:{found}",
+    )
 
 
 def parse_source(source: str) -> tuple[str, str | None]:
@@ -91,7 +77,7 @@ def parse_source(source: str) -> tuple[str, str | None]:
     return found[1], found[2]
 
 
-def fetch(job: Job, package: str, version: str | None, pip_args: Sequence[str]) -> Path:
+def fetch(job: Handle[Pull], package: str, version: str | None, pip_args: Sequence[str]) -> Path:
     """Download the wheel, or find the one that an earlier attempt has downloaded whole."""
     folder = job.folder / "wheel"
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +130,7 @@ def read_about(wheel: Path) -> dict[str, str]:
     return {"Name": said["Name"], "Version": said["Version"], "Summary": said["Summary"], "License": licence}
 
 
-def unpack(job: Job, wheel: Path) -> dict[str, Path]:
+def unpack(job: Handle[Pull], wheel: Path) -> dict[str, Path]:
     """The model files of a wheel by their path in the repo, each checked against the digest that the wheel's RECORD gives."""
     target = job.folder / "files"
     with zipfile.ZipFile(wheel) as archive:

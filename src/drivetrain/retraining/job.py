@@ -14,29 +14,14 @@ only saves work. The script is an ordinary training script, run in a process of 
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Protocol
-
-from drivetrain.client import Client
+from drivetrain.jobs.handle import Handle
+from drivetrain.jobs.kinds import Retrain, Retrained
 from drivetrain.retraining.model import Stage
 from drivetrain.retraining.work import Work
 
 
-class Job(Protocol):
-    """What this needs of a running job."""
-
-    @property
-    def spec(self) -> dict[str, Any]: ...
-    @property
-    def folder(self) -> Path: ...
-    @property
-    def client(self) -> Client: ...
-    def progress(self, done: float, total: float, message: str = "") -> None: ...
-    def log(self, text: str) -> None: ...
-
-
-def run(job: Job) -> dict[str, Any]:
-    """The handler of jobs of kind `retrain`. Spec: `retraining`, its id."""
+def run(job: Handle[Retrain]) -> Retrained:
+    """The handler of jobs of kind `retrain`."""
     work = Work(job)
     stages = {
         Stage.training_set: work.training_set,

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, NotFound
 from drivetrain.feedback.service import Feedback
+from drivetrain.jobs.kinds import Retrain
 from drivetrain.jobs.model import CANCELLED, FAILED, SUCCEEDED
 from drivetrain.jobs.service import Jobs
 from drivetrain.monitoring.model import Alert
@@ -26,9 +27,6 @@ from drivetrain.rollout.service import Rollouts
 from drivetrain.serving.model import Deployment
 from drivetrain.serving.service import Serving
 from drivetrain.store.sql import Database
-
-JOB = "retrain"
-"""The kind of job."""
 
 
 class Watch:
@@ -123,7 +121,7 @@ class Watch:
             return
         if row.job_id is None:
             # The same key gives the same job, should this be interrupted between the two.
-            job = self._jobs.submit(ctx, JOB, {"retraining": one.id}, key=f"retraining:{one.id}")
+            job = self._jobs.submit(ctx, "retrain", Retrain(retraining=one.id), key=f"retraining:{one.id}")
             with self._db.write() as c:
                 c.execute(sa.update(t.retrainings).where(t.retrainings.c.id == one.id).values(job_id=job.id))
             return

@@ -14,21 +14,20 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from drivetrain.client.push import segment
 from drivetrain.compute import lifeline
 from drivetrain.errors import Conflict, Invalid, NotFound
+from drivetrain.jobs.handle import Handle
+from drivetrain.jobs.kinds import Retrain, Retrained
 from drivetrain.retraining import gate
 from drivetrain.retraining.frame import write_training_set
 from drivetrain.retraining.model import LEAST_ROWS, Labelled, Policy, Stage, TrainingSet
 from drivetrain.retraining.words import span
 from drivetrain.tags import DATA_CONTEXT
-
-if TYPE_CHECKING:
-    from drivetrain.retraining.job import Job
 
 LAST_WORDS = 800
 TAG = "drivetrain.retraining"
@@ -38,10 +37,10 @@ _EXPERIMENT = "does not match environment run ID"
 class Work:
     """One retraining. `done`: what came of each stage that is over; `ended`: it has ended, or waits for a rollout."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Handle[Retrain]) -> None:
         self._job = job
         self._client = job.client
-        self._id = str(job.spec["retraining"])
+        self._id = job.spec.retraining
         self._at = f"/api/v1/retrainings/{segment(self._id)}"
         self._state: dict[str, Any] = self._client.connection.json("GET", self._at)
         self._policy = msgspec.convert(self._state["policy"], Policy)
@@ -59,9 +58,9 @@ class Work:
         return next(str(one["words"]) for one in self._state["stages"] if one["stage"] == stage)
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> Retrained:
         """What the job's own record keeps."""
-        return {name: self._state[name] for name in ("state", "why", "run_id", "model", "version", "rollout_id")}
+        return msgspec.convert(self._state, Retrained)
 
     # Stages.
 

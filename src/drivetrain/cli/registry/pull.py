@@ -10,6 +10,7 @@ import typer
 from drivetrain.cli.connect import connect
 from drivetrain.cli.output import JsonFlag, console, emit, note, progress, size
 from drivetrain.errors import DrivetrainError
+from drivetrain.jobs.kinds import Pull
 from drivetrain.jobs.model import SUCCEEDED
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _files(client: Client, source: str, name: str | None) -> dict[str, Any]:
 
 
 def _package(client: Client, source: str, name: str | None) -> dict[str, Any]:
-    submitted = job = client.jobs.submit("pull", {"source": source, **({"name": name} if name else {})})
+    submitted = job = client.jobs.submit("pull", Pull(source=source, name=name))
     try:
         with progress(f"pulling {source}") as tell:
             for job in client.jobs.follow(submitted.id):
