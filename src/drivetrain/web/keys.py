@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, Request, Response
@@ -11,9 +13,33 @@ from drivetrain.identity.model import Context, Key, Scope
 from drivetrain.platform import Platform
 from drivetrain.store.ids import now_ms
 from drivetrain.web.render import Pages, viewer
-from drivetrain.web.views import KeyRow, KeysPage, State
+from drivetrain.web.views import State
 
 Viewer = Annotated[Context, Depends(viewer)]
+
+
+@dataclass(frozen=True)
+class KeyRow:
+    id: str
+    name: str
+    hint: str
+    user: str
+    scopes: Sequence[str]
+    workspace: str
+    created_ms: int
+    expires_ms: int | None
+    state: State
+    mine: bool
+
+
+@dataclass(frozen=True)
+class KeysPage:
+    rows: Sequence[KeyRow]
+    mode: str
+    secret: str = ""
+    secret_name: str = ""
+    problem: str = ""
+    scopes: Sequence[str] = field(default_factory=tuple)
 
 
 def view(platform: Platform, ctx: Context, *, secret: str = "", name: str = "", problem: str = "") -> KeysPage:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import quote
 
@@ -14,17 +16,19 @@ from drivetrain.rollout.model import OPEN, Decision, Rollout
 from drivetrain.store.ids import now_ms
 from drivetrain.web import format as fmt
 from drivetrain.web import naming
-from drivetrain.web.monitoring import alert_lists as alert_rows
+from drivetrain.web.monitoring import alert_summary
 from drivetrain.web.monitoring.views import AlertRow
 from drivetrain.web.render import Pages, viewer
-from drivetrain.web.rollout import lists as rollout_rows
+from drivetrain.web.rollout import summary as rollout_summary
+from drivetrain.web.rollout.views import RolloutRow
 from drivetrain.web.runs import columns as runtable
 from drivetrain.web.runs.shape import lower_is_better
 from drivetrain.web.serving import deployments
 from drivetrain.web.serving.deployments import HOUR, MINUTE
+from drivetrain.web.serving.views import DeploymentRow
 from drivetrain.web.snippets import first_steps
 from drivetrain.web.svg import spark
-from drivetrain.web.views import DeploymentRow, Figure, Happening, JobRow, Overview, RecentRun, State
+from drivetrain.web.views import Figure, State
 
 Viewer = Annotated[Context, Depends(viewer)]
 _JOBS = {
@@ -64,6 +68,56 @@ _INNER = "channel."
 """Secrets that are kept for channels are told of by those."""
 
 
+@dataclass(frozen=True)
+class Happening:
+    """Something that somebody (or a loop) did."""
+
+    who: str
+    what: str
+    object: str
+    url: str
+    at_ms: int
+    why: str = ""
+    undo: str = ""
+
+
+@dataclass(frozen=True)
+class JobRow:
+    id: str
+    kind: str
+    what: str
+    state: State
+    done: float | None
+    total: float | None
+    message: str
+    at_ms: int
+
+
+@dataclass(frozen=True)
+class RecentRun:
+    id: str
+    name: str
+    experiment: str
+    state: State
+    started_ms: int
+    metric: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Overview:
+    headline: str
+    state: State
+    figures: Sequence[Figure]
+    deployments: Sequence[DeploymentRow]
+    jobs: Sequence[JobRow]
+    lately: Sequence[Happening]
+    runs: Sequence[RecentRun]
+    is_empty: bool
+    rollouts: Sequence[RolloutRow] = ()
+    alerts: Sequence[AlertRow] = ()
+
+
 def view(platform: Platform, ctx: Context) -> Overview:
     now = now_ms()
     served = platform.serving.list(ctx)
@@ -84,8 +138,8 @@ def view(platform: Platform, ctx: Context) -> Overview:
     moving = platform.rollouts.list(ctx, limit=6)
     for rollout in moving:
         decided = platform.rollouts.decisions(ctx, rollout.id)
-        lately += [_decided(one, rollout, rollout_rows.undo(one, decided)) for one in decided if one.action not in _QUIET]
-    open_ones = [alert_rows.row(one) for one in platform.alerts.list(ctx, state="lasting", limit=5)]
+        lately += [_decided(one, rollout, rollout_summary.undo(one, decided)) for one in decided if one.action not in _QUIET]
+    open_ones = [alert_summary.row(one) for one in platform.alerts.list(ctx, state="lasting", limit=5)]
     return Overview(
         headline=_headline(rows, open_ones),
         state=_state(rows, open_ones),
@@ -95,7 +149,7 @@ def view(platform: Platform, ctx: Context) -> Overview:
         lately=sorted(lately, key=lambda one: -one.at_ms)[:10],
         runs=recent,
         is_empty=not rows and not recent and not models,
-        rollouts=[rollout_rows.row(platform, ctx, one) for one in moving if one.state in OPEN],
+        rollouts=[rollout_summary.row(platform, ctx, one) for one in moving if one.state in OPEN],
         alerts=open_ones,
     )
 

@@ -27,7 +27,7 @@ OPEN = ("/sign-in", "/static", "/favicon.ico", *BELOW_MOUNTS)
 
 
 def routes(platform: Platform, stopping: Callable[[], bool] = lambda: False) -> APIRouter:
-    """The pages of these platform. `stopping` tells when the process is to end: live pages let go then."""
+    """All pages. `stopping` tells when the process is to end: live pages let go then."""
     files = Assets()
     pages = Pages(files, platform.home.cache / "pages")
     router = APIRouter(include_in_schema=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import quote
 
@@ -14,10 +15,19 @@ from drivetrain.web import naming
 from drivetrain.web.registry import models
 from drivetrain.web.render import NAVIGATION, Pages, viewer
 from drivetrain.web.serving import deployments
-from drivetrain.web.views import Found
 
 Viewer = Annotated[Context, Depends(viewer)]
 _EACH = 6
+
+
+@dataclass(frozen=True)
+class Found:
+    group: str
+    label: str
+    note: str
+    url: str
+    command: str = ""
+    icon: str = ""
 
 
 def find(platform: Platform, ctx: Context, text: str) -> list[Found]:

@@ -17,7 +17,7 @@ from drivetrain.monitoring.model import SEVERITIES, Alert, Channel, Delivery
 from drivetrain.platform import Platform
 from drivetrain.web import format as fmt
 from drivetrain.web import naming
-from drivetrain.web.monitoring import alert_lists as alert_rows
+from drivetrain.web.monitoring import alert_summary
 from drivetrain.web.monitoring.views import AlertPage, AlertRow, AlertsPage, ChannelRow, ChannelsPage, DeliveryRow, SilenceRow
 from drivetrain.web.render import HEADERS, Pages, viewer
 from drivetrain.web.views import Pair, State
@@ -29,7 +29,7 @@ _LONGEST = 400
 
 
 def view(platform: Platform, ctx: Context, which: str = "", *, problem: str = "") -> AlertsPage:
-    lasting = [alert_rows.row(one) for one in platform.alerts.list(ctx, state="lasting")]
+    lasting = [alert_summary.row(one) for one in platform.alerts.list(ctx, state="lasting")]
     groups = [
         (name, naming.address(name) if name else "", rows)
         for name, rows in fmt.grouped(sorted(lasting, key=lambda one: (_worst(one), -one.last_ms)), "deployment")
@@ -37,7 +37,7 @@ def view(platform: Platform, ctx: Context, which: str = "", *, problem: str = ""
     past = platform.alerts.list(ctx, state="resolved", limit=_PAST)
     return AlertsPage(
         groups=groups,
-        past=[alert_rows.row(one) for one in past],
+        past=[alert_summary.row(one) for one in past],
         silences=[
             SilenceRow(one.id, _silenced(one.deployment, one.source), one.why, one.created_by, one.until_ms)
             for one in platform.alerts.silences(ctx)
@@ -65,7 +65,7 @@ def alert_view(platform: Platform, ctx: Context, alert_id: str, *, problem: str 
     names = {one.id: one.name for one in platform.channels.list(ctx)}
     plain, deep = _evidence(alert.evidence)
     return AlertPage(
-        row=alert_rows.row(alert),
+        row=alert_summary.row(alert),
         evidence=plain,
         more=json.dumps(deep, indent=2, ensure_ascii=False, default=str) if deep else "",
         undo=alert.undo,
@@ -232,7 +232,7 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
         except DrivetrainError as error:
             shown = alert_view(platform, ctx, alert_id, problem=error.message)
             return pages.page(request, "alert.html", path=[top, (shown.row.title, shown.row.url)], status=error.status, view=shown)
-        return RedirectResponse(alert_rows.address(alert_id), status_code=303, headers=HEADERS)
+        return RedirectResponse(alert_summary.address(alert_id), status_code=303, headers=HEADERS)
 
     return router
 

@@ -19,7 +19,7 @@ from drivetrain.platform import Platform
 from drivetrain.serving.model import Variant
 from drivetrain.web import format as fmt
 from drivetrain.web import naming
-from drivetrain.web.monitoring import drift_lists as drift_rows
+from drivetrain.web.monitoring import features
 from drivetrain.web.monitoring.views import DriftPage, WindowMark
 from drivetrain.web.render import HEADERS, Pages, viewer
 from drivetrain.web.views import Figure, Pair, State
@@ -56,7 +56,7 @@ def view(platform: Platform, ctx: Context, name: str, window: str = "", show: st
         )
     chosen, report = platform.monitors.report(ctx, name, window or None)
     variants = {one.id: one for one in platform.serving.history(ctx, name)}
-    rows = drift_rows.rows(report, least_effect=config.least_effect)
+    rows = features.rows(report, least_effect=config.least_effect)
     drifted = [row for row, feature in zip(rows, report.features, strict=True) if feature.drifted]
     shown = {"all": rows, "drifted": drifted}.get(show, rows[: max(_FIRST, len(drifted))])
     latest = chosen.id == windows[0].id

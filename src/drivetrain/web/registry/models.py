@@ -16,10 +16,11 @@ from drivetrain.serving.model import Deployment
 from drivetrain.tracking.model import Run
 from drivetrain.web import format as fmt
 from drivetrain.web import naming
+from drivetrain.web.registry.views import ModelPage, ModelRow, VersionRow
 from drivetrain.web.render import Pages, viewer
 from drivetrain.web.serving import deployments as serving_pages
 from drivetrain.web.svg import Drawing, Node, lineage
-from drivetrain.web.views import FileRow, ModelPage, ModelRow, Pair, State, VersionRow
+from drivetrain.web.views import FileRow, Pair, State
 
 Viewer = Annotated[Context, Depends(viewer)]
 _STATUS = {"READY": State("Ready", "good"), "PENDING_REGISTRATION": State("Pending", "busy"), "FAILED_REGISTRATION": State("Failed", "bad")}

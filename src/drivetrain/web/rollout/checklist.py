@@ -12,7 +12,7 @@ from drivetrain.platform import Platform
 from drivetrain.web import format as fmt
 from drivetrain.web import naming
 from drivetrain.web.render import Pages, viewer
-from drivetrain.web.rollout.views_retraining import ChecklistPage, CheckRow
+from drivetrain.web.rollout.views import ChecklistPage, CheckRow
 from drivetrain.web.views import State
 
 Viewer = Annotated[Context, Depends(viewer)]

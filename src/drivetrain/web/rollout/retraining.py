@@ -19,7 +19,7 @@ from drivetrain.web import format as fmt
 from drivetrain.web import naming
 from drivetrain.web.monitoring.distributions import interval_bar
 from drivetrain.web.render import HEADERS, Pages, viewer
-from drivetrain.web.rollout.views_retraining import Compared, RetrainingPage, RetrainingRow, StageMark
+from drivetrain.web.rollout.views import Compared, RetrainingPage, RetrainingRow, StageMark
 from drivetrain.web.views import Pair, State
 
 Viewer = Annotated[Context, Depends(viewer)]

@@ -21,7 +21,7 @@ from drivetrain.web import format as fmt
 from drivetrain.web import naming
 from drivetrain.web.render import HEADERS, Pages, viewer
 from drivetrain.web.rollout import acts as rollout_acts
-from drivetrain.web.rollout import lists as rollout_rows
+from drivetrain.web.rollout import summary as rollout_summary
 from drivetrain.web.rollout.curves import curves
 from drivetrain.web.rollout.road import needs, road
 from drivetrain.web.rollout.views import Arm, ArmCount, DecisionRow, Guard, RolloutPage, Side, Told
@@ -60,10 +60,10 @@ def view(platform: Platform, ctx: Context, rollout_id: str, *, problem: str = ""
     rollout = book.rollout
     judged = platform.rollouts.evidence(ctx, rollout_id)
     decided = platform.rollouts.decisions(ctx, rollout_id)
-    variants = rollout_rows.variants_of(platform, ctx, rollout)
+    variants = rollout_summary.variants_of(platform, ctx, rollout)
     names = {
-        "stable": rollout_rows.arm_name(variants, rollout.stable, rollout.stable_name),
-        "canary": rollout_rows.arm_name(variants, rollout.canary, rollout.canary_name),
+        "stable": rollout_summary.arm_name(variants, rollout.stable, rollout.stable_name),
+        "canary": rollout_summary.arm_name(variants, rollout.canary, rollout.canary_name),
     }
     colours = fmt.colours([names["stable"], names["canary"]])
     units = exposed(book)
@@ -74,14 +74,14 @@ def view(platform: Platform, ctx: Context, rollout_id: str, *, problem: str = ""
         id=rollout.id,
         deployment=rollout.deployment,
         deployment_url=naming.address(rollout.deployment),
-        state=rollout_rows.state(rollout),
+        state=rollout_summary.state(rollout),
         why=rollout.why,
         stable=_arm("stable", rollout, variants, names, colours),
         canary=_arm("canary", rollout, variants, names, colours),
         road=road(rollout, units=units, needs=needs(rollout.plan)),
         guards=found,
         mismatch=assignment,
-        decisions=[_decision(one, undo=rollout_rows.undo(one, decided)) for one in reversed(decided)],
+        decisions=[_decision(one, undo=rollout_summary.undo(one, decided)) for one in reversed(decided)],
         acts=[act for act in acts if act.key not in ("rollback", "abort")],
         back=next((act for act in acts if act.key in ("rollback", "abort")), None),
         facts=_facts(rollout),
@@ -130,7 +130,7 @@ def _guard(number: int, one: Evidence, guardrail: Guardrail | None, names: Mappi
 
     return Guard(
         number=number,
-        name=rollout_rows.measure_name(one.measure),
+        name=rollout_summary.measure_name(one.measure),
         measure=one.measure,
         signal=one.role is Role.signal,
         state=_VERDICTS[one.verdict],
@@ -195,7 +195,7 @@ def _decision(one: Decision, *, undo: str) -> DecisionRow:
         why=one.why,
         share=share,
         undo=undo,
-        told=[Told(rollout_rows.measure_name(it.measure), _VERDICTS[it.verdict], _words(it)) for it in one.evidence],
+        told=[Told(rollout_summary.measure_name(it.measure), _VERDICTS[it.verdict], _words(it)) for it in one.evidence],
     )
 
 

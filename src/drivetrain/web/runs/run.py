@@ -21,8 +21,9 @@ from drivetrain.web.render import HEADERS, Pages, viewer
 from drivetrain.web.runs import columns as runtable
 from drivetrain.web.runs import panels
 from drivetrain.web.runs.columns import duration, state
+from drivetrain.web.runs.views import MetricRow, RunPage
 from drivetrain.web.svg import Drawing, Node, lineage
-from drivetrain.web.views import FileRow, MetricRow, Pair, RunPage
+from drivetrain.web.views import FileRow, Pair
 
 Viewer = Annotated[Context, Depends(viewer)]
 MOST_POINTS = 1000

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from drivetrain.tracking.model import Line
 from drivetrain.tracking.runs.groups import Aggregate
-from drivetrain.web.views import State
+from drivetrain.web.runs.panels import Panel
+from drivetrain.web.svg import Drawing
+from drivetrain.web.views import FileRow, Pair, State
 
 
 @dataclass(frozen=True)
@@ -98,3 +101,38 @@ class RunsPage:
     sweeps: int
     is_empty: bool
     brief: Callable[[float | str | None], str]
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    key: str
+    last: float
+    step: int
+
+
+@dataclass(frozen=True)
+class RunPage:
+    id: str
+    name: str
+    experiment: str
+    experiment_id: str
+    state: State
+    user: str
+    started_ms: int
+    duration_ms: float | None
+    metrics: Sequence[MetricRow]
+    curves: Sequence[str]
+    params: Sequence[Pair]
+    tags: Sequence[Pair]
+    environment: Sequence[Pair]
+    files: Sequence[FileRow]
+    drawing: Drawing | None
+    neighbours: int
+    note: str = ""
+    system: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    summary: Sequence[Pair] = ()
+    is_deleted: bool = False
+    stop: Literal["", "can", "asked"] = ""
+    panels: Sequence[Panel] = ()
+    console: Sequence[Line] = ()

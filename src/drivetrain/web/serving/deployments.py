@@ -15,13 +15,14 @@ from drivetrain.serving.model import Deployment, Variant
 from drivetrain.store.events.model import Event, Point
 from drivetrain.store.ids import now_ms
 from drivetrain.web import format as fmt
-from drivetrain.web.monitoring import alert_lists as alert_rows
+from drivetrain.web.monitoring import alert_summary
 from drivetrain.web.naming import address, model_address, serves
 from drivetrain.web.render import HEADERS, Pages, viewer
-from drivetrain.web.rollout import lists as rollout_rows
+from drivetrain.web.rollout import summary as rollout_summary
+from drivetrain.web.serving.views import DeploymentPage, DeploymentRow, ReplicaRow, RequestRow, VariantRow
 from drivetrain.web.snippets import infer_example, snippets
 from drivetrain.web.svg import spark
-from drivetrain.web.views import DeploymentPage, DeploymentRow, Figure, ReplicaRow, RequestRow, State, VariantRow
+from drivetrain.web.views import Figure, State
 
 Viewer = Annotated[Context, Depends(viewer)]
 MINUTE, HOUR = 60_000, 3_600_000
@@ -176,9 +177,9 @@ def view(platform: Platform, ctx: Context, name: str, window: str, errors_only: 
         most_replicas=max((variant.max_replicas for variant in live(deployment)), default=1),
         problem=problem,
         try_it=snippets(server, deployment.name, tasks, infer_example(recent)),
-        rollouts=rollout_rows.recent(platform, ctx, deployment.name),
-        start=rollout_rows.start_form(platform, ctx, deployment.name),
-        alerts=[alert_rows.row(one) for one in platform.alerts.list(ctx, state="lasting", deployment=deployment.name, limit=5)],
+        rollouts=rollout_summary.recent(platform, ctx, deployment.name),
+        start=rollout_summary.start_form(platform, ctx, deployment.name),
+        alerts=[alert_summary.row(one) for one in platform.alerts.list(ctx, state="lasting", deployment=deployment.name, limit=5)],
     )
 
 

@@ -17,8 +17,8 @@ from drivetrain.serving.model import Deployment
 from drivetrain.web.registry import models
 from drivetrain.web.render import Pages, viewer
 from drivetrain.web.serving import deployments
+from drivetrain.web.serving.views import Kind, Playable
 from drivetrain.web.snippets import infer_example
-from drivetrain.web.views import Kind, Playable
 
 Viewer = Annotated[Context, Depends(viewer)]
 

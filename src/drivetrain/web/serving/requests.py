@@ -17,9 +17,10 @@ from drivetrain.web import naming
 from drivetrain.web.registry import models
 from drivetrain.web.render import HEADERS, Pages, viewer
 from drivetrain.web.serving import deployments
+from drivetrain.web.serving.views import Opinion, RequestPage
 from drivetrain.web.svg import Drawing, Node
 from drivetrain.web.svg import lineage as place
-from drivetrain.web.views import Figure, Opinion, Pair, RequestPage
+from drivetrain.web.views import Figure, Pair
 
 Viewer = Annotated[Context, Depends(viewer)]
 

@@ -1,4 +1,4 @@
-"""Rollouts in lists: how they stand, what they move, and what else could be rolled out."""
+"""A rollout in one row, as every list of rollouts shows it: how it stands, what it moves, and what else could be rolled out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alerts in lists."""
+"""An alert in one row, as every list of alerts shows it."""
 
 from __future__ import annotations
 
