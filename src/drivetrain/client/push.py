@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from drivetrain.client.http import Connection, Json, Unreachable
 from drivetrain.errors import Invalid, NotFound
@@ -79,8 +80,6 @@ def push(
 
 def segment(text: str) -> str:
     """`text` as one segment of a path."""
-    from urllib.parse import quote
-
     return quote(text, safe="")
 
 

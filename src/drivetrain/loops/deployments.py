@@ -15,7 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import psutil
-import sqlalchemy as sa
 
 from drivetrain.compute.local import Local
 from drivetrain.config import GiB, Settings
@@ -25,10 +24,11 @@ from drivetrain.loops.environments import Environments
 from drivetrain.loops.loop import Loop
 from drivetrain.loops.replicas import Failure, Running, tidy
 from drivetrain.registry.service import Registry
-from drivetrain.serving import tables as t
 from drivetrain.serving.model import Variant
 from drivetrain.serving.routes import DeploymentRoute, Prices, ReplicaRoute, RolloutRoute, Snapshot, VariantRoute
-from drivetrain.serving.service import WHOLE, variant_of
+from drivetrain.serving.service import WHOLE
+from drivetrain.serving.wanted import Wanted, forget_replicas, note_ready, write_replicas
+from drivetrain.serving.wanted import wanted as wanted_state
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.home import Home
 from drivetrain.store.ids import now_ms
@@ -60,29 +60,6 @@ class Trouble:
         wait = 0.0 if self.failures == 1 and served_for else min(LONGEST_BACKOFF, FIRST_BACKOFF * 2.0**self.failures)
         self.again_at = time.monotonic() + wait
         self.message, self.final = failure.message, failure.final
-
-
-class Wanted:
-    """The desired state of one deployment, as the database has it. `stand_in` serves while none of the live variants has ever been ready:
-    a version that cannot start does not take the one before down, also when the server was started anew."""
-
-    def __init__(self, row: sa.Row[Any], variants: list[Variant], stand_in: Variant | None = None) -> None:
-        self.row = row
-        self.variants = variants
-        self.stand_in = stand_in
-
-    @property
-    def live(self) -> list[Variant]:
-        return [variant for variant in self.variants if variant.retired_ms is None]
-
-    @property
-    def serving(self) -> list[Variant]:
-        """The live ones that have traffic. What becomes of the others, as of a canary that does not start, is nothing to those who ask."""
-        return [variant for variant in self.live if variant.weight > 0]
-
-    @property
-    def on_demand(self) -> bool:
-        return all(variant.min_replicas == 0 for variant in self.live)
 
 
 class Reconciler:
@@ -168,20 +145,7 @@ class Reconciler:
         return asked
 
     def _read(self) -> None:
-        with self._db.read() as c:
-            rows = c.execute(sa.select(t.deployments).where(t.deployments.c.deleted_ms.is_(None))).all()
-            held = {running.variant.id for running in self._running}
-            some = sa.or_(t.variants.c.retired_ms.is_(None), t.variants.c.id.in_(held))
-            by_deployment: dict[str, list[Variant]] = {}
-            for row in c.execute(sa.select(t.variants).where(some).order_by(t.variants.c.created_ms)):
-                by_deployment.setdefault(row.deployment_id, []).append(variant_of(row))
-            unproven = [row.id for row in rows if not any(_proven(variant) for variant in by_deployment.get(row.id, ()))]
-            stand_ins = _stand_ins(c, unproven) if unproven else {}
-        for id_, variant in stand_ins.items():
-            known = by_deployment.setdefault(id_, [])
-            if all(variant.id != other.id for other in known):
-                known.insert(0, variant)
-        self._wanted = {row.id: Wanted(row, by_deployment.get(row.id, []), stand_ins.get(row.id)) for row in rows}
+        self._wanted = wanted_state(self._db, {running.variant.id for running in self._running})
         live = {variant.id for wanted in self._wanted.values() for variant in (*wanted.live, wanted.stand_in) if variant is not None}
         for gone in [variant for variant in self._trouble if variant not in live]:
             del self._trouble[gone]
@@ -300,9 +264,7 @@ class Reconciler:
         """Write down which variants have been ready for the first time."""
         new = {one.variant.id for one in self._running if one.state == "ready" and one.variant.ready_ms is None} - self._marked
         if new:
-            first = t.variants.c.id.in_(new), t.variants.c.ready_ms.is_(None)
-            with self._db.write() as c:
-                c.execute(sa.update(t.variants).where(*first).values(ready_ms=now_ms()))
+            note_ready(self._db, new)
             self._marked |= new
             self._looked = float("-inf")
 
@@ -407,10 +369,7 @@ class Reconciler:
             return
         gone = [id_ for id_ in self._rows if id_ not in now]
         changed = [row for id_, row in now.items() if self._rows.get(id_) != row]
-        with self._db.write() as c:
-            c.execute(sa.delete(t.replicas).where(t.replicas.c.id.in_(gone + [str(row["id"]) for row in changed])))
-            if changed:
-                c.execute(sa.insert(t.replicas), changed)
+        write_replicas(self._db, changed, gone=gone)
         self._rows = now
 
     def _row(self, id_: str, variant: Variant, state: str) -> dict[str, object]:
@@ -433,20 +392,7 @@ class Reconciler:
     def _forget(self) -> None:
         """No replica of this server runs: those of an earlier life died with it."""
         tidy(self._home)
-        with self._db.write() as c:
-            c.execute(sa.delete(t.replicas).where(t.replicas.c.server_id == self._home.server_id))
-
-
-def _proven(variant: Variant) -> bool:
-    return variant.retired_ms is None and variant.weight > 0 and variant.ready_ms is not None
-
-
-def _stand_ins(c: sa.Connection, deployments: list[str]) -> dict[str, Variant]:
-    """The newest retired variant that has served, of each of these deployments that has one."""
-    of = t.variants.c
-    served = of.retired_ms.is_not(None), of.ready_ms.is_not(None), ~of.withdrawn
-    query = sa.select(t.variants).where(of.deployment_id.in_(deployments), *served)
-    return {row.deployment_id: variant_of(row) for row in c.execute(query.order_by(of.retired_ms, of.created_ms))}
+        forget_replicas(self._db, self._home.server_id)
 
 
 def _replica_route(one: Running) -> ReplicaRoute:

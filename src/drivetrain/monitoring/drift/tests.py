@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from drivetrain.monitoring.drift.classifier import fit, hashed, score
 from drivetrain.profiles.distance import jensen_shannon
 
 if TYPE_CHECKING:
@@ -124,8 +125,6 @@ def hashed_domain_auc(reference: Sequence[str], live: Sequence[str], *, seed: in
     """As `domain_auc`, with a classifier that takes nothing but NumPy: words in up to 2¹⁶ hashed features into a logistic regression by
     stochastic gradient descent."""
     import numpy as np
-
-    from drivetrain.monitoring.drift.classifier import fit, hashed, score
 
     random = np.random.default_rng(seed)
     texts = [*reference, *live]
