@@ -23,6 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from drivetrain.errors import Invalid, StorageFull, Unavailable
+from drivetrain.store import patterns
 
 T = TypeVar("T")
 
@@ -128,6 +129,7 @@ def _upsert(dialect: str, table: sa.Table, key: tuple[str, ...], update: tuple[s
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
+    connection.create_function(patterns.FUNCTION, 2, patterns.found, deterministic=True)
     cursor = connection.cursor()
     for pragma in (
         "journal_mode=WAL",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.registry.artifacts import ArtifactVersion, Collection, Member
 from drivetrain.registry.incoming import Incoming
+from drivetrain.store import patterns
 from drivetrain.tracking.model import Experiment
 
 
@@ -274,8 +274,10 @@ def fits(wanted: Any, facts: Mapping[str, Any]) -> bool:
                 met = any(one in has for one in (operand if op == "$in" else [operand]))
             elif op in ("$ne", "$nin"):
                 met = not any(one in has for one in (operand if op == "$nin" else [operand]))
-            elif op in ("$regex", "$contains"):
-                met = any(re.search(str(operand) if op == "$regex" else re.escape(str(operand)), str(one)) for one in has)
+            elif op == "$regex":
+                met = any(patterns.found(str(operand), str(one)) for one in has)
+            elif op == "$contains":
+                met = any(str(operand) in str(one) for one in has)
             else:
                 raise Invalid(f"Artifacts cannot be filtered with {str(op)[:60]!r}.", param="filters")
             if not met:
