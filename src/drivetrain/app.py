@@ -106,13 +106,13 @@ class Application:
 
     def inflight(self) -> dict[str, int]:
         """Requests that each deployment (by id) is working on or has waiting, in this process."""
-        return self._gateway.inflight()
+        return self._gateway.directory.inflight()
 
     def metrics(self, ctx: Context) -> str:
         """Prometheus' text: what all web processes of this server have answered, and this one's state. Of deployments, those of the asker's
         workspace; an admin of the server sees them all."""
         mine = None if ctx.server_admin else ctx.workspace_id
-        standing = self._gateway.standing()
+        standing = self._gateway.directory.standing()
         others = siblings(self._folder, self._family, what=meters.PREFIX)
         series, now = self._gateway.meters.total([one for one, _, _ in standing], others)
         lines = exposition(self._meter.total(siblings(self._folder, self._family)))
@@ -156,7 +156,7 @@ class Application:
         while True:
             try:
                 self._meter.share(mine)
-                self._gateway.meters.share(series, [now for now, _, _ in self._gateway.standing()])
+                self._gateway.meters.share(series, [now for now, _, _ in self._gateway.directory.standing()])
             except OSError as error:
                 log.warning("the counts of answers cannot be shared: %s", error)
             await asyncio.sleep(SHARE_SECONDS)

@@ -111,7 +111,7 @@ def test_each_rollout_draws_its_first_units_anew(plane: Plane) -> None:
     units = [f"u{i}" for i in range(2000)]
 
     def chosen(route: DeploymentRoute) -> set[str]:
-        return plane.call(lambda: {unit for unit in units if plane.gateway.choose(route, unit).name == "new"})
+        return plane.call(lambda: {unit for unit in units if plane.gateway.directory.choose(route, unit).name == "new"})
 
     before, after = chosen(first), chosen(grown)
     assert before < after
@@ -228,7 +228,7 @@ def test_nobody_waits_for_repetitions_and_there_is_an_end_to_them(plane: Plane) 
         assert {answer.status_code for answer in pool.map(lambda _: ask(plane, "n=1 wait=0.1"), range(MOST + 16))} == {200}
     wait_for(lambda: plane.call(lambda: not plane.gateway.shadows.busy), what="the end of the repetitions")
     assert hold.most_active <= 4
-    assert plane.call(lambda: all(pool.outstanding == 0 for pool in plane.gateway._pools.values()))
+    assert plane.call(lambda: all(pool.outstanding == 0 for pool in plane.gateway.directory._pools.values()))
 
 
 def test_what_failed_is_not_repeated(plane: Plane) -> None:
@@ -278,4 +278,4 @@ def test_what_is_served_is_counted_for_prometheus(plane: Plane) -> None:
     assert by["old"].outcomes == {"ok": 2, "invalid": 1}
     assert by["new"].outcomes == {} and by["new"].shadows == {"ok": 2}
     assert set(by) == {"old", "new"}, "a name that nobody serves is no label"
-    assert {(now.variant, share, ready) for now, share, ready in plane.gateway.standing()} == {("old", 1.0, 1), ("new", 0.0, 1)}
+    assert {(now.variant, share, ready) for now, share, ready in plane.gateway.directory.standing()} == {("old", 1.0, 1), ("new", 0.0, 1)}

@@ -36,12 +36,13 @@ def settled(plane: Plane) -> bool:
     def look() -> bool:
         import asyncio
 
-        pools = plane.gateway._pools.values()
+        directory = plane.gateway.directory
+        pools = directory._pools.values()
         busy = sum(pool.outstanding + pool.waiting for pool in pools)
         open_ = sum(r.upstream.open - len(r.upstream._idle) for pool in pools for r in pool._replicas.values())
         names = [task.get_name() for task in asyncio.all_tasks()]
         leftover = [name for name in names if name == "gateway-implicit"]
-        return not busy and not open_ and not leftover and not plane.gateway._inflight and not any(r.active for r in plane.replicas)
+        return not busy and not open_ and not leftover and not directory._inflight and not any(r.active for r in plane.replicas)
 
     return plane.call(look)
 
@@ -252,7 +253,7 @@ def test_a_deleted_deployment_sends_its_queue_away(plane: Plane) -> None:
     plane.routes(deployment("m", variant("a", [])))
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(chat, plane, "n=1")
-        wait_for(plane.gateway.inflight, what="the request")
+        wait_for(plane.gateway.directory.inflight, what="the request")
         plane.routes()
         assert waiting.result().status_code == 404
 
@@ -261,7 +262,7 @@ def test_a_swap_moves_the_queue_to_the_new_variant(plane: Plane) -> None:
     plane.routes(deployment("m", variant("a", [])))
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(chat, plane, "n=1")
-        wait_for(plane.gateway.inflight, what="the request")
+        wait_for(plane.gateway.directory.inflight, what="the request")
         plane.routes(deployment("m", variant("a", [], weight=0), variant("b", [plane.replica("new")])))
         assert waiting.result().status_code == 200
     assert plane.events()[-1].variant_name == "b"
@@ -337,7 +338,7 @@ def test_news_of_a_problem_reaches_those_who_wait(plane: Plane) -> None:
     plane.routes(deployment("m", variant("a", [], starting=True)))
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(chat, plane, "n=1")
-        wait_for(plane.gateway.inflight, what="the request")
+        wait_for(plane.gateway.directory.inflight, what="the request")
         plane.routes(deployment("m", variant("a", [], problem="it crashed", starting=True)))
         assert not waiting.done()
         began = time.monotonic()
@@ -351,8 +352,8 @@ def test_news_of_a_problem_reaches_those_who_wait(plane: Plane) -> None:
 def test_short_requests_are_reported_too(plane: Plane) -> None:
     plane.routes(deployment("m", variant("a", [plane.replica()])))
     assert chat(plane, "n=1").status_code == 200
-    assert plane.call(plane.gateway.inflight) == {"d-m": 1}
-    assert plane.call(plane.gateway.inflight) == {}
+    assert plane.call(plane.gateway.directory.inflight) == {"d-m": 1}
+    assert plane.call(plane.gateway.directory.inflight) == {}
 
 
 def test_a_route_to_nobody_says_so(tmp_path: Path) -> None:

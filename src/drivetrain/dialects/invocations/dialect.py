@@ -66,7 +66,7 @@ class Invocations:
 
     async def _about(self, request: Request, name: str, what: str) -> None:
         request.context.require(Scope.read)
-        deployment = self._gateway.named(request.context, name)
+        deployment = self._gateway.directory.named(request.context, name)
         if deployment is None:
             raise NotFound(f"There is no deployment {name!r} in the workspace {request.context.workspace!r}.")
         if what == "version":

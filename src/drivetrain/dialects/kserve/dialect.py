@@ -90,7 +90,7 @@ class KServe:
 
     async def _about(self, request: Request, name: str, version: str | None, what: str | None) -> None:
         request.context.require(Scope.read)
-        deployment = self._gateway.named(request.context, name)
+        deployment = self._gateway.directory.named(request.context, name)
         if deployment is None:
             raise NotFound(f"There is no deployment {name!r} in the workspace {request.context.workspace!r}.")
         _check_version(deployment, version)
@@ -99,7 +99,7 @@ class KServe:
                 raise Invalid(f"The deployment {name!r} is not ready.")
             await request.respond_json({"name": name, "ready": True})
             return
-        facts: dict[str, Any] = msgspec.json.decode(await self._gateway.ask(deployment, METADATA))
+        facts: dict[str, Any] = msgspec.json.decode(await self._gateway.directory.ask(deployment, METADATA))
         main = _main(deployment)
         inputs, outputs = facts.get("inputs") or [], facts.get("outputs") or []
         if what == "/config":
@@ -113,7 +113,7 @@ class KServe:
     async def _index(self, request: Request) -> None:
         request.context.require(Scope.read)
         out = []
-        for deployment in self._gateway.deployments(request.context.workspace_id):
+        for deployment in self._gateway.directory.deployments(request.context.workspace_id):
             for variant in deployment.variants:
                 if "infer" in variant.tasks:
                     state = "READY" if variant.replicas else "UNAVAILABLE"
@@ -122,7 +122,7 @@ class KServe:
 
     async def _load(self, request: Request, name: str, what: str) -> None:
         request.context.require(Scope.invoke)
-        if self._gateway.named(request.context, name) is None:
+        if self._gateway.directory.named(request.context, name) is None:
             raise NotFound(
                 f"There is no deployment {name!r} in the workspace {request.context.workspace!r}. Make it with: drivetrain deploy"
             )

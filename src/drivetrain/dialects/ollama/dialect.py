@@ -64,7 +64,9 @@ class Ollama:
                 await request.respond_json({"models": [listing.tag(item) for item in await self._listed(request)]})
             case "GET", "/api/ps":
                 items = await self._listed(request)
-                await request.respond_json({"models": listing.running(items, self._gateway.deployments(request.context.workspace_id))})
+                await request.respond_json(
+                    {"models": listing.running(items, self._gateway.directory.deployments(request.context.workspace_id))}
+                )
             case "POST", "/api/show":
                 wanted = parsed(named_decoder, await request.body(self._max_body))
                 await request.respond_json(listing.shown(await self._one(request, wanted.called)))

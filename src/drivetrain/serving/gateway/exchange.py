@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 import msgspec
 
@@ -15,14 +15,14 @@ from drivetrain.identity.model import Context, Scope
 from drivetrain.serving.assignment import stand_in
 from drivetrain.serving.gateway.balance import Moved, Pool, Replica
 from drivetrain.serving.gateway.capture import kept, plain
+from drivetrain.serving.gateway.directory import Directory
 from drivetrain.serving.gateway.outputs import look
+from drivetrain.serving.gateway.record import Record
+from drivetrain.serving.gateway.shadow import Shadows
 from drivetrain.serving.gateway.upstream import Answer, Lost
 from drivetrain.serving.routes import DeploymentRoute, Prices, RolloutRoute, VariantRoute
 from drivetrain.store.events.model import Event, Exposure
 from drivetrain.wire.request import Disconnected
-
-if TYPE_CHECKING:
-    from drivetrain.serving.gateway.gateway import Gateway
 
 MOST_ATTEMPTS = 3
 """How often a request may be handed to a replica that then dies: it may be the request that kills them."""
@@ -49,8 +49,10 @@ class Incoming(Protocol):
 class Exchange:
     """A context manager; see `drivetrain.serving.gateway.gateway`."""
 
-    def __init__(self, gateway: Gateway, request: Incoming, dialect: str, task: str) -> None:
-        self._gateway = gateway
+    def __init__(self, directory: Directory, record: Record, shadows: Shadows, request: Incoming, dialect: str, task: str) -> None:
+        self._directory = directory
+        self._log = record
+        self._shadows = shadows
         self._request = request
         self._began = time.perf_counter()
         self._deployment: DeploymentRoute | None = None
@@ -85,7 +87,7 @@ class Exchange:
         self._stop_watching()
         self._let_go(served=False)
         if self._deployment is not None:
-            self._gateway.left(self._deployment.id)
+            self._directory.left(self._deployment.id)
         if self._gone and kind is asyncio.CancelledError:
             assert self._task is not None
             self._task.uncancel()
@@ -101,9 +103,9 @@ class Exchange:
         event.deployment_name = name
         event.stream = stream
         event.bytes_in = len(body)
-        deployment = await self._gateway.resolve(request.context, name)
+        deployment = await self._directory.resolve(request.context, name)
         self._deployment = deployment
-        self._gateway.entered(deployment.id)
+        self._directory.entered(deployment.id)
         given = request.header("x-drivetrain-unit") or unit or request.header("x-session-id") or ""
         if len(given) > MOST_UNIT:
             raise Invalid(f"The unit (header X-Drivetrain-Unit, or the body's user) has more than {MOST_UNIT} characters.", param="user")
@@ -138,7 +140,7 @@ class Exchange:
         """Wait until a replica is ready (and has a slot free); nothing is sent to it."""
         self._start_watching()
         assert self._pool is not None
-        deadline = asyncio.get_running_loop().time() + self._gateway.settings.queue_seconds
+        deadline = asyncio.get_running_loop().time() + self._directory.settings.queue_seconds
         self._replica = self._pool.take() or await self._queue(deadline)
 
     @property
@@ -156,7 +158,7 @@ class Exchange:
         self._record(None)
         deployment = self._deployment
         if deployment is not None and self._sent is not None and len(deployment.variants) > 1:
-            self._gateway.shadows.repeat(deployment, self.event, *self._sent)
+            self._shadows.repeat(deployment, self.event, *self._sent)
 
     def broke(self, error: DrivetrainError, *, output: Callable[[], str] | None = None) -> None:
         """The answer broke off after it had begun: write the event. The dialect tells the client in its own way."""
@@ -173,7 +175,7 @@ class Exchange:
             event.output = kept(deployment.capture, deployment.capture_rate, event.id, text)
 
     def _assign(self, deployment: DeploymentRoute) -> VariantRoute:
-        variant = self._gateway.choose(deployment, self._unit)
+        variant = self._directory.choose(deployment, self._unit)
         event = self.event
         event.assigned = ""
         if self._exposed and variant.id != self._exposed:
@@ -188,7 +190,7 @@ class Exchange:
             can = ", ".join(variant.tasks) or "nothing yet"
             advice = _ADVICE.get(variant.tasks[0], "") if variant.tasks else ""
             raise Invalid(f"The model {deployment.name!r} does not do {event.task}; it does: {can}. {advice}".rstrip(), param="model")
-        self._pool = self._gateway.pool(variant)
+        self._pool = self._directory.pool(variant)
         self._prices = variant.prices
         return variant
 
@@ -197,7 +199,7 @@ class Exchange:
         event = self.event
         self._exposed = variant.id
         event.rollout, event.phase = rollout.id, rollout.phase
-        self._gateway.exposures.add(
+        self._log.exposures.add(
             Exposure(
                 exposure=event.id,
                 t=event.t,
@@ -213,7 +215,7 @@ class Exchange:
         self._start_watching()
         self._sent = (target, body, stream)
         loop = asyncio.get_running_loop()
-        settings = self._gateway.settings
+        settings = self._directory.settings
         deadline = loop.time() + settings.queue_seconds
         deaths = 0
         self.event.attempts = 0
@@ -244,23 +246,23 @@ class Exchange:
             # Nothing has reached the client: ask another replica, or the next one.
             self._pool.failed(replica)
             self._let_go(served=False)
-            self._gateway.need(self.event.deployment)
+            self._directory.need(self.event.deployment)
             if loop.time() >= deadline:
                 raise self._unreachable()
 
     async def _queue(self, deadline: float) -> Replica:
         """Wait for a free slot; for on-demand deployments and after crashes that includes the start of a replica."""
-        gateway, loop = self._gateway, asyncio.get_running_loop()
+        directory, loop = self._directory, asyncio.get_running_loop()
         began = loop.time()
         try:
             while True:
-                deployment = gateway.deployment(self.event.deployment, self.event.deployment_name)
+                deployment = directory.deployment(self.event.deployment, self.event.deployment_name)
                 variant = self._assign(deployment)
                 pool = self._pool
                 assert pool is not None
-                gateway.follow()
+                directory.follow()
                 if not variant.replicas:
-                    gateway.need(deployment.id)
+                    directory.need(deployment.id)
                 patience = deadline - loop.time()
                 if not variant.replicas and variant.problem:
                     if variant.final:
@@ -277,14 +279,14 @@ class Exchange:
             self.event.queue_ms += (loop.time() - began) * 1000
 
     def _gave_up(self, deployment: DeploymentRoute, before: VariantRoute, *, out_of_time: bool) -> None:
-        route = self._gateway.deployment(deployment.id, deployment.name)
+        route = self._directory.deployment(deployment.id, deployment.name)
         now = next((variant for variant in route.variants if variant.id == before.id), before)
         if not now.replicas and now.problem and (out_of_time or not now.starting):
             raise _troubled(deployment, now)
         if out_of_time:
             if self._lost:
                 raise self._unreachable()
-            waited = f"within {self._gateway.settings.queue_seconds:g} seconds (setting queue_seconds)"
+            waited = f"within {self._directory.settings.queue_seconds:g} seconds (setting queue_seconds)"
             if now.replicas:
                 assert self._pool is not None
                 raise Overloaded(f"{deployment.name!r} had no free slot {waited}.", retry_after=self._pool.retry_after())
@@ -333,7 +335,7 @@ class Exchange:
             event.cost = self._prices.cost(event.tokens_in, event.tokens_out)
         if error is not None:
             event.status, event.error, event.message = _classified(error)
-        self._gateway.record(event, self._deployment)
+        self._log.write(event, self._deployment)
 
 
 def _troubled(deployment: DeploymentRoute, variant: VariantRoute) -> Unavailable:

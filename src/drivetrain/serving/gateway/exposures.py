@@ -7,14 +7,17 @@ of both versions are counted at the same age, but for some milliseconds.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from drivetrain.store.events.model import Event, Exposure
 
-if TYPE_CHECKING:
-    from drivetrain.serving.gateway.gateway import Sink
-
 PATIENCE = 0.01
+
+
+class Sink(Protocol):
+    """Where events go: `drivetrain.store.events.spool.Spool`. When `append` has returned, the event survives `kill -9`."""
+
+    def append(self, event: Event | Exposure) -> None: ...
 
 
 class Exposures:

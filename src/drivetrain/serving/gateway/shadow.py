@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from drivetrain.errors import UpstreamFailed, UpstreamTimeout
 from drivetrain.serving.gateway.canonical import chunk, vectors
 from drivetrain.serving.gateway.capture import chosen, kept, plain
+from drivetrain.serving.gateway.directory import Directory
 from drivetrain.serving.gateway.generate import Reader, Transcript
 from drivetrain.serving.gateway.outputs import look
+from drivetrain.serving.gateway.record import Record
 from drivetrain.serving.gateway.upstream import Answer, Lost
 from drivetrain.serving.routes import DeploymentRoute, VariantRoute
 from drivetrain.store.events.model import Event
 from drivetrain.store.ids import uuid7
-
-if TYPE_CHECKING:
-    from drivetrain.serving.gateway.gateway import Gateway
 
 MOST = 32
 WHOLE = 10_000
@@ -32,8 +30,9 @@ WHOLE = 10_000
 class Shadows:
     """The repetitions of one gateway."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def __init__(self, directory: Directory, record: Record) -> None:
+        self._directory = directory
+        self._record = record
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -57,7 +56,7 @@ class Shadows:
     async def _send(
         self, deployment: DeploymentRoute, variant: VariantRoute, original: Event, target: str, body: bytes, stream: bool
     ) -> None:
-        pool = self._gateway.pool(variant)
+        pool = self._directory.pool(variant)
         replica = pool.take()
         if replica is None:
             return
@@ -90,7 +89,7 @@ class Shadows:
             output=None,
         )
         began = time.perf_counter()
-        seconds = self._gateway.settings.request_seconds
+        seconds = self._directory.settings.request_seconds
         try:
             answer = await replica.upstream.request(target, body, request_id=event.id, stream=stream, seconds=seconds)
             event.status = answer.status
@@ -118,7 +117,7 @@ class Shadows:
             event.latency_ms = (time.perf_counter() - began) * 1000
             if variant.prices is not None:
                 event.cost = variant.prices.cost(event.tokens_in, event.tokens_out)
-            self._gateway.record(event, deployment)
+            self._record.write(event, deployment)
 
 
 async def _read(answer: Answer, event: Event, began: float) -> str | bytes | None:
