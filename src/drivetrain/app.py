@@ -191,8 +191,7 @@ def _fastapi(
         redoc_url=None,
     )
     install_errors(app)
-    describe_answers(app)
-    for router in (
+    routers = (
         server.router(server.Health(platform.db, spool, lambda: routes.current.generation), metrics),
         identity.router(platform.identity, platform.nudge, session_hours=platform.settings.session_hours),
         registry.router(platform.registry, platform.settings),
@@ -208,6 +207,8 @@ def _fastapi(
         portable.router(platform.tracking, platform.settings),
         sweeps.router(platform.sweeps),
         pages.routes(platform, stopping),
-    ):
+    )
+    for router in routers:
         app.include_router(router)
+    describe_answers(app, routers)
     return app

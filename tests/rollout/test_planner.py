@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivetrain.rollout.model import Guardrail, Plan, Role, Step
-from drivetrain.rollout.planning.planner import Forecast, People, people_of, plan_rollout, shared_alpha
+from drivetrain.rollout.model import Forecast, Guardrail, People, Plan, Role, Step
+from drivetrain.rollout.planning.planner import people_of, plan_rollout, shared_alpha
 from drivetrain.rollout.planning.plans import PRESETS, parse_plan
 
 GUARDS = (Guardrail(measure="errors"),)

@@ -21,8 +21,9 @@ from drivetrain.tracking import tables as t
 from drivetrain.tracking.deletion import purging
 from drivetrain.tracking.deletion import tables as g
 from drivetrain.tracking.deletion.dependants import LOOSE, ROOTS, dependants, undeclared
+from drivetrain.tracking.deletion.model import DAY_MS, GRACE_MS
 from drivetrain.tracking.deletion.purging import Purger
-from drivetrain.tracking.deletion.service import DAY_MS, GRACE_MS, Deletion
+from drivetrain.tracking.deletion.service import Deletion
 from drivetrain.tracking.model import Dataset, Input, Line, Metric, ModelLink, Owner, View
 from drivetrain.tracking.service import Tracking
 from tests.conftest import wait_for

@@ -225,3 +225,71 @@ class Rollout(Struct, frozen=True, kw_only=True):
         if self.state in (State.starting, State.rolled_back, State.aborted):
             return 0
         return self.plan.steps[self.step].share
+
+
+class CurvePoint(Struct, frozen=True, kw_only=True):
+    """A guardrail's evidence at one moment. `guard` is its number in the plan, -1 the assignment; `value` as in `Evidence`, and of an
+    e-value its natural logarithm."""
+
+    guard: int
+    at_ms: int
+    phase: int
+    verdict: str
+    value: float | None
+    threshold: float | None
+    canary_units: int
+    canary_bad: float
+    stable_units: int
+    stable_bad: float
+
+
+class StepForecast(Struct, frozen=True, kw_only=True):
+    """One step of a version that is no worse. `seconds`: how long it takes, None if it would never end; `units`: units of the new version
+    in it (in a shadow step, requests that are repeated on it)."""
+
+    share: int
+    shadow: int
+    seconds: float | None
+    units: float
+
+
+class Detection(Struct, frozen=True, kw_only=True):
+    """When a worse version is seen, at the median. `step` as in `Rollout`, from 0; `seconds` and `units` (of the new version) from the
+    start on; `bad`: bad answers that its users get until then, `extra`: how many of them the old version would not have given."""
+
+    step: int
+    share: int
+    seconds: float
+    units: float
+    bad: float
+    extra: float
+
+
+class People(Struct, frozen=True, kw_only=True):
+    """Who asks: `fresh` new people a second (requests that name nobody are one each), and `known` ones, who come back and ask `requests`
+    times a second together."""
+
+    fresh: float
+    known: float = 0.0
+    requests: float = 0.0
+
+    def asked(self, seconds: float) -> float:
+        """How often each known one has asked by then."""
+        return self.requests * seconds / self.known if self.known > 0 else 0.0
+
+
+class Forecast(Struct, frozen=True, kw_only=True):
+    """`people`: of whom that holds. `seconds`: from the start to all traffic, for a version that is no worse; None: it does not get there.
+    `detected`: None if a version that is `ratio` times worse gets through; then `missing` is how many units of the new version the plan's
+    largest partial step would need in order to see it."""
+
+    steps: tuple[StepForecast, ...]
+    seconds: float | None
+    units_per_second: float
+    people: People
+    base_rate: float
+    ratio: float
+    alpha: float
+    detected: Detection | None
+    missing: float | None
+    words: str

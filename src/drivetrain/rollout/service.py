@@ -15,9 +15,9 @@ from drivetrain.rollout import ledger
 from drivetrain.rollout import tables as t
 from drivetrain.rollout.counting.measures import parse
 from drivetrain.rollout.judging.case import evidence
-from drivetrain.rollout.judging.curves import Point, curves
-from drivetrain.rollout.model import OPEN, Decision, Evidence, Phase, Plan, Rollout, State, Verdict
-from drivetrain.rollout.planning.planner import Forecast, People, people_of, plan_rollout
+from drivetrain.rollout.judging.curves import curves
+from drivetrain.rollout.model import OPEN, CurvePoint, Decision, Evidence, Forecast, People, Phase, Plan, Rollout, State, Verdict
+from drivetrain.rollout.planning.planner import people_of, plan_rollout
 from drivetrain.rollout.steps import Answers, whole
 from drivetrain.serving.gateway.outputs import LOOKED_AT
 from drivetrain.serving.model import Deployment, Variant
@@ -170,7 +170,7 @@ class Rollouts:
                 return last
             return self._judged(c, rollout)
 
-    def curves(self, ctx: Context, rollout_id: str) -> Sequence[Point]:
+    def curves(self, ctx: Context, rollout_id: str) -> Sequence[CurvePoint]:
         """The evidence over time, thinned."""
         self.get(ctx, rollout_id)
         with self._db.read() as c:

@@ -203,3 +203,12 @@ class Page(Generic[T]):
 
     items: list[T]
     token: str | None = None
+
+
+class Series(Struct):
+    """Points of one metric, by columns. A value that is not finite is a text: NaN, Infinity, -Infinity."""
+
+    key: str
+    steps: list[int]
+    times: list[int]
+    values: list[float | str]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from drivetrain.answers.deletion import CollectedList
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
+from drivetrain.tracking.deletion.model import Collected, Preview, Retention
 from drivetrain.tracking.deletion.service import Deletion
 from drivetrain.tracking.service import Tracking
+from drivetrain.wire.answers import native_router
 from drivetrain.wire.fastapi import Asking
 
 _MADE = "With the runs, the logged models that they made, deleted or not; registered versions stay"
@@ -31,35 +33,33 @@ class PolicyChange(BaseModel):
 
 
 def router(tracking: Tracking, deletion: Deletion) -> APIRouter:
-    api = APIRouter(prefix="/api/v1", tags=["deletion"])
+    api = native_router("deletion")
     _hide(api, tracking)
     _collect(api, tracking, deletion)
 
     @api.get("/retention")
-    def policy(ctx: Asking) -> dict[str, Any]:
+    def policy(ctx: Asking) -> Retention:
         """How long the workspace keeps what was deleted, and whether it goes by itself then."""
-        return _shown(deletion.policy(ctx))
+        return deletion.policy(ctx)
 
     @api.put("/retention")
-    def set_policy(ctx: Asking, change: PolicyChange) -> dict[str, Any]:
+    def set_policy(ctx: Asking, change: PolicyChange) -> Retention:
         """Change what is given. Needs the scope `admin`."""
-        return _shown(deletion.set_policy(ctx, grace_ms=_ms(change.grace_s), automatic=change.automatic))
+        return deletion.set_policy(ctx, grace_ms=_ms(change.grace_s), automatic=change.automatic)
 
     return api
 
 
 def _hide(api: APIRouter, tracking: Tracking) -> None:
     @api.delete("/experiments/{experiment}")
-    def delete_experiment(ctx: Asking, experiment: str) -> dict[str, Any]:
+    def delete_experiment(ctx: Asking, experiment: str) -> None:
         """Hide an experiment (name or id) with its runs."""
         tracking.experiments.delete(ctx, _number(tracking, ctx, experiment))
-        return {}
 
     @api.post("/experiments/{experiment}/restore")
-    def restore_experiment(ctx: Asking, experiment: str) -> dict[str, Any]:
+    def restore_experiment(ctx: Asking, experiment: str) -> None:
         """Bring an experiment back, with the runs that were deleted together with it."""
         tracking.experiments.restore(ctx, _number(tracking, ctx, experiment))
-        return {}
 
 
 def _collect(api: APIRouter, tracking: Tracking, deletion: Deletion) -> None:
@@ -70,29 +70,29 @@ def _collect(api: APIRouter, tracking: Tracking, deletion: Deletion) -> None:
         run: Annotated[list[str] | None, Query(max_length=1000)] = None,
         experiment: Annotated[list[str] | None, Query(max_length=1000)] = None,
         made_models: Annotated[bool, Query(description=_MADE)] = False,
-    ) -> dict[str, Any]:
+    ) -> Preview:
         """What would be deleted for good: how many, the first by name, and how many bytes that frees. Changes nothing."""
         numbers = [_number(tracking, ctx, one) for one in experiment or []]
         age = _ms(older_than_s)
-        return _shown(deletion.preview(ctx, older_than_ms=age, runs=run or [], experiments=numbers, made_models=made_models))
+        return deletion.preview(ctx, older_than_ms=age, runs=run or [], experiments=numbers, made_models=made_models)
 
     @api.post("/gc", status_code=202)
-    def collect(ctx: Asking, what: WhatToCollect) -> dict[str, Any]:
+    def collect(ctx: Asking, what: WhatToCollect) -> Collected:
         """Delete for good what the preview shows. The answer comes before it is done: ask for the collection until `ended_ms` is set.
         Needs the scope `admin`."""
         numbers = [_number(tracking, ctx, one) for one in what.experiments]
         age = _ms(what.older_than_s)
-        return _shown(deletion.collect(ctx, older_than_ms=age, runs=what.runs, experiments=numbers, made_models=what.made_models))
+        return deletion.collect(ctx, older_than_ms=age, runs=what.runs, experiments=numbers, made_models=what.made_models)
 
     @api.get("/gc")
-    def collections(ctx: Asking, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> dict[str, Any]:
+    def collections(ctx: Asking, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> CollectedList:
         """What was deleted for good, the newest first."""
-        return {"collections": [_shown(one) for one in deletion.collections(ctx, limit=limit)]}
+        return CollectedList([*deletion.collections(ctx, limit=limit)])
 
     @api.get("/gc/{collection}")
-    def one(ctx: Asking, collection: str) -> dict[str, Any]:
+    def one(ctx: Asking, collection: str) -> Collected:
         """How far a collection has come: `waiting` is what it still has to delete."""
-        return _shown(deletion.collection(ctx, collection))
+        return deletion.collection(ctx, collection)
 
 
 def _number(tracking: Tracking, ctx: Context, experiment: str) -> str:
@@ -101,11 +101,6 @@ def _number(tracking: Tracking, ctx: Context, experiment: str) -> str:
         return tracking.experiments.find(ctx, experiment).id
     except NotFound:
         return tracking.experiments.get(ctx, experiment).id
-
-
-def _shown(value: object) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.to_builtins(value)
-    return found
 
 
 def _ms(seconds: float | None) -> int | None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import msgspec
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, StrictBool, StrictFloat, StrictInt, StrictStr
 
+from drivetrain.answers import requests as answers
+from drivetrain.answers.tracking import DataUsed
 from drivetrain.feedback.model import Opinion
-from drivetrain.retraining.provenance import Provenances
+from drivetrain.retraining.provenance import Provenance, Provenances
 from drivetrain.serving.lineage import Lineage, Lineages
-from drivetrain.tracking.model import Run
+from drivetrain.wire.answers import native_router
 from drivetrain.wire.fastapi import Asking
 
 
@@ -24,20 +25,19 @@ class NewFeedback(BaseModel):
 
 
 def router(lineages: Lineages, provenances: Provenances) -> APIRouter:
-    api = APIRouter(prefix="/api/v1", tags=["lineage"])
+    api = native_router("lineage")
 
     @api.get("/requests/{request_id}")
-    def request(ctx: Asking, request_id: str) -> dict[str, Any]:
+    def request(ctx: Asking, request_id: str) -> answers.Recorded:
         """The recorded request."""
-        return {"event": msgspec.to_builtins(lineages.event(ctx, request_id))}
+        return answers.Recorded(lineages.event(ctx, request_id))
 
     @api.get("/requests/{request_id}/lineage")
-    def lineage(ctx: Asking, request_id: str) -> dict[str, Any]:
+    def lineage(ctx: Asking, request_id: str) -> answers.Lineage:
         """Answer → variant → version → commit → run → data, and feedback; the rollout that brought the version, and the retraining that
         made it. A step that is gone is null; `notes` says why."""
         found = lineages.of(ctx, request_id)
-        came: dict[str, Any] = msgspec.to_builtins(provenances.of(ctx, found.event.variant))
-        return {**shown(found), **came}
+        return _lineage(found, provenances.of(ctx, found.event.variant))
 
     @api.post("/requests/{request_id}/feedback", status_code=201)
     def say(ctx: Asking, request_id: str, new: NewFeedback) -> Opinion:
@@ -45,68 +45,41 @@ def router(lineages: Lineages, provenances: Provenances) -> APIRouter:
         return lineages.say(ctx, request_id, new.name, new.value, kind=new.kind, source=new.source, comment=new.comment)
 
     @api.get("/requests/{request_id}/feedback")
-    def said(ctx: Asking, request_id: str) -> dict[str, list[Opinion]]:
-        return {"feedback": lineages.feedback.of(ctx, request_id)}
+    def said(ctx: Asking, request_id: str) -> answers.OpinionList:
+        return answers.OpinionList(lineages.feedback.of(ctx, request_id))
 
     @api.get("/feedback")
     def recent(
         ctx: Asking, name: str | None = None, kind: str | None = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
-    ) -> dict[str, list[Opinion]]:
+    ) -> answers.OpinionList:
         """What was said last in the workspace."""
-        return {"feedback": lineages.feedback.recent(ctx, name=name, kind=kind, limit=limit)}
+        return answers.OpinionList(lineages.feedback.recent(ctx, name=name, kind=kind, limit=limit))
 
     @api.delete("/feedback/{feedback_id}")
-    def delete(ctx: Asking, feedback_id: str) -> dict[str, Any]:
+    def delete(ctx: Asking, feedback_id: str) -> None:
         lineages.feedback.delete(ctx, feedback_id)
-        return {}
 
     return api
 
 
-def shown(lineage: Lineage) -> dict[str, Any]:
-    """A lineage as JSON."""
-    event = lineage.event
-    return {
-        "request_id": event.id,
-        "event": msgspec.to_builtins(event),
-        "deployment": {"id": event.deployment, "name": event.deployment_name},
-        "variant": {"id": event.variant, "name": event.variant_name, "engine": event.engine, "replica": event.replica},
-        "version": msgspec.to_builtins(lineage.version),
-        "commit": msgspec.to_builtins(lineage.commit),
-        "files": [{"path": path, "sha256": file.sha256, "size": file.size} for path, file in lineage.files.items()],
-        "run": _run(lineage.run),
-        "git_commit": lineage.git_commit,
-        "seed": lineage.seed,
-        "experiment": None if lineage.experiment is None else {"id": lineage.experiment.id, "name": lineage.experiment.name},
-        "datasets": [
-            {
-                "name": one.dataset.name,
-                "digest": one.dataset.digest,
-                "context": one.context,
-                "source_type": one.dataset.source_type,
-                "source": one.dataset.source,
-                "profile": one.dataset.profile,
-            }
-            for one in lineage.datasets
-        ],
-        "feedback": msgspec.to_builtins(lineage.feedback),
-        "notes": list(lineage.notes),
-    }
-
-
-def _run(run: Run | None) -> dict[str, Any] | None:
-    if run is None:
-        return None
-    return {
-        "id": run.id,
-        "name": run.name,
-        "status": run.status,
-        "user": run.user,
-        "start_ms": run.start_ms,
-        "end_ms": run.end_ms,
-        "source": run.source,
-        "params": dict(run.params),
-        # NaN and infinities have no form in JSON.
-        "metrics": {key: point.value if abs(point.value) < float("inf") else str(point.value) for key, point in run.metrics.items()},
-        "tags": dict(run.tags),
-    }
+def _lineage(found: Lineage, came: Provenance) -> answers.Lineage:
+    event, run = found.event, found.run
+    return answers.Lineage(
+        request_id=event.id,
+        event=event,
+        deployment=answers.Named(event.deployment, event.deployment_name),
+        variant=answers.ServedBy(event.variant, event.variant_name, event.engine, event.replica),
+        version=found.version,
+        commit=found.commit,
+        files=[answers.CommittedFile(path, file.sha256, file.size) for path, file in found.files.items()],
+        run=None if run is None else answers.TrainedBy.of(run),
+        git_commit=found.git_commit,
+        seed=found.seed,
+        experiment=None if found.experiment is None else answers.Named(found.experiment.id, found.experiment.name),
+        datasets=[DataUsed.of(one) for one in found.datasets],
+        feedback=[*found.feedback],
+        notes=[*found.notes],
+        rollout=came.rollout,
+        decisions=[*came.decisions],
+        retraining=came.retraining,
+    )

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
+from drivetrain.answers import registry as answers
 from drivetrain.config import Settings
 from drivetrain.errors import Invalid, NotFound, TooLarge
 from drivetrain.identity.model import Context
 from drivetrain.identity.model import Scope as May
-from drivetrain.registry.model import Commit, FileEntry, Ref, Repo, Resolved, Version
+from drivetrain.registry.model import Ref, Repo, Resolved, Version
 from drivetrain.registry.service import Registry
+from drivetrain.wire.answers import native_router
 from drivetrain.wire.fastapi import RAW_BODY, Asking
 from drivetrain.wire.request import Request as WireRequest
 from drivetrain.wire.request import run_sync
@@ -83,7 +85,7 @@ class Text(BaseModel):
 
 
 def router(registry: Registry, settings: Settings) -> APIRouter:
-    api = APIRouter(prefix="/api/v1", tags=["registry"])
+    api = native_router("registry")
     _blobs(api, registry, settings)
     _repos(api, registry)
     _commits(api, registry)
@@ -95,7 +97,7 @@ def _blobs(api: APIRouter, registry: Registry, settings: Settings) -> None:
     blobs = registry.blobs
 
     @api.post("/blobs/known")
-    def known(ctx: Asking, wanted: Wanted) -> dict[str, list[str]]:
+    def known(ctx: Asking, wanted: Wanted) -> answers.Known:
         """Which of these need not be uploaded. Refuses beforehand what would not fit."""
         ctx.require(May.write)
         for digest, size in wanted.blobs.items():
@@ -107,55 +109,52 @@ def _blobs(api: APIRouter, registry: Registry, settings: Settings) -> None:
         have = registry.own(ctx, [*wanted.blobs])
         # Opening an upload of that size checks the room on the disk, so that nobody sends gigabytes for nothing.
         blobs.begin(size=sum(size for digest, size in wanted.blobs.items() if digest not in have)).abort()
-        return {"known": sorted(have)}
+        return answers.Known(sorted(have))
 
     @api.put("/blobs/{sha256}", status_code=201, openapi_extra=RAW_BODY)
-    async def upload(ctx: Asking, sha256: str, request: Request) -> dict[str, Any]:
+    async def upload(ctx: Asking, sha256: str, request: Request) -> answers.Stored:
         """The raw bytes as the body. Refused, with nothing changed, unless their sha256 is what the path says."""
         ctx.require(May.write)
         _check_digest(sha256)
         wire: WireRequest = request.scope["state"]["request"]
         blob = await wire.save(blobs, settings.upload_max_bytes, sha256=sha256)
         await run_sync(registry.uploaded, ctx, blob.sha256)
-        return {"sha256": blob.sha256, "size": blob.size}
+        return answers.Stored(blob.sha256, blob.size)
 
 
 def _repos(api: APIRouter, registry: Registry) -> None:
     @api.get("/repos")
-    def repos(ctx: Asking, kind: OfKind = "model", limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> dict[str, list[Repo]]:
-        return {"repos": registry.repos(ctx, kind=kind, limit=limit)}
+    def repos(ctx: Asking, kind: OfKind = "model", limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> answers.RepoList:
+        return answers.RepoList(registry.repos(ctx, kind=kind, limit=limit))
 
     @api.post("/repos", status_code=201)
     def create(ctx: Asking, new: NewRepo) -> Repo:
         return registry.create_repo(ctx, new.name, kind=new.kind, description=new.description, tags=new.tags)
 
     @api.get("/repos/{name}")
-    def get(ctx: Asking, name: str, kind: OfKind = "model") -> dict[str, Any]:
+    def get(ctx: Asking, name: str, kind: OfKind = "model") -> answers.RepoWithVersions:
         """The repo with its versions (the newest first) and refs."""
         repo = registry.get_repo(ctx, name, kind=kind)
         versioned = kind in ("model", "artifact")
         versions: list[Version] = registry.versions(ctx, repo.id, limit=1000, kind=kind) if versioned else []
         refs: list[Ref] = registry.refs(ctx, repo.id, kind=kind)
-        return {"repo": repo, "versions": versions, "refs": refs}
+        return answers.RepoWithVersions(repo, versions, refs)
 
     @api.patch("/repos/{name}")
     def change(ctx: Asking, name: str, new: RepoChange, kind: OfKind = "model") -> Repo:
         return registry.update_repo(ctx, name, kind=kind, new_name=new.name, description=new.description)
 
     @api.delete("/repos/{name}")
-    def delete(ctx: Asking, name: str, kind: OfKind = "model") -> dict[str, Any]:
+    def delete(ctx: Asking, name: str, kind: OfKind = "model") -> None:
         registry.delete_repo(ctx, name, kind=kind)
-        return {}
 
     @api.put("/repos/{name}/tags/{key}")
-    def tag(ctx: Asking, name: str, key: str, text: Text, kind: OfKind = "model") -> dict[str, Any]:
+    def tag(ctx: Asking, name: str, key: str, text: Text, kind: OfKind = "model") -> None:
         registry.set_repo_tag(ctx, name, key, text.value, kind=kind)
-        return {}
 
     @api.delete("/repos/{name}/tags/{key}")
-    def untag(ctx: Asking, name: str, key: str, kind: OfKind = "model") -> dict[str, Any]:
+    def untag(ctx: Asking, name: str, key: str, kind: OfKind = "model") -> None:
         registry.delete_repo_tag(ctx, name, key, kind=kind)
-        return {}
 
     @api.put("/repos/{name}/refs/{ref_kind}/{ref:path}")
     def set_ref(ctx: Asking, name: str, ref_kind: str, ref: str, to: RefTarget, kind: OfKind = "model") -> Ref:
@@ -163,9 +162,8 @@ def _repos(api: APIRouter, registry: Registry) -> None:
         return registry.set_ref(ctx, name, ref_kind, ref, to.target, kind=kind)
 
     @api.delete("/repos/{name}/refs/{ref_kind}/{ref:path}")
-    def delete_ref(ctx: Asking, name: str, ref_kind: str, ref: str, kind: OfKind = "model") -> dict[str, Any]:
+    def delete_ref(ctx: Asking, name: str, ref_kind: str, ref: str, kind: OfKind = "model") -> None:
         registry.delete_ref(ctx, name, ref_kind, ref, kind=kind)
-        return {}
 
     @api.get("/resolve")
     def resolve(ctx: Asking, name: str, kind: OfKind = "model") -> Resolved:
@@ -175,11 +173,11 @@ def _repos(api: APIRouter, registry: Registry) -> None:
 
 def _commits(api: APIRouter, registry: Registry) -> None:
     @api.get("/repos/{name}/commits")
-    def commits(ctx: Asking, name: str, ref: str = "main", kind: OfKind = "model", limit: int = 100) -> dict[str, list[Commit]]:
-        return {"commits": registry.commits(ctx, name, ref=ref, kind=kind, limit=max(1, min(limit, 1000)))}
+    def commits(ctx: Asking, name: str, ref: str = "main", kind: OfKind = "model", limit: int = 100) -> answers.CommitList:
+        return answers.CommitList(registry.commits(ctx, name, ref=ref, kind=kind, limit=max(1, min(limit, 1000))))
 
     @api.post("/repos/{name}/commits", status_code=201)
-    def commit(ctx: Asking, name: str, new: NewCommit, kind: OfKind = "model") -> dict[str, Any]:
+    def commit(ctx: Asking, name: str, new: NewCommit, kind: OfKind = "model") -> answers.Committed:
         """Commit files that were uploaded; with `register`, as a version. What changes nothing makes no new one: `created` says so."""
         ctx.require(May.write)
         if new.register_ is not None and kind != "model":
@@ -207,13 +205,12 @@ def _commits(api: APIRouter, registry: Registry) -> None:
                 version = before[0]
             else:
                 version, created = _register(registry, ctx, repo.id, made.id, new.register_), True
-        return {"repo": registry.get_repo(ctx, repo.id, kind=kind), "commit": made, "version": version, "created": created}
+        return answers.Committed(registry.get_repo(ctx, repo.id, kind=kind), made, version, created)
 
     @api.get("/repos/{name}/files")
-    def files(ctx: Asking, name: str, ref: str = "latest", kind: OfKind = "model") -> dict[str, Any]:
+    def files(ctx: Asking, name: str, ref: str = "latest", kind: OfKind = "model") -> answers.Manifest:
         found = _at(registry, ctx, name, ref, kind)
-        entries: dict[str, FileEntry] = registry.files(found.commit_id)
-        return {"commit": found.commit_id, "files": entries}
+        return answers.Manifest(found.commit_id, registry.files(found.commit_id))
 
     @api.get("/repos/{name}/files/{path:path}")
     async def download(ctx: Asking, request: Request, name: str, path: str, ref: str = "latest", kind: OfKind = "model") -> Response:
@@ -227,8 +224,8 @@ def _commits(api: APIRouter, registry: Registry) -> None:
 
 def _versions(api: APIRouter, registry: Registry) -> None:
     @api.get("/repos/{name}/versions")
-    def versions(ctx: Asking, name: str, limit: int = 1000) -> dict[str, list[Version]]:
-        return {"versions": registry.versions(ctx, name, limit=max(1, min(limit, 10_000)))}
+    def versions(ctx: Asking, name: str, limit: int = 1000) -> answers.VersionList:
+        return answers.VersionList(registry.versions(ctx, name, limit=max(1, min(limit, 10_000))))
 
     @api.post("/repos/{name}/versions", status_code=201)
     def register(ctx: Asking, name: str, new: NewVersion) -> Version:
@@ -244,29 +241,24 @@ def _versions(api: APIRouter, registry: Registry) -> None:
         return registry.update_version(ctx, name, number, description=new.description, stage=new.stage)
 
     @api.delete("/repos/{name}/versions/{number}")
-    def delete(ctx: Asking, name: str, number: int, kind: OfKind = "model") -> dict[str, Any]:
+    def delete(ctx: Asking, name: str, number: int, kind: OfKind = "model") -> None:
         registry.delete_version(ctx, name, number, kind=kind)
-        return {}
 
     @api.put("/repos/{name}/versions/{number}/tags/{key}")
-    def tag(ctx: Asking, name: str, number: int, key: str, text: Text) -> dict[str, Any]:
+    def tag(ctx: Asking, name: str, number: int, key: str, text: Text) -> None:
         registry.set_version_tag(ctx, name, number, key, text.value)
-        return {}
 
     @api.delete("/repos/{name}/versions/{number}/tags/{key}")
-    def untag(ctx: Asking, name: str, number: int, key: str) -> dict[str, Any]:
+    def untag(ctx: Asking, name: str, number: int, key: str) -> None:
         registry.delete_version_tag(ctx, name, number, key)
-        return {}
 
     @api.put("/repos/{name}/aliases/{alias}")
-    def set_alias(ctx: Asking, name: str, alias: str, to: Target) -> dict[str, Any]:
+    def set_alias(ctx: Asking, name: str, alias: str, to: Target) -> None:
         registry.set_alias(ctx, name, alias, to.version)
-        return {}
 
     @api.delete("/repos/{name}/aliases/{alias}")
-    def delete_alias(ctx: Asking, name: str, alias: str) -> dict[str, Any]:
+    def delete_alias(ctx: Asking, name: str, alias: str) -> None:
         registry.delete_alias(ctx, name, alias)
-        return {}
 
 
 class BlobResponse(Response):

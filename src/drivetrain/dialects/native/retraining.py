@@ -7,12 +7,16 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
+from msgspec.structs import asdict
 from pydantic import BaseModel, Field
 
+from drivetrain.answers import retraining as answers
+from drivetrain.answers.retraining import LiveRetraining
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Scope
-from drivetrain.retraining.model import TIME_LIMIT_SECONDS, Gate, Policy, Retraining, Stage, Trigger
+from drivetrain.retraining.model import TIME_LIMIT_SECONDS, Gate, Policy, Stage, Trigger
 from drivetrain.retraining.service import Retrainings
+from drivetrain.wire.answers import native_router
 from drivetrain.wire.fastapi import Asking
 
 
@@ -48,20 +52,20 @@ class Done(BaseModel):
 
 def router(retrainings: Retrainings) -> APIRouter:
     """Include it before the router of deployments: their names may hold slashes, so what follows a name must come first."""
-    api = APIRouter(prefix="/api/v1", tags=["retraining"])
+    api = native_router("retraining")
 
     @api.get("/retraining-policies")
-    def policies(ctx: Asking) -> dict[str, Any]:
+    def policies(ctx: Asking) -> answers.PolicyList:
         """How the workspace's deployments are trained again."""
-        return {"policies": [shown_policy(one) for one in retrainings.policies(ctx)]}
+        return answers.PolicyList(retrainings.policies(ctx))
 
     @api.get("/deployments/{name:path}/retraining-policy")
-    def policy(ctx: Asking, name: str) -> dict[str, Any]:
+    def policy(ctx: Asking, name: str) -> Policy:
         """How a deployment is trained again, and what that waits for."""
-        return shown_policy(retrainings.policy(ctx, name))
+        return retrainings.policy(ctx, name)
 
     @api.put("/deployments/{name:path}/retraining-policy")
-    def set_policy(ctx: Asking, name: str, new: NewPolicy) -> dict[str, Any]:
+    def set_policy(ctx: Asking, name: str, new: NewPolicy) -> Policy:
         """Say how a deployment is trained again: when, by which script, judged how."""
         values = new.model_dump(exclude={"trigger", "gate"})
         try:
@@ -72,47 +76,46 @@ def router(retrainings: Retrainings) -> APIRouter:
             if unknown := given.keys() - set(kind.__struct_fields__):
                 known = ", ".join(kind.__struct_fields__)
                 raise Invalid(f"A {kind.__name__.lower()} has no field {min(unknown)!r}; it has: {known}.", param=kind.__name__.lower())
-        return shown_policy(retrainings.set_policy(ctx, name, trigger=trigger, gate=gate, **values))
+        return retrainings.set_policy(ctx, name, trigger=trigger, gate=gate, **values)
 
     @api.delete("/deployments/{name:path}/retraining-policy")
-    def delete_policy(ctx: Asking, name: str) -> dict[str, Any]:
+    def delete_policy(ctx: Asking, name: str) -> None:
         retrainings.delete_policy(ctx, name)
-        return {}
 
     @api.post("/deployments/{name:path}/retraining-policy/pause")
-    def pause(ctx: Asking, name: str) -> dict[str, Any]:
+    def pause(ctx: Asking, name: str) -> Policy:
         """Begin nothing by itself until it is resumed."""
-        return shown_policy(retrainings.pause(ctx, name))
+        return retrainings.pause(ctx, name)
 
     @api.post("/deployments/{name:path}/retraining-policy/resume")
-    def resume(ctx: Asking, name: str) -> dict[str, Any]:
-        return shown_policy(retrainings.resume(ctx, name))
+    def resume(ctx: Asking, name: str) -> Policy:
+        return retrainings.resume(ctx, name)
 
     @api.get("/deployments/{name:path}/retrainings")
-    def of_deployment(ctx: Asking, name: str, limit: int = 50) -> dict[str, Any]:
+    def of_deployment(ctx: Asking, name: str, limit: int = 50) -> answers.RetrainingList:
         """The retrainings of a deployment, the newest first."""
-        return {"retrainings": [shown(one) for one in retrainings.list(ctx, deployment=name, limit=limit)]}
+        return answers.RetrainingList([LiveRetraining.of(one) for one in retrainings.list(ctx, deployment=name, limit=limit)])
 
     @api.post("/deployments/{name:path}/retrainings", status_code=201)
-    def start(ctx: Asking, name: str, reason: Reason) -> dict[str, Any]:
+    def start(ctx: Asking, name: str, reason: Reason) -> LiveRetraining:
         """Train it again now, whatever the trigger says."""
-        return shown(retrainings.start(ctx, name, why=reason.why))
+        return LiveRetraining.of(retrainings.start(ctx, name, why=reason.why))
 
     @api.get("/retrainings")
-    def listed(ctx: Asking, limit: int = 50) -> dict[str, Any]:
+    def listed(ctx: Asking, limit: int = 50) -> answers.RetrainingList:
         """The newest retrainings of the workspace."""
-        return {"retrainings": [shown(one) for one in retrainings.list(ctx, limit=limit)]}
+        return answers.RetrainingList([LiveRetraining.of(one) for one in retrainings.list(ctx, limit=limit)])
 
     @api.get("/retrainings/{retraining}")
-    def one(ctx: Asking, retraining: str) -> dict[str, Any]:
+    def one(ctx: Asking, retraining: str) -> answers.WatchedRetraining:
         """One retraining, with the policy as it was."""
         found = retrainings.get(ctx, retraining)
-        return {**shown(found), "policy": shown_policy(retrainings.recipe(ctx, found.id))}
+        return answers.WatchedRetraining(**asdict(LiveRetraining.of(found)), policy=retrainings.recipe(ctx, found.id))
 
     @api.post("/retrainings/{retraining}/cancel")
-    def cancel(ctx: Asking, retraining: str, reason: Reason) -> dict[str, Any]:
+    def cancel(ctx: Asking, retraining: str, reason: Reason) -> LiveRetraining:
         """End it. A version that it has registered stays."""
-        return shown(retrainings.cancel(ctx, retraining, why=reason.why))
+        return LiveRetraining.of(retrainings.cancel(ctx, retraining, why=reason.why))
 
     @api.get("/retrainings/{retraining}/labelled")
     def labelled(ctx: Asking, retraining: str) -> StreamingResponse:
@@ -121,23 +124,13 @@ def router(retrainings: Retrainings) -> APIRouter:
         return StreamingResponse(retrainings.labelled(ctx, retraining), media_type="application/x-ndjson")
 
     @api.post("/retrainings/{retraining}/stages")
-    def advance(ctx: Asking, retraining: str, done: Done) -> dict[str, Any]:
+    def advance(ctx: Asking, retraining: str, done: Done) -> LiveRetraining:
         """What its job says: that a stage was done. Said again, it stays as it was said first."""
-        return shown(retrainings.advance(ctx, retraining, done.stage, words=done.words, facts=done.facts, undo=done.undo))
+        return LiveRetraining.of(retrainings.advance(ctx, retraining, done.stage, words=done.words, facts=done.facts, undo=done.undo))
 
     @api.post("/retrainings/{retraining}/roll-out")
-    def roll_out(ctx: Asking, retraining: str) -> dict[str, Any]:
+    def roll_out(ctx: Asking, retraining: str) -> LiveRetraining:
         """What its job asks for at last: the rollout of a version that passed the gate."""
-        return shown(retrainings.roll_out(ctx, retraining))
+        return LiveRetraining.of(retrainings.roll_out(ctx, retraining))
 
     return api
-
-
-def shown(one: Retraining) -> dict[str, Any]:
-    values: dict[str, Any] = msgspec.to_builtins(one)
-    return {**values, "stage": one.stage.value if one.stage is not None else None}
-
-
-def shown_policy(policy: Policy) -> dict[str, Any]:
-    values: dict[str, Any] = msgspec.to_builtins(policy)
-    return values

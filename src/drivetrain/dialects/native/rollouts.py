@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from fastapi import APIRouter
+from msgspec.structs import asdict
 from pydantic import BaseModel, Field
 
-from drivetrain.rollout.model import Plan, Rollout
+from drivetrain.answers import rollouts as answers
+from drivetrain.answers.rollouts import LiveRollout
+from drivetrain.rollout.model import Forecast, Plan
 from drivetrain.rollout.planning.plans import PRESETS, guardrail, parse_plan, with_guardrails
 from drivetrain.rollout.service import Rollouts
+from drivetrain.wire.answers import native_router
 from drivetrain.wire.fastapi import Asking
 
 
@@ -55,85 +58,79 @@ class Skip(BaseModel):
 
 def router(rollouts: Rollouts) -> APIRouter:
     """Include it before the router of deployments: their names may hold slashes, so what follows a name must come first."""
-    api = APIRouter(prefix="/api/v1", tags=["rollouts"])
+    api = native_router("rollouts")
 
     @api.get("/rollouts")
-    def listed(ctx: Asking, open_only: bool = False, limit: int = 50) -> dict[str, Any]:
+    def listed(ctx: Asking, open_only: bool = False, limit: int = 50) -> answers.RolloutList:
         """The newest rollouts of the workspace."""
-        return {"rollouts": [shown(one) for one in rollouts.list(ctx, open_only=open_only, limit=limit)]}
+        return answers.RolloutList([LiveRollout.of(one) for one in rollouts.list(ctx, open_only=open_only, limit=limit)])
 
     @api.post("/rollouts/plan")
-    def forecast(ctx: Asking, outlook: Outlook) -> dict[str, Any]:
+    def forecast(ctx: Asking, outlook: Outlook) -> Forecast:
         """What to expect of a plan: how long each step takes, and when a version that is `ratio` times worse is seen."""
         values = outlook.model_dump(exclude={"plan", "guardrails"})
-        made: dict[str, Any] = msgspec.to_builtins(rollouts.forecast(ctx, _plan(outlook.plan, outlook.guardrails), **values))
-        return made
+        return rollouts.forecast(ctx, _plan(outlook.plan, outlook.guardrails), **values)
 
     @api.get("/rollouts/{rollout}")
-    def rollout(ctx: Asking, rollout: str) -> dict[str, Any]:
+    def rollout(ctx: Asking, rollout: str) -> answers.WatchedRollout:
         """One rollout: its state, its phases, each guardrail's evidence, and what was decided."""
-        return {
-            **shown(rollouts.get(ctx, rollout)),
-            "phases": msgspec.to_builtins(rollouts.phases(ctx, rollout)),
-            "evidence": msgspec.to_builtins(rollouts.evidence(ctx, rollout)),
-            "decisions": msgspec.to_builtins(rollouts.decisions(ctx, rollout)),
-        }
+        return answers.WatchedRollout(
+            **asdict(LiveRollout.of(rollouts.get(ctx, rollout))),
+            phases=[*rollouts.phases(ctx, rollout)],
+            evidence=[*rollouts.evidence(ctx, rollout)],
+            decisions=[*rollouts.decisions(ctx, rollout)],
+        )
 
     @api.get("/rollouts/{rollout}/evidence")
-    def evidence(ctx: Asking, rollout: str) -> dict[str, Any]:
+    def evidence(ctx: Asking, rollout: str) -> answers.CurvePointList:
         """The evidence over time, to draw it. `value` and `threshold` of e-values are natural logarithms here."""
-        return {"points": msgspec.to_builtins(rollouts.curves(ctx, rollout))}
+        return answers.CurvePointList([*rollouts.curves(ctx, rollout)])
 
     @api.post("/rollouts/{rollout}/pause")
-    def pause(ctx: Asking, rollout: str, reason: Reason) -> dict[str, Any]:
-        return shown(rollouts.pause(ctx, rollout, why=reason.why))
+    def pause(ctx: Asking, rollout: str, reason: Reason) -> LiveRollout:
+        return LiveRollout.of(rollouts.pause(ctx, rollout, why=reason.why))
 
     @api.post("/rollouts/{rollout}/resume")
-    def resume(ctx: Asking, rollout: str, reason: Reason) -> dict[str, Any]:
-        return shown(rollouts.resume(ctx, rollout, why=reason.why))
+    def resume(ctx: Asking, rollout: str, reason: Reason) -> LiveRollout:
+        return LiveRollout.of(rollouts.resume(ctx, rollout, why=reason.why))
 
     @api.post("/rollouts/{rollout}/promote")
-    def promote(ctx: Asking, rollout: str, skip: Skip) -> dict[str, Any]:
+    def promote(ctx: Asking, rollout: str, skip: Skip) -> LiveRollout:
         """Skip ahead, to a step or to all traffic."""
-        return shown(rollouts.promote(ctx, rollout, step=skip.step, why=skip.why))
+        return LiveRollout.of(rollouts.promote(ctx, rollout, step=skip.step, why=skip.why))
 
     @api.post("/rollouts/{rollout}/abort")
-    def abort(ctx: Asking, rollout: str, reason: Reason) -> dict[str, Any]:
-        return shown(rollouts.abort(ctx, rollout, why=reason.why))
+    def abort(ctx: Asking, rollout: str, reason: Reason) -> LiveRollout:
+        return LiveRollout.of(rollouts.abort(ctx, rollout, why=reason.why))
 
     @api.post("/rollouts/{rollout}/rollback")
-    def rollback(ctx: Asking, rollout: str, reason: Reason) -> dict[str, Any]:
+    def rollback(ctx: Asking, rollout: str, reason: Reason) -> LiveRollout:
         """Give all traffic back to the version before."""
-        return shown(rollouts.rollback(ctx, rollout, why=reason.why))
+        return LiveRollout.of(rollouts.rollback(ctx, rollout, why=reason.why))
 
     @api.post("/rollouts/{rollout}/close")
-    def close(ctx: Asking, rollout: str, reason: Reason) -> dict[str, Any]:
+    def close(ctx: Asking, rollout: str, reason: Reason) -> LiveRollout:
         """Let go of the version before, once the new one has all traffic."""
-        return shown(rollouts.close(ctx, rollout, why=reason.why))
+        return LiveRollout.of(rollouts.close(ctx, rollout, why=reason.why))
 
     @api.get("/rollout-plans")
-    def plans(_ctx: Asking) -> dict[str, Any]:
+    def plans(_ctx: Asking) -> answers.PlanList:
         """The presets."""
-        return {"plans": msgspec.to_builtins(list(PRESETS.values()))}
+        return answers.PlanList([*PRESETS.values()])
 
     @api.get("/deployments/{name:path}/rollouts")
-    def of_deployment(ctx: Asking, name: str, limit: int = 50) -> dict[str, Any]:
+    def of_deployment(ctx: Asking, name: str, limit: int = 50) -> answers.RolloutList:
         """The rollouts of a deployment, the newest first."""
-        return {"rollouts": [shown(one) for one in rollouts.list(ctx, deployment=name, limit=limit)]}
+        return answers.RolloutList([LiveRollout.of(one) for one in rollouts.list(ctx, deployment=name, limit=limit)])
 
     @api.post("/deployments/{name:path}/rollouts", status_code=201)
-    def start(ctx: Asking, name: str, new: NewRollout) -> dict[str, Any]:
+    def start(ctx: Asking, name: str, new: NewRollout) -> LiveRollout:
         """Begin to move the deployment's traffic to another version."""
         values = new.model_dump(exclude={"plan", "guardrails", "source"})
-        return shown(rollouts.start(ctx, name, new.source, _plan(new.plan, new.guardrails), **values))
+        return LiveRollout.of(rollouts.start(ctx, name, new.source, _plan(new.plan, new.guardrails), **values))
 
     return api
 
 
 def _plan(plan: str | dict[str, Any], guardrails: list[str]) -> Plan:
     return with_guardrails(parse_plan(plan), [guardrail(one) for one in guardrails])
-
-
-def shown(rollout: Rollout) -> dict[str, Any]:
-    values: dict[str, Any] = msgspec.to_builtins(rollout)
-    return {**values, "share": rollout.share}

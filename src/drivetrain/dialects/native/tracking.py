@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Annotated, Any, Literal
 
-import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
+from drivetrain.answers import tracking as answers
 from drivetrain.config import Settings
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
 from drivetrain.store.ids import now_ms
 from drivetrain.tracking.checks import MAX_BATCH
-from drivetrain.tracking.model import Experiment, LoggedModel, Metric, Owner, Run, View
+from drivetrain.tracking.model import Experiment, Metric, Owner, View
 from drivetrain.tracking.service import Tracking
+from drivetrain.wire.answers import native_router
 from drivetrain.wire.fastapi import RAW_BODY, Asking
 from drivetrain.wire.request import Request as WireRequest
 from drivetrain.wire.request import run_sync
@@ -58,7 +58,7 @@ class Batch(BaseModel):
 
 
 def router(tracking: Tracking, settings: Settings) -> APIRouter:
-    api = APIRouter(prefix="/api/v1", tags=["tracking"])
+    api = native_router("tracking")
     _experiments(api, tracking)
     _runs(api, tracking)
     _artifacts(api, tracking, settings)
@@ -67,18 +67,19 @@ def router(tracking: Tracking, settings: Settings) -> APIRouter:
 
 def _experiments(api: APIRouter, tracking: Tracking) -> None:
     @api.get("/experiments")
-    def experiments(ctx: Asking, view: View = View.active, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> dict[str, Any]:
+    def experiments(ctx: Asking, view: View = View.active, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000) -> answers.ExperimentList:
         """The active experiments, or the deleted ones, or all; the latest changed first."""
-        return {"experiments": [_experiment(one) for one in tracking.experiments.search(ctx, view=view, limit=limit).items]}
+        found = tracking.experiments.search(ctx, view=view, limit=limit)
+        return answers.ExperimentList([answers.Experiment.of(one) for one in found.items])
 
     @api.post("/experiments", status_code=201)
-    def create(ctx: Asking, new: NewExperiment) -> dict[str, Any]:
-        return _experiment(tracking.experiments.create(ctx, new.name, tags=new.tags))
+    def create(ctx: Asking, new: NewExperiment) -> answers.Experiment:
+        return answers.Experiment.of(tracking.experiments.create(ctx, new.name, tags=new.tags))
 
     @api.get("/experiments/{experiment}")
-    def one(ctx: Asking, experiment: str) -> dict[str, Any]:
+    def one(ctx: Asking, experiment: str) -> answers.Experiment:
         """By name or id."""
-        return _experiment(_named(tracking, ctx, experiment))
+        return answers.Experiment.of(_named(tracking, ctx, experiment))
 
 
 def _runs(api: APIRouter, tracking: Tracking) -> None:
@@ -91,99 +92,87 @@ def _runs(api: APIRouter, tracking: Tracking) -> None:
         limit: Annotated[int, Query(ge=1, le=10_000)] = 50,
         token: str | None = None,
         view: View = View.active,
-    ) -> dict[str, Any]:
+    ) -> answers.RunList:
         """Runs of one experiment (name or id) or of all, the latest begun first; `token` asks for the next page."""
         there = View.active if view is View.active else View.all
         experiments = [_named(tracking, ctx, experiment)] if experiment else _all(tracking, ctx, there)
         names = {one.id: one.name for one in experiments}
         found = tracking.runs.search(ctx, list(names), filter=filter, view=view, order_by=order_by or [], limit=limit, token=token)
-        return {"runs": [_run(one, names.get(one.experiment_id)) for one in found.items], "token": found.token}
+        return answers.RunList([answers.Run.of(one, names.get(one.experiment_id)) for one in found.items], found.token)
 
     @api.post("/runs", status_code=201)
-    def create(ctx: Asking, new: NewRun) -> dict[str, Any]:
+    def create(ctx: Asking, new: NewRun) -> answers.Run:
         experiment = _found_or_made(tracking, ctx, new.experiment)
         made = tracking.runs.create(ctx, experiment.id, name=new.name, tags=new.tags, start_ms=new.start_ms)
-        return _run(made, experiment.name)
+        return answers.Run.of(made, experiment.name)
 
     @api.put("/runs/{run_id}")
-    def ensure(ctx: Asking, run_id: str, new: NewRun) -> dict[str, Any]:
+    def ensure(ctx: Asking, run_id: str, new: NewRun) -> answers.Run:
         """Create a run under an id of one's own choice, 32 hex digits. The same again finds it as it is."""
         experiment = _found_or_made(tracking, ctx, new.experiment)
-        return _run(tracking.runs.create(ctx, experiment.id, name=new.name, tags=new.tags, start_ms=new.start_ms, run_id=run_id))
+        return answers.Run.of(tracking.runs.create(ctx, experiment.id, name=new.name, tags=new.tags, start_ms=new.start_ms, run_id=run_id))
 
     @api.post("/runs/{run_id}/heartbeat")
-    def heartbeat(ctx: Asking, run_id: str) -> dict[str, Any]:
+    def heartbeat(ctx: Asking, run_id: str) -> answers.Beat:
         """Say that the run's client is there. A run that has beaten and then falls silent for some minutes is FAILED."""
-        return {"stop": tracking.reports.append(ctx, run_id)}
+        return answers.Beat(tracking.reports.append(ctx, run_id))
 
     @api.get("/runs/{run_id}")
-    def one(ctx: Asking, run_id: str) -> dict[str, Any]:
+    def one(ctx: Asking, run_id: str) -> answers.RunWithModels:
         """A run with its params, tags, latest metrics, data and models."""
         run = tracking.runs.get(ctx, run_id)
-        return _run(run, tracking.experiments.get(ctx, run.experiment_id).name) | {
-            "inputs": [
-                {
-                    "name": one.dataset.name,
-                    "digest": one.dataset.digest,
-                    "context": one.context,
-                    "source_type": one.dataset.source_type,
-                    "source": one.dataset.source,
-                    "profile": one.dataset.profile,
-                }
-                for one in run.inputs
-            ],
-            "models": [_model(one) for one in tracking.models.of_run(ctx, run_id)],
-        }
+        return answers.RunWithModels(
+            **answers.about(run, tracking.experiments.get(ctx, run.experiment_id).name),
+            inputs=[answers.DataUsed.of(one) for one in run.inputs],
+            models=[answers.ModelMade.of(one) for one in tracking.models.of_run(ctx, run_id)],
+        )
 
     @api.patch("/runs/{run_id}")
-    def change(ctx: Asking, run_id: str, new: RunChange) -> dict[str, Any]:
+    def change(ctx: Asking, run_id: str, new: RunChange) -> answers.Run:
         tracking.runs.update(ctx, run_id, status=new.status, end_ms=new.end_ms, name=new.name)
         if new.config is not None or new.summary is not None:
             config = None if new.config is None else json.dumps({key: {"value": value} for key, value in new.config.items()})
             tracking.reports.update(ctx, run_id, config=config, summary=None if new.summary is None else json.dumps(new.summary))
-        return _run(tracking.runs.get(ctx, run_id))
+        return answers.Run.of(tracking.runs.get(ctx, run_id))
 
     @api.delete("/runs/{run_id}")
-    def delete(ctx: Asking, run_id: str) -> dict[str, Any]:
+    def delete(ctx: Asking, run_id: str) -> None:
         """Hide a run."""
         tracking.runs.delete(ctx, run_id)
-        return {}
 
     @api.post("/runs/{run_id}/restore")
-    def restore(ctx: Asking, run_id: str) -> dict[str, Any]:
+    def restore(ctx: Asking, run_id: str) -> None:
         tracking.runs.restore(ctx, run_id)
-        return {}
 
     @api.post("/runs/{run_id}/log")
-    def log(ctx: Asking, run_id: str, batch: Batch) -> dict[str, Any]:
+    def log(ctx: Asking, run_id: str, batch: Batch) -> None:
         """Log points, params and tags: all of them or, after an error, none. The same again changes nothing."""
         now = now_ms()
         points = [Metric(p.key, p.value, now if p.timestamp_ms is None else p.timestamp_ms, p.step) for p in batch.metrics]
         tracking.metrics.log(ctx, run_id, metrics=points, params=batch.params, tags=batch.tags)
-        return {}
 
     @api.get("/runs/{run_id}/console")
     def console(
         ctx: Asking, run_id: str, after: int = -1, limit: Annotated[int, Query(ge=1, le=10_000)] = 1000, last: bool = False
-    ) -> dict[str, Any]:
+    ) -> answers.LineList:
         """Lines that the run has printed, with a greater number than `after`; `last`: the last of them."""
-        return {"lines": msgspec.to_builtins(tracking.history.console(ctx, run_id, after=after, limit=limit, last=last))}
+        return answers.LineList([*tracking.history.console(ctx, run_id, after=after, limit=limit, last=last)])
 
     @api.get("/runs/{run_id}/metrics/{key:path}")
     def history(
         ctx: Asking, run_id: str, key: str, limit: Annotated[int, Query(ge=1, le=25_000)] = 25_000, token: str | None = None
-    ) -> dict[str, Any]:
+    ) -> answers.MetricHistory:
         """The points of a metric as [step, time in ms, value], ordered by step, then time."""
         found = tracking.metrics.history(ctx, run_id, key, limit=limit, token=token)
-        return {"key": key, "points": [[p.step, p.timestamp_ms, _number(p.value)] for p in found.items], "token": found.token}
+        return answers.MetricHistory(key, [(p.step, p.timestamp_ms, answers.number(p.value)) for p in found.items], found.token)
 
 
 def _artifacts(api: APIRouter, tracking: Tracking, settings: Settings) -> None:
     @api.get("/runs/{run_id}/artifacts")
-    def files(ctx: Asking, run_id: str, path: str = "") -> dict[str, Any]:
+    def files(ctx: Asking, run_id: str, path: str = "") -> answers.FileList:
         """The files and folders right below a folder of the run's artifacts."""
         found = tracking.artifacts.listing(ctx, Owner.run, run_id, path)
-        return {"artifacts": [{"path": one.path, "is_dir": one.is_dir, "size": one.size, "sha256": one.sha256} for one in found]}
+        return answers.FileList([answers.File(path=one.path, is_dir=one.is_dir, size=one.size, sha256=one.sha256) for one in found])
 
     @api.get("/runs/{run_id}/artifacts/{path:path}")
     def download(ctx: Asking, request: Request, run_id: str, path: str) -> Response:
@@ -192,13 +181,13 @@ def _artifacts(api: APIRouter, tracking: Tracking, settings: Settings) -> None:
         return File(tracking, request.scope["state"]["request"], found.sha256, path)
 
     @api.put("/runs/{run_id}/artifacts/{path:path}", status_code=201, openapi_extra=RAW_BODY)
-    async def upload(ctx: Asking, request: Request, run_id: str, path: str) -> dict[str, Any]:
+    async def upload(ctx: Asking, request: Request, run_id: str, path: str) -> answers.FileStored:
         """The raw bytes as the body."""
         await run_sync(tracking.artifacts.check_owner, ctx, Owner.run, run_id, writable=True)
         wire: WireRequest = request.scope["state"]["request"]
         blob = await wire.save(tracking.artifacts.blobs, settings.upload_max_bytes)
         await run_sync(tracking.artifacts.put, ctx, Owner.run, run_id, path, blob)
-        return {"path": path, "sha256": blob.sha256, "size": blob.size}
+        return answers.FileStored(path, blob.sha256, blob.size)
 
 
 class File(Response):
@@ -234,44 +223,3 @@ def _named(tracking: Tracking, ctx: Context, experiment: str) -> Experiment:
         if not experiment.isdigit():
             raise
         return tracking.experiments.get(ctx, experiment)
-
-
-def _number(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _experiment(one: Experiment) -> dict[str, Any]:
-    return {
-        "id": one.id,
-        "name": one.name,
-        "lifecycle": one.lifecycle,
-        "created_ms": one.created_ms,
-        "updated_ms": one.updated_ms,
-        "tags": dict(one.tags),
-    }
-
-
-def _run(run: Run, experiment: str | None = None) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "name": run.name,
-        "experiment": experiment,
-        "experiment_id": run.experiment_id,
-        "user": run.user,
-        "status": run.status,
-        "lifecycle": run.lifecycle,
-        "start_ms": run.start_ms,
-        "end_ms": run.end_ms,
-        "git_commit": run.git_commit,
-        "source": run.source,
-        "params": dict(run.params),
-        "metrics": {key: _number(point.value) for key, point in run.metrics.items()},
-        "last_step": max((point.step for point in run.metrics.values()), default=None),
-        "tags": dict(run.tags),
-    }
-
-
-def _model(one: LoggedModel) -> dict[str, Any]:
-    return {"id": one.id, "name": one.name, "status": one.status, "model_type": one.model_type, "created_ms": one.created_ms}

@@ -6,33 +6,16 @@ import math
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from msgspec import Struct
 
 from drivetrain.rollout import tables as t
 from drivetrain.rollout.ledger import Book
-from drivetrain.rollout.model import Evidence
+from drivetrain.rollout.model import CurvePoint, Evidence
 from drivetrain.store.ids import now_ms
 from drivetrain.store.sql import Database, upsert
 
 FIRST_MS = 1000.0
 POINTS = 300
 """A rollout that has run for a time T gets a point each T / POINTS at most, so that a long one does not fill the table."""
-
-
-class Point(Struct, frozen=True, kw_only=True):
-    """A guardrail's evidence at one moment. `guard` is its number in the plan, -1 the assignment; `value` as in `Evidence`, and of an
-    e-value its natural logarithm."""
-
-    guard: int
-    at_ms: int
-    phase: int
-    verdict: str
-    value: float | None
-    threshold: float | None
-    canary_units: int
-    canary_bad: float
-    stable_units: int
-    stable_bad: float
 
 
 class _Pen:
@@ -79,10 +62,10 @@ class Curves:
         return pen
 
 
-def curves(c: sa.Connection, rollout_id: str) -> list[Point]:
+def curves(c: sa.Connection, rollout_id: str) -> list[CurvePoint]:
     """All points, in order of time."""
     query = sa.select(t.evidence).where(t.evidence.c.rollout_id == rollout_id).order_by(t.evidence.c.number, t.evidence.c.guard)
-    return [Point(**{name: getattr(row, name) for name in Point.__struct_fields__}) for row in c.execute(query)]
+    return [CurvePoint(**{name: getattr(row, name) for name in CurvePoint.__struct_fields__}) for row in c.execute(query)]
 
 
 def _mean(book: Book, guard: int) -> bool:

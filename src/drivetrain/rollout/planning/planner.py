@@ -11,13 +11,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from msgspec import Struct
-
 from drivetrain.rollout.judging import looks
 from drivetrain.rollout.judging.case import STREAMS
 from drivetrain.rollout.judging.looks import CAP, Alike
 from drivetrain.rollout.judging.statistics import PhaseCounts, log_e, log_e_certify
-from drivetrain.rollout.model import Plan, Role, Step
+from drivetrain.rollout.model import Detection, Forecast, People, Plan, Role, Step, StepForecast
 from drivetrain.rollout.planning.pace import meetable
 
 WHOLE = 10_000
@@ -26,62 +24,6 @@ LONGEST = 10 * 365 * 86_400.0
 OFTEN = 40
 """Requests of a person from which on more change little of what a look sees."""
 GROWS = 1.05
-
-
-class StepForecast(Struct, frozen=True, kw_only=True):
-    """One step of a version that is no worse. `seconds`: how long it takes, None if it would never end; `units`: units of the new version
-    in it (in a shadow step, requests that are repeated on it)."""
-
-    share: int
-    shadow: int
-    seconds: float | None
-    units: float
-
-
-class Detection(Struct, frozen=True, kw_only=True):
-    """When a worse version is seen, at the median. `step` as in `Rollout`, from 0; `seconds` and `units` (of the new version) from the
-    start on; `bad`: bad answers that its users get until then, `extra`: how many of them the old version would not have given."""
-
-    step: int
-    share: int
-    seconds: float
-    units: float
-    bad: float
-    extra: float
-
-
-class People(Struct, frozen=True, kw_only=True):
-    """Who asks: `fresh` new people a second (requests that name nobody are one each), and `known` ones, who come back and ask `requests`
-    times a second together."""
-
-    fresh: float
-    known: float = 0.0
-    requests: float = 0.0
-
-    def asked(self, seconds: float) -> float:
-        """How often each known one has asked by then."""
-        return self.requests * seconds / self.known if self.known > 0 else 0.0
-
-    def units(self, share: float, seconds: float) -> float:
-        """What a step of so many seconds counts: of each known person up to `CAP` requests, of new ones one."""
-        return share * (self.known * _capped(self.asked(seconds)) + self.fresh * seconds)
-
-
-class Forecast(Struct, frozen=True, kw_only=True):
-    """`people`: of whom that holds. `seconds`: from the start to all traffic, for a version that is no worse; None: it does not get there.
-    `detected`: None if a version that is `ratio` times worse gets through; then `missing` is how many units of the new version the plan's
-    largest partial step would need in order to see it."""
-
-    steps: tuple[StepForecast, ...]
-    seconds: float | None
-    units_per_second: float
-    people: People
-    base_rate: float
-    ratio: float
-    alpha: float
-    detected: Detection | None
-    missing: float | None
-    words: str
 
 
 def shared_alpha(plan: Plan) -> float:
@@ -164,7 +106,7 @@ class _Traffic:
 
     def canary(self, step: Step, seconds: float) -> float:
         """Units of the new version in a step of so many seconds."""
-        return self.people.units((step.share or step.shadow) / WHOLE, seconds)
+        return counted(self.people, (step.share or step.shadow) / WHOLE, seconds)
 
     def answers(self, step: Step, seconds: float) -> float:
         """Requests that the new version answers for somebody."""
@@ -220,6 +162,11 @@ class _Traffic:
         return looks.log_e(units, share, tolerance=tolerance) - math.log(3.0 * number * (number + 1.0))
 
 
+def counted(people: People, share: float, seconds: float) -> float:
+    """What a step of so many seconds counts: of each known person up to `CAP` requests, of new ones one."""
+    return share * (people.known * _capped(people.asked(seconds)) + people.fresh * seconds)
+
+
 def _capped(often: float) -> float:
     """E min(n, `CAP`) of a Poisson number n with this mean."""
     left, chance = 1.0, math.exp(-often)
@@ -262,12 +209,12 @@ def people_of(requests: Sequence[str], per_second: float, *, by_request: bool = 
 def _least(step: Step, people: People) -> float | None:
     """How long the step takes, by its least units and seconds."""
     share = (step.share or step.shadow) / WHOLE
-    if step.min_units == 0 or people.units(share, step.min_seconds) >= step.min_units:
+    if step.min_units == 0 or counted(people, share, step.min_seconds) >= step.min_units:
         return step.min_seconds
     if not people.known:
         seconds = step.min_units / (people.fresh * share) if people.fresh else None
     else:
-        seconds = _first(lambda at: people.units(share, at) >= step.min_units, step.min_seconds, LONGEST)
+        seconds = _first(lambda at: counted(people, share, at) >= step.min_units, step.min_seconds, LONGEST)
     return seconds if seconds is None or seconds < LONGEST else None
 
 

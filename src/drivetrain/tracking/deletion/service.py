@@ -19,81 +19,17 @@ from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.deletion import tables as g
+from drivetrain.tracking.deletion.model import DAY_MS, Collected, Deleted, Preview, Retention
 from drivetrain.tracking.deletion.purging import mark
 from drivetrain.tracking.finders import chunked
 from drivetrain.tracking.model import PURGING
 
-DAY_MS = 24 * 3600 * 1000
-GRACE_MS = 30 * DAY_MS
 SHOWN = 20
 BY_ITSELF = "drivetrain"
 _PIECE = 500
 
 _p, _c, _b = g.purges.c, g.collections.c, g.purged_blobs.c
 _a, _r, _m, _e = t.artifacts.c, t.runs.c, t.logged_models.c, t.experiments.c
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """`automatic`: what was deleted longer ago than `grace_ms` goes by itself."""
-
-    grace_ms: int = GRACE_MS
-    automatic: bool = False
-    updated_ms: int | None = None
-    updated_by: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Deleted:
-    """A run or an experiment that would go. `of` is the run's experiment."""
-
-    id: str
-    name: str
-    deleted_ms: int
-    of: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What a collection would take: everything of the kinds that was deleted before `before_ms`; the first of it by name.
-
-    `runs` and `models` count those of `experiments` too. `files` are artifacts, `bytes` is what they say they hold; `blobs` and
-    `freed_bytes` is what the store gets rid of, since files with the same content are kept once, and others may name them too.
-    """
-
-    before_ms: int
-    grace_ms: int
-    automatic: bool
-    experiments: int
-    runs: int
-    models: int
-    files: int
-    bytes: int
-    blobs: int
-    freed_bytes: int
-    made_models: int
-    """Logged models that the runs made, and that stay: nobody has deleted them."""
-    some_experiments: Sequence[Deleted]
-    some_runs: Sequence[Deleted]
-
-
-@dataclass(frozen=True, slots=True)
-class Collected:
-    """One collection: what it has deleted so far, and what waits. `later`: blobs that may be on their way into something else again."""
-
-    id: str
-    user: str
-    created_ms: int
-    ended_ms: int | None
-    experiments: int
-    runs: int
-    models: int
-    files: int
-    blobs: int
-    bytes: int
-    later_blobs: int
-    later_bytes: int
-    waiting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +51,12 @@ class Deletion:
         self._nudge = nudge
         self._audit = Audit(db)
 
-    def policy(self, ctx: Context) -> Policy:
+    def policy(self, ctx: Context) -> Retention:
         ctx.require(Scope.read)
         with self._db.read() as c:
             return _policy(c, ctx.workspace_id)
 
-    def set_policy(self, ctx: Context, *, grace_ms: int | None = None, automatic: bool | None = None) -> Policy:
+    def set_policy(self, ctx: Context, *, grace_ms: int | None = None, automatic: bool | None = None) -> Retention:
         """Change what is given. A longer grace saves what has not gone yet."""
         ctx.require(Scope.admin)
         if grace_ms is not None and not 0 <= grace_ms <= 36_500 * DAY_MS:
@@ -281,7 +217,7 @@ class Deletion:
         self,
         c: sa.Connection,
         ctx: Context,
-        policy: Policy,
+        policy: Retention,
         older_than_ms: int | None,
         runs: Sequence[str],
         experiments: Sequence[str],
@@ -334,9 +270,9 @@ class Deletion:
                 )
 
 
-def _policy(c: sa.Connection, workspace_id: str) -> Policy:
+def _policy(c: sa.Connection, workspace_id: str) -> Retention:
     row = c.execute(sa.select(g.policies).where(g.policies.c.workspace_id == workspace_id)).one_or_none()
-    return Policy() if row is None else Policy(row.grace_ms, bool(row.automatic), row.updated_ms, row.updated_by)
+    return Retention() if row is None else Retention(row.grace_ms, bool(row.automatic), row.updated_ms, row.updated_by)
 
 
 def _counted(c: sa.Connection, query: sa.Select[Any]) -> int:

@@ -26,9 +26,9 @@ from drivetrain.tracking.history.entries import MAX_TEXT
 from drivetrain.tracking.history.reporting import STATES
 from drivetrain.tracking.metrics import points
 from drivetrain.tracking.metrics.summaries import Packed
-from drivetrain.tracking.model import MODEL_STATUSES, RUN_STATUSES, Dataset, Line
+from drivetrain.tracking.model import MODEL_STATUSES, RUN_STATUSES, Dataset, Line, Series
 from drivetrain.tracking.runs.inputs import ensure_dataset
-from drivetrain.tracking.transfer.records import ModelRecord, RunRecord, Series
+from drivetrain.tracking.transfer.records import ModelRecord, RunRecord
 from drivetrain.tracking.transfer.tables import imports
 from drivetrain.tracking.values import Json, parse_object
 

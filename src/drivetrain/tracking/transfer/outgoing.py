@@ -22,7 +22,7 @@ from drivetrain.tracking.history import tables as d
 from drivetrain.tracking.history.entries import SYSTEM
 from drivetrain.tracking.history.reports import Reports
 from drivetrain.tracking.metrics import points
-from drivetrain.tracking.model import LoggedModel, Owner, Page
+from drivetrain.tracking.model import LoggedModel, Owner, Page, Series
 from drivetrain.tracking.models.service import LoggedModels
 from drivetrain.tracking.transfer.records import (
     ClientRecord,
@@ -32,7 +32,6 @@ from drivetrain.tracking.transfer.records import (
     ModelMetricRecord,
     ModelRecord,
     RunRecord,
-    Series,
 )
 from drivetrain.tracking.values import Json
 

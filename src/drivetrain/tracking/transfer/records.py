@@ -89,15 +89,6 @@ class ModelRecord(Struct):
     metrics: list[ModelMetricRecord] = []
 
 
-class Series(Struct):
-    """Points of one metric, by columns. A value that is not finite is a text: NaN, Infinity, -Infinity."""
-
-    key: str
-    steps: list[int]
-    times: list[int]
-    values: list[float | str]
-
-
 def convert(given: Any, kind: type[T]) -> T:
     """Raises `Invalid` that says where it does not fit."""
     try:

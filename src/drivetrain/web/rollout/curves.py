@@ -8,8 +8,7 @@ from typing import Any
 
 from drivetrain.identity.model import Context
 from drivetrain.platform import Platform
-from drivetrain.rollout.judging.curves import Point
-from drivetrain.rollout.model import OPEN, Decision, Phase, Rollout, State
+from drivetrain.rollout.model import OPEN, CurvePoint, Decision, Phase, Rollout, State
 from drivetrain.store.ids import now_ms
 from drivetrain.web import format as fmt
 
@@ -31,7 +30,7 @@ def curves(platform: Platform, ctx: Context, rollout_id: str) -> dict[str, Any]:
     begun = book.phases[0].started_ms if book.phases else rollout.created_ms
     end, until = _ends(rollout, decided, begun)
     guards = []
-    by_guard: dict[int, list[Point]] = {}
+    by_guard: dict[int, list[CurvePoint]] = {}
     for point in platform.rollouts.curves(ctx, rollout_id):
         by_guard.setdefault(point.guard, []).append(point)
     for number, guardrail in enumerate(rollout.plan.guardrails):
@@ -66,7 +65,7 @@ def _ends(rollout: Rollout, decided: Sequence[Decision], begun: int) -> tuple[in
     return end, end + (max(1000, (end - begun) // 50) if over else 0)
 
 
-def _thin(points: list[Point]) -> list[Point]:
+def _thin(points: list[CurvePoint]) -> list[CurvePoint]:
     """At most so many that a chart can show, the last one always."""
     if len(points) <= MOST:
         return points
@@ -74,7 +73,7 @@ def _thin(points: list[Point]) -> list[Point]:
     return [points[int(i * step)] for i in range(MOST - 1)] + [points[-1]]
 
 
-def _line(points: list[Point], begun: int, until: int, mean: bool) -> list[tuple[int, float | None]]:
+def _line(points: list[CurvePoint], begun: int, until: int, mean: bool) -> list[tuple[int, float | None]]:
     """From odds of one to one at the beginning to what is known now: a point is written down only when something has changed."""
     found = [(point.at_ms, _height(point.value, mean)) for point in points]
     if found and not mean:
