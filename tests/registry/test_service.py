@@ -255,12 +255,12 @@ def test_searches(registry: Registry, ctx: Context) -> None:
 
 def test_knowing_a_digest_opens_nothing(registry: Registry, ctx: Context, other: Context) -> None:
     digest = put(registry, "secret weights")
-    registry.uploaded(ctx, digest)
-    assert registry.own(ctx, [digest]) == {digest}
-    assert registry.own(other, [digest]) == set()
+    registry.uploads.brought(ctx, digest)
+    assert registry.uploads.own(ctx, [digest]) == {digest}
+    assert registry.uploads.own(other, [digest]) == set()
     model(registry, other, "mine", x="shared")
-    assert registry.own(other, [put(registry, "shared")]) == {put(registry, "shared")}
-    assert registry.own(ctx, ["f" * 64]) == set()
+    assert registry.uploads.own(other, [put(registry, "shared")]) == {put(registry, "shared")}
+    assert registry.uploads.own(ctx, ["f" * 64]) == set()
 
 
 def test_renaming(registry: Registry, ctx: Context) -> None:

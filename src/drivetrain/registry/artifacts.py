@@ -1,5 +1,5 @@
-"""Artifacts: versions of files in a project's collections, by content. A collection's versions and aliases are those of a repo: of kind
-model for artifacts of that type, else of kind artifact. Aliases that a registry cannot have, and those of portfolios, are kept here."""
+"""Artifacts: versions of files in a project's collections, known by their digest. Each is a version of its collection's repo, or a draft
+of one. Aliases that the registry cannot have (`latest`, which moves; `best.one`) are seen here alone."""
 
 from __future__ import annotations
 
@@ -11,204 +11,47 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
-from drivetrain.registry import forgetting
-from drivetrain.registry import tables as base
-from drivetrain.registry import tables_artifacts as t
-from drivetrain.registry.forgetting import LATEST
-from drivetrain.registry.names import check_alias, slug_of
+from drivetrain.lineage import service as lineage
+from drivetrain.lineage.model import Role, Thing
+from drivetrain.registry import committing, finders, forgetting, reading
+from drivetrain.registry import tables as t
+from drivetrain.registry import tables_uploads as u
+from drivetrain.registry.collections import SOURCE, Collections, set_bare_tags
+from drivetrain.registry.model import Draft, Repo, Version
 from drivetrain.registry.reading import chunked
 from drivetrain.registry.service import Registry
+from drivetrain.registry.uploads import drop_drafts
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import upsert
 
-SOURCE = "artifact:"
-"""With the artifact's id, the source of its version in the registry."""
-_c, _a, _m, _l, _r = t.collections.c, t.artifacts.c, t.members.c, t.member_aliases.c, base.aliases.c
-
-
-@dataclass(frozen=True, slots=True)
-class Collection:
-    id: str
-    workspace_id: str
-    project_id: str
-    name: str
-    type: str
-    linked: bool
-    repo_id: str | None
-    next_link: int
-    description: str
-    tags: list[str]
-    created_ms: int
-    updated_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class ArtifactVersion:
-    """`number` counts from 1, as in the registry; None before it is committed. `manifest` is the sha256 of what the client wrote."""
-
-    id: str
-    workspace_id: str
-    collection_id: str
-    number: int | None
-    state: str
-    digest: str
-    description: str | None
-    metadata: str | None
-    tags: list[str]
-    aliases: list[str]
-    client_id: str | None
-    run_id: str | None
-    history_step: int | None
-    manifest: str | None
-    size: int
-    files: int
-    created_ms: int
-    updated_ms: int
+LATEST = "latest"
+_r, _v, _l, _d = t.repos.c, t.versions.c, t.aliases.c, u.drafts.c
+_origin = t.versions.alias("origin")
+_o = _origin.c
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A version as a member of a collection, its own or one that it is linked to."""
+    """A version as a member of a collection: its own, or a portfolio that links to it. `number` and `aliases` are those it has there."""
 
-    collection: Collection
-    artifact: ArtifactVersion
+    collection: Repo
+    artifact: Version
     number: int
     aliases: tuple[str, ...]
     created_ms: int
 
 
-def is_registry(project: str) -> bool:
-    """Whether what is linked into this project becomes a registered model, as wandb's own registries have it."""
-    return project == "model-registry" or project.startswith("wandb-registry")
-
-
-def _check_name(name: str) -> None:
-    if not name or len(name) > 128 or "/" in name or ":" in name:
-        raise Invalid(f"{name[:80]!r} cannot be the name of an artifact: use up to 128 characters without '/' and ':'.", param="name")
-
-
-def _is_registrys(alias: str) -> bool:
-    """Whether the registry can have the alias; others (`latest`, `best.one`) are kept beside."""
-    try:
-        check_alias(alias)
-    except Invalid:
-        return False
-    return True
-
-
 class Artifacts:
-    """The verbs. Each is one transaction, but for `commit`, which may be said again."""
+    """The verbs, each one transaction."""
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self.db = registry.db
-        self.blobs = registry.blobs
+        self.collections = Collections(registry)
 
-    # --- collections
+    # --- on their way in
 
-    def collections(self, ctx: Context, project_id: str, *, type: str | None = None) -> list[Collection]:  # noqa: A002  the field's name
-        ctx.require(Scope.read)
-        query = sa.select(t.collections).where(_c.workspace_id == ctx.workspace_id, _c.project_id == project_id)
-        if type is not None:
-            query = query.where(_c.type == type)
-        with self.db.read() as c:
-            return [Collection(**row._mapping) for row in c.execute(query.order_by(_c.created_ms, _c.id))]
-
-    def find_collection(self, ctx: Context, project_id: str, name: str) -> Collection:
-        ctx.require(Scope.read)
-        with self.db.read() as c:
-            return self._collection(c, ctx, _c.project_id == project_id, _c.name == name, called=name)
-
-    def get_collection(self, ctx: Context, collection_id: str) -> Collection:
-        ctx.require(Scope.read)
-        with self.db.read() as c:
-            return self._collection(c, ctx, _c.id == collection_id, called=collection_id)
-
-    def update_collection(self, ctx: Context, collection_id: str, **values: Any) -> Collection:
-        """Change its name, description, type or tags."""
-        ctx.require(Scope.write)
-        _check_name(str(values.get("name", "-")))
-        with self.db.write() as c:
-            found = self._collection(c, ctx, _c.id == collection_id, called=collection_id)
-            if "name" in values and values["name"] != found.name:
-                taken = sa.select(_c.id).where(
-                    _c.workspace_id == ctx.workspace_id, _c.project_id == found.project_id, _c.name == values["name"]
-                )
-                if c.scalar(taken) is not None:
-                    raise Conflict(f"The project has an artifact {values['name']!r} already: choose another name.")
-            c.execute(t.collections.update().where(_c.id == collection_id).values(**values, updated_ms=now_ms()))
-            return self._collection(c, ctx, _c.id == collection_id, called=collection_id)
-
-    def delete_collection(self, ctx: Context, collection_id: str) -> Collection:
-        """Delete it with its versions; the files go with the repo. Of a registered model, what was linked goes, and versions that came
-        another way stay. Raises `Conflict` while a deployment serves one."""
-        ctx.require(Scope.write)
-        found = self.get_collection(ctx, collection_id)
-        whole = not found.linked
-        if found.linked and found.repo_id is not None:
-            versions = self.registry.versions(ctx, found.repo_id)
-            for one in versions:
-                if one.source.startswith(SOURCE):
-                    self.registry.delete_version(ctx, found.repo_id, one.number)
-            whole = all(one.source.startswith(SOURCE) for one in versions)
-        if whole:
-            self.registry.delete_repo(ctx, str(found.repo_id), kind=self._kind(str(found.repo_id)))  # the collection goes with it
-        with self.db.write() as c:
-            c.execute(t.collections.delete().where(_c.id == collection_id))
-        return found
-
-    def _collection(self, c: sa.Connection, ctx: Context, *where: sa.ColumnElement[bool], called: str) -> Collection:
-        row = c.execute(sa.select(t.collections).where(_c.workspace_id == ctx.workspace_id, *where)).one_or_none()
-        if row is None:
-            raise NotFound(f"There is no artifact {called!r} in this project.")
-        return Collection(**row._mapping)
-
-    def _ensure(self, ctx: Context, project: tuple[str, str], name: str, type_: str, *, linked: bool) -> Collection:
-        project_id, project_name = project
-        _check_name(name)
-        try:
-            found = self.find_collection(ctx, project_id, name)
-        except NotFound:
-            now, repo_id = now_ms(), None
-            if linked and is_registry(project_name):
-                repo_id = self._model(ctx, project_name, name)
-            elif not linked:
-                kind = "model" if type_ == "model" else "artifact"
-                repo_id = self._repo(ctx, f"{project_name}--{name}"[:200].translate({47: "-", 58: "-", 64: "-"}), kind).id
-            row: dict[str, Any] = {
-                "id": uuid7(), "workspace_id": ctx.workspace_id, "project_id": project_id, "name": name, "type": type_[:128],
-                "linked": linked, "repo_id": repo_id, "next_link": 1, "description": "", "tags": [], "created_ms": now, "updated_ms": now,
-            }  # fmt: skip
-            with self.db.write() as c:
-                upsert(c, t.collections, [row], key=["workspace_id", "project_id", "name"])
-            found = self.find_collection(ctx, project_id, name)
-        if found.type != type_:
-            raise Invalid(f"The artifact {name!r} has type {found.type!r}: it cannot also have {type_!r}.", param="type")
-        if found.linked != linked:
-            kind = "holds links to versions" if found.linked else "has versions of its own"
-            raise Invalid(f"The collection {name!r} {kind}: choose another name.", param="name")
-        return found
-
-    def _repo(self, ctx: Context, name: str, kind: str) -> Any:
-        try:
-            return self.registry.create_repo(ctx, name, kind=kind)
-        except Conflict:  # "a--b" of a, and "b" of "a--"; or a model that somebody has registered by hand
-            return self.registry.create_repo(ctx, f"{slug_of(name)[:80]}-{uuid7()[-10:]}", kind=kind)
-
-    def _model(self, ctx: Context, project_name: str, name: str) -> str:
-        """The registered model for a portfolio: of its name, unless another collection's versions are already there."""
-        repo_id = self.registry.ensure_repo(ctx, name).id
-        with self.db.read() as c:
-            taken = c.scalar(sa.select(_c.id).where(_c.repo_id == repo_id).limit(1)) is not None
-        return self._repo(ctx, f"{project_name}--{name}"[:200], "model").id if taken else repo_id
-
-    def _kind(self, repo_id: str) -> str:
-        with self.db.read() as c:
-            return str(c.scalar(sa.select(base.repos.c.kind).where(base.repos.c.id == repo_id)))
-
-    # --- versions on their way in
-
-    def create(
+    def begin(
         self,
         ctx: Context,
         project: tuple[str, str],
@@ -222,294 +65,341 @@ class Artifacts:
         description: str | None = None,
         metadata: str | None = None,
         client_id: str | None = None,
-        history_step: int | None = None,
+        step: int | None = None,
         same: bool = True,
-    ) -> ArtifactVersion:
-        """A version to fill; or the one with this digest, which then gets the aliases. A client that asks again gets what it had."""
+    ) -> Draft | Version:
+        """A draft to fill; or the version with this digest, which then gets the aliases. A client that asks again gets what it had."""
         ctx.require(Scope.write)
-        held = self._ensure(ctx, project, name, type_, linked=False)
+        held = self.collections.ensure(ctx, project, name, type_, portfolio=False)
         with self.db.write() as c:
-            c.execute(sa.select(_c.id).where(_c.id == held.id).with_for_update())
-            mine = sa.select(t.artifacts).where(_a.collection_id == held.id).order_by(_a.number.desc())
-            row = None
-            if client_id:
-                row = c.execute(mine.where(_a.client_id == client_id).limit(1)).first()
-            if row is None and same:
-                row = c.execute(mine.where(_a.digest == digest, _a.state == "COMMITTED").limit(1)).first()
-            if row is not None:
-                if row.state == "COMMITTED":
-                    self._name(c, held, row.id, row.number, [*aliases, LATEST])
-                    if client_id and client_id != row.client_id:
-                        c.execute(t.artifacts.update().where(_a.id == row.id).values(client_id=client_id))
-                if run_id:
-                    self._edge(c, row.id, run_id, "out")
-                return self._artifact(c, ctx, row.id)
-            now, artifact_id = now_ms(), uuid7()
-            c.execute(
-                t.artifacts.insert().values(
-                    id=artifact_id,
-                    workspace_id=ctx.workspace_id,
-                    collection_id=held.id,
-                    state="PENDING",
+            c.execute(sa.select(_r.id).where(_r.id == held.id).with_for_update())
+            found = _same(c, ctx, held, digest if same else None, client_id)
+            if found is None:
+                found = Draft(
+                    id=uuid7(),
+                    repo_id=held.id,
                     digest=digest,
-                    description=description,
+                    description=description or "",
                     metadata=metadata,
-                    tags=list(tags),
-                    aliases=list(aliases),
-                    client_id=client_id,
+                    tags=dict.fromkeys(tags, ""),
+                    aliases=tuple(aliases),
                     run_id=run_id,
-                    history_step=history_step,
-                    size=0,
-                    files=0,
-                    created_ms=now,
-                    updated_ms=now,
+                    step=step,
+                    created_ms=now_ms(),
+                    updated_ms=now_ms(),
                 )
-            )
+                committing.check_tags(found.tags)
+                _add_draft(c, ctx, found, client_id)
+            elif isinstance(found, Version):
+                _name(c, held.id, found.id, found.number, [*aliases, LATEST])
+                if client_id:
+                    c.execute(t.versions.update().where(_v.id == found.id).values(client_id=client_id))
             if run_id:
-                self._edge(c, artifact_id, run_id, "out")
-            return self._artifact(c, ctx, artifact_id)
+                lineage.link(c, ctx, Thing("run", run_id), "made", Thing("version", found.id))
+            return found
 
-    def commit(
-        self, ctx: Context, artifact_id: str, files: Mapping[str, str], *, size: int, entries: int, manifest: str
-    ) -> ArtifactVersion:
-        """The version is whole: `files` are path → sha256, `entries` counts references too."""
+    def commit(self, ctx: Context, draft_id: str, files: Mapping[str, str], *, size: int, entries: int, manifest: str) -> Version:
+        """The draft is whole: `files` are path → sha256, `entries` and `size` count references, too. May be said again."""
         ctx.require(Scope.write)
-        artifact = self.get(ctx, artifact_id)
-        if artifact.state == "COMMITTED":
-            return artifact
-        held = self.get_collection(ctx, artifact.collection_id)
-        repo, source = str(held.repo_id), f"{SOURCE}{artifact_id}"
-        kind, v = self._kind(repo), base.versions.c
-        with self.db.read() as c:
-            number = c.scalar(sa.select(v.number).where(v.repo_id == repo, v.source == source))
-        if number is None:
-            made = self.registry.commit(ctx, repo, files, message=f"{held.name}: {artifact.digest}", kind=kind)
-            number = self.registry.register(
-                ctx, repo, made.id, run_id=artifact.run_id, source=source, description=artifact.description or "", kind=kind
-            ).number
-        now = now_ms()
+        stored = committing.entries(self.registry.blobs, files)
         with self.db.write() as c:
-            values = {"state": "COMMITTED", "number": number, "manifest": manifest, "size": size, "files": entries, "updated_ms": now}
-            c.execute(t.artifacts.update().where(_a.id == artifact_id).values(**values))
-            member = {"collection_id": held.id, "artifact_id": artifact_id, "number": number, "created_ms": now}
-            upsert(c, t.members, [member], key=["collection_id", "artifact_id"])
-            self._name(c, held, artifact_id, number, [*artifact.aliases, LATEST])
-            c.execute(t.pending.delete().where(t.pending.c.artifact_id == artifact_id))
-            c.execute(t.manifests.delete().where(t.manifests.c.artifact_id == artifact_id))
-            c.execute(t.collections.update().where(_c.id == held.id).values(updated_ms=now))
-            return self._artifact(c, ctx, artifact_id)
+            query = sa.select(u.drafts).where(_d.id == draft_id, _d.workspace_id == ctx.workspace_id)
+            row = c.execute(query.with_for_update()).one_or_none()
+            if row is None:
+                return _version(c, ctx, draft_id)
+            draft = reading.draft(row)
+            repo = c.execute(sa.select(t.repos).where(_r.id == draft.repo_id).with_for_update()).one()
+            made = committing.add_commit(c, ctx, repo, stored, message=f"{repo.collection}: {draft.digest}")
+            number = committing.add_version(
+                c,
+                ctx,
+                repo,
+                finders.commit(c, repo.id, made),
+                tags=draft.tags,
+                id=draft.id,
+                run_id=draft.run_id,
+                source=f"{SOURCE}{draft.id}",
+                description=draft.description,
+                client_id=row.client_id,
+                digest=draft.digest,
+                metadata=draft.metadata,
+                manifest=manifest,
+                step=draft.step,
+                files=entries,
+                bytes=size,
+                created_ms=draft.created_ms,
+            )
+            _name(c, repo.id, draft.id, number, [*draft.aliases, LATEST])
+            c.execute(u.drafts.delete().where(_d.id == draft_id))
+            return _version(c, ctx, draft_id)
 
     # --- versions
 
-    def get(self, ctx: Context, artifact_id: str) -> ArtifactVersion:
+    def get(self, ctx: Context, artifact_id: str) -> Draft | Version:
         ctx.require(Scope.read)
         with self.db.read() as c:
-            return self._artifact(c, ctx, artifact_id)
+            return _draft(c, ctx, _d.id == artifact_id) or _version(c, ctx, artifact_id)
 
-    def by_client(self, ctx: Context, client_id: str) -> ArtifactVersion | None:
+    def by_client(self, ctx: Context, client_id: str) -> Draft | Version | None:
         ctx.require(Scope.read)
-        query = sa.select(t.artifacts).where(_a.workspace_id == ctx.workspace_id, _a.client_id == client_id).limit(1)
         with self.db.read() as c:
-            row = c.execute(query).first()
-        return ArtifactVersion(**row._mapping) if row is not None else None
+            query = reading.select_versions().where(_v.workspace_id == ctx.workspace_id, _v.client_id == client_id).limit(1)
+            if rows := c.execute(query).all():
+                return reading.versions(c, rows)[0]
+            return _draft(c, ctx, _d.client_id == client_id)
 
-    def members(
-        self, ctx: Context, *, collection_id: str | None = None, artifact_id: str | None = None, run: tuple[str, str] | None = None
-    ) -> list[Member]:
-        """Of a collection, the newest first; or all places of one version; or what a `run` (id, "in" or "out") used or made."""
-        ctx.require(Scope.read)
-        query = sa.select(_m.collection_id, _m.artifact_id, _m.number, _m.created_ms)
-        query = query.join(t.collections, _c.id == _m.collection_id).join(t.artifacts, _a.id == _m.artifact_id)
-        query = query.where(_c.workspace_id == ctx.workspace_id)
-        if collection_id is not None:
-            query = query.where(_m.collection_id == collection_id)
-        if artifact_id is not None:
-            query = query.where(_m.artifact_id == artifact_id)
-        if run is not None:
-            e = t.edges.c
-            query = query.join(t.edges, e.artifact_id == _m.artifact_id).where(e.run_id == run[0], e.way == run[1])
-            query = query.where(_m.collection_id == _a.collection_id).order_by(e.created_ms, _a.id)
-        else:
-            query = query.order_by(_m.number.desc(), _m.created_ms)
-        with self.db.read() as c:
-            rows = c.execute(query).all()
-            held: dict[str, Collection] = {}
-            aliases: dict[tuple[str, str], list[str]] = {}
-            for some in chunked({row.collection_id for row in rows}):
-                found = c.execute(sa.select(t.collections).where(_c.id.in_(some)))
-                held.update((row.id, Collection(**row._mapping)) for row in found)
-                named = sa.select(_l.collection_id, _l.artifact_id, _l.alias).where(_l.collection_id.in_(some))
-                registered = (
-                    sa.select(_c.id, _m.artifact_id, _r.alias)
-                    .join(t.collections, _c.repo_id == _r.repo_id)
-                    .join(t.members, sa.and_(_m.collection_id == _c.id, _m.number == _r.number))
-                    .where(_c.id.in_(some))
-                )
-                for i, artifact, alias in sorted(tuple(row) for query in (named, registered) for row in c.execute(query)):
-                    aliases.setdefault((i, artifact), []).append(alias)
-            versions: dict[str, ArtifactVersion] = {}
-            for some in chunked({row.artifact_id for row in rows}):
-                found = c.execute(sa.select(t.artifacts).where(_a.id.in_(some)))
-                versions.update((row.id, ArtifactVersion(**row._mapping)) for row in found)
-            return [
-                Member(
-                    held[row.collection_id],
-                    versions[row.artifact_id],
-                    row.number,
-                    tuple(aliases.get((row.collection_id, row.artifact_id), ())),
-                    row.created_ms,
-                )
-                for row in rows
-            ]
+    def update(
+        self,
+        ctx: Context,
+        artifact_id: str,
+        *,
+        description: str | None = None,
+        metadata: str | None = None,
+        tags: Sequence[str] | None = None,
+    ) -> Draft | Version:
+        """Change what is given. `tags` are those without a value."""
+        ctx.require(Scope.write)
+        given = {"description": description, "metadata": metadata}
+        values: dict[str, Any] = {key: value for key, value in given.items() if value is not None} | {"updated_ms": now_ms()}
+        with self.db.write() as c:
+            if _draft(c, ctx, _d.id == artifact_id) is not None:
+                more = {} if tags is None else {"tags": list(tags)}
+                c.execute(u.drafts.update().where(_d.id == artifact_id).values(**values, **more))
+                return finders.draft(c, ctx, artifact_id)
+            _version(c, ctx, artifact_id)
+            c.execute(t.versions.update().where(_v.id == artifact_id).values(**values))
+            if tags is not None:
+                set_bare_tags(c, t.version_tags, "version_id", artifact_id, tags)
+            return _version(c, ctx, artifact_id)
 
-    def member(self, ctx: Context, collection: Collection, ref: str) -> Member:
-        """By an alias, or by `v<n>`, which counts from 0."""
-        ctx.require(Scope.read)
-        number = int(ref[1:]) + 1 if ref[:1] == "v" and ref[1:].isdigit() and len(ref) < 10 else None
-        with self.db.read() as c:
-            if number is None and collection.repo_id is not None and _is_registrys(ref):
-                number = c.scalar(sa.select(_r.number).where(_r.repo_id == collection.repo_id, _r.alias == ref)) or 0
-            query = sa.select(_l.artifact_id).where(_l.collection_id == collection.id, _l.alias == ref)
-            if number is not None:
-                query = sa.select(_m.artifact_id).where(_m.collection_id == collection.id, _m.number == number)
-            artifact_id = c.scalar(query)
-        if artifact_id is None:
-            raise NotFound(f"The artifact {collection.name!r} has no version or alias {ref!r}.")
-        return self.members(ctx, collection_id=collection.id, artifact_id=artifact_id)[0]
-
-    def update(self, ctx: Context, artifact_id: str, **values: Any) -> ArtifactVersion:
-        """Change its description, metadata or tags."""
+    def delete(self, ctx: Context, artifact_id: str, *, aliases: bool) -> None:
+        """Delete a version and all links to it. One that has aliases besides `latest` only with `aliases`."""
         ctx.require(Scope.write)
         with self.db.write() as c:
-            self._artifact(c, ctx, artifact_id)
-            c.execute(t.artifacts.update().where(_a.id == artifact_id).values(**values, updated_ms=now_ms()))
-            return self._artifact(c, ctx, artifact_id)
-
-    def delete(self, ctx: Context, artifact_id: str, *, aliases: bool) -> ArtifactVersion:
-        """Delete a version everywhere. One that has aliases besides `latest` only with `aliases`."""
-        ctx.require(Scope.write)
-        found = self.get(ctx, artifact_id)
-        held = self.get_collection(ctx, found.collection_id)
-        with self.db.write() as c:
-            named = sa.select(_l.alias).where(_l.artifact_id == artifact_id, _l.alias != LATEST)
-            registered = sa.select(_r.alias).where(_r.repo_id == held.repo_id, _r.number == found.number)
-            has = c.scalars(named.union(registered)).all()
+            if _draft(c, ctx, _d.id == artifact_id) is not None:
+                drop_drafts(c, _d.id == artifact_id)
+                return
+            _version(c, ctx, artifact_id)
+            mine = sa.or_(_v.id == artifact_id, _v.origin_id == artifact_id)
+            named = sa.select(_l.alias).join(t.versions, _v.id == _l.version_id).where(mine, _l.alias != LATEST)
+            has = c.scalars(named.distinct().order_by(_l.alias)).all()
             if has and not aliases:
                 raise Conflict(f"This version has the aliases {', '.join(has)}: say delete_aliases=True to delete it all the same.")
-            linked = sa.select(_c.repo_id, _m.number).join(t.members, _m.collection_id == _c.id).where(_c.linked, _c.repo_id.is_not(None))
-            models = c.execute(linked.where(_m.artifact_id == artifact_id)).all()
-            if found.number is None:
-                forgetting.drop_artifact(c, artifact_id)
-        # Its own last, which takes it from here, too: after a crash in between it can be deleted again.
-        for repo_id, number in (*models, (held.repo_id, found.number)):
-            if repo_id is not None and number is not None:
-                self.registry.delete_version(ctx, repo_id, number, kind=self._kind(repo_id))
-        return found
+            for one in c.execute(sa.select(_v.id, _v.repo_id, _v.commit_id).where(mine)).all():
+                forgetting.drop_version(c, one.id, one.commit_id)
+                committing.touch(c, one.repo_id)
+
+    # --- places
+
+    def members(
+        self,
+        ctx: Context,
+        *,
+        collection_id: str | None = None,
+        artifact_id: str | None = None,
+        run: tuple[str, Role] | None = None,
+    ) -> list[Member]:
+        """Of a collection, the newest first; or all places of one version; or what a `run` (its id, "used" or "made") used or made."""
+        ctx.require(Scope.read)
+        with self.db.read() as c:
+            query = _members(ctx)
+            if collection_id is not None:
+                query = query.where(_v.repo_id == collection_id)
+            if artifact_id is not None:
+                query = query.where(_o.id == artifact_id)
+            if run is None:
+                return _read(c, query.order_by(_v.number.desc(), _v.created_ms))
+            ids = lineage.objects(c, ctx, Thing("run", run[0]), run[1], "version")
+            found = [one for some in chunked(ids) for one in _read(c, query.where(_v.id.in_(some), _v.id == _o.id))]
+            places = {one: place for place, one in enumerate(ids)}
+            return sorted(found, key=lambda one: places[one.artifact.id])
+
+    def member(self, ctx: Context, collection: Repo, ref: str) -> Member:
+        """By an alias, or by `v<n>`, which counts from 0."""
+        ctx.require(Scope.read)
+        query = _members(ctx).where(_v.repo_id == collection.id)
+        number = int(ref[1:]) + 1 if ref[:1] == "v" and ref[1:].isdigit() and len(ref) < 10 else None
+        with self.db.read() as c:
+            if number is not None:
+                query = query.where(_v.number == number)
+            elif ref == LATEST:
+                query = query.where(_v.id == _latest(c, collection.id))
+            else:
+                query = query.where(_v.id.in_(sa.select(_l.version_id).where(_l.repo_id == collection.id, _l.alias == ref)))
+            found = _read(c, query)
+        if not found:
+            raise NotFound(f"The artifact {collection.collection!r} has no version or alias {ref!r}.")
+        return found[0]
 
     def link(self, ctx: Context, artifact_id: str, project: tuple[str, str], name: str, aliases: Sequence[str]) -> Member:
-        """Make it a member of a portfolio; a member already, it gets the aliases."""
+        """Make it a member of a portfolio, by a version that points at its commit; a member already, it gets the aliases."""
         ctx.require(Scope.write)
         found = self.get(ctx, artifact_id)
-        source = self.get_collection(ctx, found.collection_id)
-        held = self._ensure(ctx, project, name, source.type, linked=True)
-        registered = None if held.repo_id is None else self._registered(ctx, held.repo_id, found, source)
-        with self.db.write() as c:
-            row = c.execute(sa.select(t.collections).where(_c.id == held.id).with_for_update()).one()
-            number = c.scalar(sa.select(_m.number).where(_m.collection_id == held.id, _m.artifact_id == artifact_id))
-            if number is None:
-                number = registered or row.next_link
-                c.execute(t.members.insert().values(collection_id=held.id, artifact_id=artifact_id, number=number, created_ms=now_ms()))
-                c.execute(t.collections.update().where(_c.id == held.id).values(next_link=number + 1, updated_ms=now_ms()))
-            self._name(c, held, artifact_id, number, [*aliases, LATEST])
-        return self.members(ctx, collection_id=held.id, artifact_id=artifact_id)[0]
-
-    def _registered(self, ctx: Context, repo_id: str, found: ArtifactVersion, source: Collection) -> int:
-        """The version of a registered model that has the artifact's files, made now if need be. May be said again."""
-        if found.number is None:
+        if isinstance(found, Draft):
             raise Conflict("The version is not committed yet: wait for that, then link it.")
-        v, f = base.versions.c, base.commit_files.c
-        origin = f"{SOURCE}{found.id}"
-        with self.db.read() as c:
-            number: int | None = c.scalar(sa.select(v.number).where(v.repo_id == repo_id, v.source == origin))
-            if number is not None:
-                return number
-            mine = sa.select(v.commit_id).where(v.repo_id == source.repo_id, v.number == found.number)
-            files = {row.path: row.sha256 for row in c.execute(sa.select(f.path, f.sha256).where(f.commit_id == mine.scalar_subquery()))}
-        made = self.registry.commit(ctx, repo_id, files, message=f"{source.name}: {found.digest}")
-        return self.registry.register(ctx, repo_id, made.id, run_id=found.run_id, source=origin, description=found.description or "").number
+        source = self.collections.get(ctx, found.repo_id)
+        held = self.collections.ensure(ctx, project, name, source.type, portfolio=True)
+        with self.db.write() as c:
+            repo = c.execute(sa.select(t.repos).where(_r.id == held.id).with_for_update()).one()
+            there = c.execute(sa.select(_v.id, _v.number).where(_v.repo_id == held.id, _v.origin_id == artifact_id)).first()
+            link_id, number = there if there is not None else (uuid7(), None)
+            if number is None:
+                number = committing.add_version(
+                    c,
+                    ctx,
+                    repo,
+                    finders.commit(c, found.repo_id, found.commit_id),
+                    id=link_id,
+                    run_id=found.run_id,
+                    source=f"{SOURCE}{artifact_id}",
+                    description=found.description,
+                    origin_id=artifact_id,
+                    files=found.files,
+                    bytes=found.bytes,
+                )
+            _name(c, held.id, link_id, number, [*aliases, LATEST])
+            return _read(c, _members(ctx).where(_v.id == link_id))[0]
 
     def unlink(self, ctx: Context, artifact_id: str, collection_id: str) -> None:
         ctx.require(Scope.write)
-        with self.db.read() as c:
-            held = self._collection(c, ctx, _c.id == collection_id, called=collection_id)
-            number = c.scalar(sa.select(_m.number).where(_m.collection_id == collection_id, _m.artifact_id == artifact_id))
-        if not held.linked:
+        held = self.collections.get(ctx, collection_id)
+        if not held.portfolio:
             raise Invalid("A version cannot be unlinked from its own collection: delete it.")
-        if held.repo_id is not None and number is not None:
-            self.registry.delete_version(ctx, held.repo_id, number)
-            return
-        with self.db.write() as c:
-            c.execute(t.member_aliases.delete().where(_l.collection_id == held.id, _l.artifact_id == artifact_id))
-            c.execute(t.members.delete().where(_m.collection_id == held.id, _m.artifact_id == artifact_id))
+        for one in self.members(ctx, collection_id=collection_id, artifact_id=artifact_id):
+            self.registry.delete_version(ctx, held.id, one.number, kind=held.kind)
 
-    def alias(self, ctx: Context, artifact_id: str, collection: Collection, aliases: Sequence[str]) -> None:
+    def alias(self, ctx: Context, artifact_id: str, collection: Repo, aliases: Sequence[str]) -> None:
         """The aliases move silently from the versions that had them."""
         ctx.require(Scope.write)
         with self.db.write() as c:
-            number = c.scalar(sa.select(_m.number).where(_m.collection_id == collection.id, _m.artifact_id == artifact_id))
-            if number is None:
-                raise NotFound(f"The version is no member of {collection.name!r}.")
-            self._name(c, collection, artifact_id, number, aliases)
+            row = _place(c, ctx, artifact_id, collection)
+            _name(c, collection.id, row.id, row.number, aliases)
 
-    def unalias(self, ctx: Context, artifact_id: str, collection: Collection, aliases: Sequence[str]) -> None:
-        ctx.require(Scope.write)
-        where = (_l.collection_id == collection.id, _l.artifact_id == artifact_id, _l.alias.in_(list(aliases)))
-        with self.db.write() as c:
-            self._artifact(c, ctx, artifact_id)
-            c.execute(t.member_aliases.delete().where(*where))
-            number = c.scalar(sa.select(_m.number).where(_m.collection_id == collection.id, _m.artifact_id == artifact_id))
-            if collection.repo_id is not None and number is not None:
-                mine = (_r.repo_id == collection.repo_id, _r.number == number, _r.alias.in_(list(aliases)))
-                c.execute(base.aliases.delete().where(*mine))
-
-    def used(self, ctx: Context, artifact_id: str, run_id: str) -> ArtifactVersion:
+    def unalias(self, ctx: Context, artifact_id: str, collection: Repo, aliases: Sequence[str]) -> None:
         ctx.require(Scope.write)
         with self.db.write() as c:
-            found = self._artifact(c, ctx, artifact_id)
-            self._edge(c, artifact_id, run_id, "in")
+            row = _place(c, ctx, artifact_id, collection)
+            c.execute(t.aliases.delete().where(_l.version_id == row.id, _l.alias.in_(list(aliases))))
+
+    # --- who used it
+
+    def used(self, ctx: Context, artifact_id: str, run_id: str) -> Version:
+        ctx.require(Scope.write)
+        with self.db.write() as c:
+            found = _version(c, ctx, artifact_id)
+            lineage.link(c, ctx, Thing("run", run_id), "used", Thing("version", artifact_id))
             return found
 
     def users(self, ctx: Context, artifact_id: str) -> list[str]:
         """The runs that used it."""
         ctx.require(Scope.read)
-        e = t.edges.c
         with self.db.read() as c:
-            self._artifact(c, ctx, artifact_id)
-            return list(c.scalars(sa.select(e.run_id).where(e.artifact_id == artifact_id, e.way == "in").order_by(e.created_ms)))
+            return lineage.subjects(c, ctx, Thing("version", artifact_id), "used", "run")
 
-    def _artifact(self, c: sa.Connection, ctx: Context, artifact_id: str) -> ArtifactVersion:
-        row = c.execute(sa.select(t.artifacts).where(_a.id == artifact_id, _a.workspace_id == ctx.workspace_id)).one_or_none()
-        if row is None:
-            raise NotFound(f"There is no artifact {artifact_id[:64]!r}: it was deleted.")
-        return ArtifactVersion(**row._mapping)
 
-    def _name(self, c: sa.Connection, held: Collection, artifact_id: str, number: int, aliases: Sequence[str]) -> None:
-        for alias in dict.fromkeys(aliases):
-            if not alias or len(alias) > 128 or "/" in alias or ":" in alias:
-                raise Invalid(f"{alias[:80]!r} cannot be an alias: use up to 128 characters without '/' and ':'.", param="alias")
-            if alias[:1] == "v" and alias[1:].isdigit():
-                if int(alias[1:]) + 1 == number:
-                    continue
-                raise Invalid(f"{alias!r} cannot be an alias: 'v' and a number always mean a version.", param="alias")
-            if held.repo_id is None or not _is_registrys(alias):
-                row = {"collection_id": held.id, "alias": alias, "artifact_id": artifact_id}
-                upsert(c, t.member_aliases, [row], key=["collection_id", "alias"], update=["artifact_id"])
+# --- within a transaction
+
+
+def _members(ctx: Context) -> sa.Select[Any]:
+    """Versions as members: `id` is the version's in the collection, `artifact_id` that of what it stands for."""
+    query = sa.select(_v.id, _v.repo_id, _v.number, _v.created_ms, _o.id.label("artifact_id"))
+    # What was committed another way, and links to what was deleted, have no manifest: they are the registry's alone.
+    query = query.join(_origin, _o.id == sa.func.coalesce(_v.origin_id, _v.id))
+    return query.where(_v.workspace_id == ctx.workspace_id, _o.manifest.is_not(None))
+
+
+def _latest(c: sa.Connection, repo_id: str) -> str | None:
+    """The version that was logged or linked last, also if it was an old one again; where that was deleted, the newest."""
+    v = t.versions.alias("v")
+    stands = sa.select(_o.id).where(_o.id == sa.func.coalesce(v.c.origin_id, v.c.id), _o.manifest.is_not(None)).exists()
+    named = sa.select(_l.version_id).where(_l.repo_id == repo_id, _l.alias == LATEST)
+    query = sa.select(v.c.id).where(v.c.repo_id == repo_id, stands)
+    found: str | None = c.scalar(query.order_by(sa.case((v.c.id.in_(named), 0), else_=1), v.c.number.desc()).limit(1))
+    return found
+
+
+def _read(c: sa.Connection, query: sa.Select[Any]) -> list[Member]:
+    rows = c.execute(query).all()
+    repos: dict[str, Repo] = {}
+    versions: dict[str, Version] = {}
+    aliases: dict[str, list[str]] = {}
+    for some in chunked({row.repo_id for row in rows}):
+        found = reading.repos(c, c.execute(sa.select(t.repos).where(_r.id.in_(some))).all())
+        repos.update((one.id, one) for one in found)
+    for some in chunked({row.artifact_id for row in rows}):
+        whole = reading.versions(c, c.execute(reading.select_versions().where(_v.id.in_(some))).all())
+        versions.update((one.id, one) for one in whole)
+    for repo_id in repos:
+        if (latest := _latest(c, repo_id)) is not None:
+            aliases[latest] = [LATEST]
+    for some in chunked(row.id for row in rows):
+        named = sa.select(_l.version_id, _l.alias).where(_l.version_id.in_(some), _l.alias != LATEST)
+        for version_id, alias in c.execute(named):
+            aliases.setdefault(version_id, []).append(alias)
+    return [
+        Member(repos[row.repo_id], versions[row.artifact_id], row.number, tuple(sorted(aliases.get(row.id, ()))), row.created_ms)
+        for row in rows
+    ]
+
+
+def _place(c: sa.Connection, ctx: Context, artifact_id: str, collection: Repo) -> sa.Row[Any]:
+    row = c.execute(_members(ctx).where(_v.repo_id == collection.id, _o.id == artifact_id)).first()
+    if row is None:
+        raise NotFound(f"The version is no member of {collection.collection!r}.")
+    return row
+
+
+def _version(c: sa.Connection, ctx: Context, artifact_id: str) -> Version:
+    query = reading.select_versions().where(_v.id == artifact_id, _v.workspace_id == ctx.workspace_id, _v.manifest.is_not(None))
+    rows = c.execute(query).all()
+    if not rows:
+        raise NotFound(f"There is no artifact {artifact_id[:64]!r}: it was deleted.")
+    return reading.versions(c, rows)[0]
+
+
+def _draft(c: sa.Connection, ctx: Context, where: sa.ColumnElement[bool]) -> Draft | None:
+    row = c.execute(sa.select(u.drafts).where(where, _d.workspace_id == ctx.workspace_id).limit(1)).first()
+    return None if row is None else reading.draft(row)
+
+
+def _same(c: sa.Connection, ctx: Context, held: Repo, digest: str | None, client_id: str | None) -> Draft | Version | None:
+    """What the client has begun already, else the newest version with the digest."""
+    mine = reading.select_versions().where(_v.repo_id == held.id, _v.manifest.is_not(None)).order_by(_v.number.desc()).limit(1)
+    if client_id:
+        if rows := c.execute(mine.where(_v.client_id == client_id)).all():
+            return reading.versions(c, rows)[0]
+        if (begun := _draft(c, ctx, sa.and_(_d.repo_id == held.id, _d.client_id == client_id))) is not None:
+            return begun
+    rows = c.execute(mine.where(_v.digest == digest)).all() if digest is not None else []
+    return reading.versions(c, rows)[0] if rows else None
+
+
+def _add_draft(c: sa.Connection, ctx: Context, draft: Draft, client_id: str | None) -> None:
+    row = {
+        "id": draft.id,
+        "workspace_id": ctx.workspace_id,
+        "repo_id": draft.repo_id,
+        "client_id": client_id,
+        "digest": draft.digest,
+        "description": draft.description,
+        "metadata": draft.metadata,
+        "tags": list(draft.tags),
+        "aliases": list(draft.aliases),
+        "run_id": draft.run_id,
+        "step": draft.step,
+        "created_ms": draft.created_ms,
+        "updated_ms": draft.updated_ms,
+    }
+    c.execute(u.drafts.insert().values(**row))
+
+
+def _name(c: sa.Connection, repo_id: str, version_id: str, number: int, aliases: Sequence[str]) -> None:
+    for alias in dict.fromkeys(aliases):
+        if not alias or len(alias) > 128 or "/" in alias or ":" in alias:
+            raise Invalid(f"{alias[:80]!r} cannot be an alias: use up to 128 characters without '/' and ':'.", param="alias")
+        if alias[:1] == "v" and alias[1:].isdigit():
+            if int(alias[1:]) + 1 == number:
                 continue
-            v = base.versions.c
-            version_id = c.scalar(sa.select(v.id).where(v.repo_id == held.repo_id, v.number == number))
-            named = {"repo_id": held.repo_id, "alias": alias, "version_id": version_id, "number": number}
-            upsert(c, base.aliases, [named], key=["repo_id", "alias"], update=["version_id", "number"])
-
-    def _edge(self, c: sa.Connection, artifact_id: str, run_id: str, way: str) -> None:
-        row = {"artifact_id": artifact_id, "run_id": run_id, "way": way, "created_ms": now_ms()}
-        upsert(c, t.edges, [row], key=["artifact_id", "run_id", "way"])
+            raise Invalid(f"{alias!r} cannot be an alias: 'v' and a number always mean a version.", param="alias")
+        named = {"repo_id": repo_id, "alias": alias, "version_id": version_id, "number": number}
+        upsert(c, t.aliases, [named], key=["repo_id", "alias"], update=["version_id", "number"])

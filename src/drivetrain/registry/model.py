@@ -18,7 +18,10 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class Repo:
-    """A named chain of commits. `latest` is its largest version number still there; `aliases` are alias → version number."""
+    """A named chain of commits. `latest` is its largest version number still there; `aliases` are alias → version number.
+
+    One that is a `collection` of a project has a name and a type there; a `portfolio` holds links to versions of others.
+    """
 
     id: str
     workspace_id: str
@@ -29,6 +32,10 @@ class Repo:
     created_ms: int
     updated_ms: int
     latest: int | None = None
+    project_id: str | None = None
+    collection: str | None = None
+    type: str = ""
+    portfolio: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, int] = field(default_factory=dict)
 
@@ -58,7 +65,11 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A commit that somebody registered. `repo` is the slug, `name` the display name of its repo."""
+    """A commit that somebody registered. `repo` is the slug, `name` the display name of its repo.
+
+    `digest`, `metadata` and `manifest` (a blob) are what a client has said of it. `files` and `bytes` count files elsewhere, too, that the
+    manifest refers to. `origin_id` is the version that this one is a link to.
+    """
 
     id: str
     workspace_id: str
@@ -77,8 +88,32 @@ class Version:
     user: str
     created_ms: int
     updated_ms: int
+    origin_id: str | None = None
+    digest: str | None = None
+    metadata: str | None = None
+    manifest: str | None = None
+    step: int | None = None
+    files: int = 0
+    bytes: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A version that is on its way in. When it is committed, it becomes a version with this id, with these aliases."""
+
+    id: str
+    repo_id: str
+    digest: str
+    description: str
+    metadata: str | None
+    tags: Mapping[str, str]
+    aliases: tuple[str, ...]
+    run_id: str | None
+    step: int | None
+    created_ms: int
+    updated_ms: int
 
 
 @dataclass(frozen=True, slots=True)

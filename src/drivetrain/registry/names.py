@@ -125,6 +125,15 @@ def check_alias(text: str) -> str:
     return text
 
 
+def is_alias(text: str) -> bool:
+    """Whether `text` can be an alias here. Other protocols have others as well (`latest`, `best.one`): these are theirs alone."""
+    try:
+        check_alias(text)
+    except Invalid:
+        return False
+    return True
+
+
 def check_ref(text: str) -> str:
     """`text`, if it can be a branch or tag. Raises `Invalid`."""
     return _ref(text, text)

@@ -9,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from drivetrain.registry import tables as t
-from drivetrain.registry.model import Commit, Repo, Version
+from drivetrain.registry.model import Commit, Draft, Repo, Version
+from drivetrain.registry.names import is_alias
 
 CHUNK = 500  # SQLite takes a limited number of parameters in one statement
 
@@ -29,7 +30,8 @@ def repos(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Repo]:
         for tag in connection.execute(sa.select(t.repo_tags).where(t.repo_tags.c.repo_id.in_(ids))):
             tags[tag.repo_id][tag.key] = tag.value
         for alias in connection.execute(sa.select(t.aliases).where(t.aliases.c.repo_id.in_(ids)).order_by(t.aliases.c.alias)):
-            aliases[alias.repo_id][alias.alias] = alias.number
+            if is_alias(alias.alias):
+                aliases[alias.repo_id][alias.alias] = alias.number
         v = t.versions.c
         found = sa.select(v.repo_id, sa.func.max(v.number)).where(v.repo_id.in_(ids)).group_by(v.repo_id)
         latest.update((repo_id, number) for repo_id, number in connection.execute(found))
@@ -41,6 +43,10 @@ def repos(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Repo]:
             slug=row.slug,
             name=row.name,
             description=row.description,
+            project_id=row.project_id,
+            collection=row.collection,
+            type=row.type,
+            portfolio=row.portfolio,
             created_ms=row.created_ms,
             updated_ms=row.updated_ms,
             latest=latest.get(row.id),
@@ -66,7 +72,8 @@ def versions(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Ver
         for tag in connection.execute(sa.select(t.version_tags).where(t.version_tags.c.version_id.in_(ids))):
             tags[tag.version_id][tag.key] = tag.value
         for alias in connection.execute(sa.select(t.aliases).where(t.aliases.c.version_id.in_(ids)).order_by(t.aliases.c.alias)):
-            aliases[alias.version_id].append(alias.alias)
+            if is_alias(alias.alias):
+                aliases[alias.version_id].append(alias.alias)
     return [
         Version(
             id=row.id,
@@ -84,6 +91,13 @@ def versions(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Ver
             status_message=row.status_message,
             stage=row.stage,
             user=row.user_name,
+            origin_id=row.origin_id,
+            digest=row.digest,
+            metadata=row.metadata,
+            manifest=row.manifest,
+            step=row.step,
+            files=row.files,
+            bytes=row.bytes,
             created_ms=row.created_ms,
             updated_ms=row.updated_ms,
             tags=tags.get(row.id, {}),
@@ -103,4 +117,20 @@ def commit(row: sa.Row[Any]) -> Commit:
         created_ms=row.created_ms,
         files=row.files,
         bytes=row.bytes,
+    )
+
+
+def draft(row: sa.Row[Any]) -> Draft:
+    return Draft(
+        id=row.id,
+        repo_id=row.repo_id,
+        digest=row.digest,
+        description=row.description,
+        metadata=row.metadata,
+        tags=dict.fromkeys(row.tags, ""),
+        aliases=tuple(row.aliases),
+        run_id=row.run_id,
+        step=row.step,
+        created_ms=row.created_ms,
+        updated_ms=row.updated_ms,
     )

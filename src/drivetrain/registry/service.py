@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context, Scope
-from drivetrain.registry import forgetting, names, reading, search
+from drivetrain.registry import committing, finders, forgetting, names, reading, search
 from drivetrain.registry import tables as t
-from drivetrain.registry import tables_artifacts as a
+from drivetrain.registry import tables_uploads as u
+from drivetrain.registry.committing import check_tags
 from drivetrain.registry.model import Clause, Resolved, Version
-from drivetrain.registry.repos import Repos, check_tags
-from drivetrain.store.ids import now_ms, uuid7
+from drivetrain.registry.repos import Repos
+from drivetrain.store.ids import now_ms
 from drivetrain.store.sql import upsert
 
 
@@ -41,40 +41,26 @@ class Registry(Repos):
         ctx.require(Scope.write)
         check_tags(tags or {})
         with self.db.write() as c:
-            row = self._repo_row(c, ctx, slug, kind, lock=True)
-            self._commit(c, row.id, commit_id)
-            now = now_ms()
-            bump = t.repos.update().where(t.repos.c.id == row.id).values(next_version=row.next_version + 1, updated_ms=now)
-            c.execute(bump)
-            version_id = uuid7()
-            c.execute(
-                t.versions.insert().values(
-                    id=version_id,
-                    workspace_id=ctx.workspace_id,
-                    repo_id=row.id,
-                    number=row.next_version,
-                    commit_id=commit_id,
-                    run_id=run_id,
-                    model_id=model_id,
-                    source=source,
-                    description=description,
-                    status=status,
-                    status_message="",
-                    stage="None",
-                    user_name=ctx.user_name,
-                    created_ms=now,
-                    updated_ms=now,
-                )
+            row = finders.repo_row(c, ctx, slug, kind, lock=True)
+            number = committing.add_version(
+                c,
+                ctx,
+                row,
+                finders.commit(c, row.id, commit_id),
+                tags=tags,
+                run_id=run_id,
+                model_id=model_id,
+                source=source,
+                description=description,
+                status=status,
             )
-            for key, value in (tags or {}).items():
-                c.execute(t.version_tags.insert().values(version_id=version_id, key=key, value=value))
-            return self._version(c, row, row.next_version)
+            return finders.version(c, row, number)
 
     def versions(self, ctx: Context, slug: str, *, limit: int = 10_000, kind: str = "model") -> list[Version]:
         """The versions of a repo, the newest first."""
         ctx.require(Scope.read)
         with self.db.read() as c:
-            row = self._repo_row(c, ctx, slug, kind)
+            row = finders.repo_row(c, ctx, slug, kind)
             v = t.versions.c
             query = reading.select_versions().where(v.repo_id == row.id).order_by(v.number.desc()).limit(limit)
             return reading.versions(c, c.execute(query).all())
@@ -82,7 +68,7 @@ class Registry(Repos):
     def get_version(self, ctx: Context, slug: str, number: int, *, kind: str = "model") -> Version:
         ctx.require(Scope.read)
         with self.db.read() as c:
-            return self._version(c, self._repo_row(c, ctx, slug, kind), number)
+            return finders.version(c, finders.repo_row(c, ctx, slug, kind), number)
 
     def version_by_id(self, ctx: Context, version_id: str) -> Version:
         ctx.require(Scope.read)
@@ -123,28 +109,27 @@ class Registry(Repos):
         given = {"description": description, "status": status, "status_message": status_message, "stage": stage}
         values = {key: value for key, value in given.items() if value is not None}
         with self.db.write() as c:
-            row = self._repo_row(c, ctx, slug, "model")
-            version = self._version(c, row, number)
+            row = finders.repo_row(c, ctx, slug, "model")
+            version = finders.version(c, row, number)
             c.execute(t.versions.update().where(t.versions.c.id == version.id).values(**values, updated_ms=now_ms()))
-            self._touch(c, row.id)
-            return self._version(c, row, number)
+            committing.touch(c, row.id)
+            return finders.version(c, row, number)
 
     def delete_version(self, ctx: Context, slug: str, number: int, *, kind: str = "model") -> None:
-        """Delete a version and its aliases. Its number is not given again. Its files go after a day, unless something else has them."""
+        """Delete a version and its aliases. Its number is not given again. Its files go after a day, unless something else has them.
+        Links to it stay, as versions of their own."""
         ctx.require(Scope.write)
         with self.db.write() as c:
-            row = self._repo_row(c, ctx, slug, kind)
-            version = self._version(c, row, number)
-            forgetting.drop_member(c, row.id, number)
-            c.execute(t.versions.delete().where(t.versions.c.id == version.id))
-            forgetting.note(c, version.commit_id)
-            self._touch(c, row.id)
+            row = finders.repo_row(c, ctx, slug, kind)
+            version = finders.version(c, row, number)
+            forgetting.drop_version(c, version.id, version.commit_id)
+            committing.touch(c, row.id)
 
     def set_version_tag(self, ctx: Context, slug: str, number: int, key: str, value: str) -> None:
         ctx.require(Scope.write)
         check_tags({key: value})
         with self.db.write() as c:
-            version = self._version(c, self._repo_row(c, ctx, slug, "model"), number)
+            version = finders.version(c, finders.repo_row(c, ctx, slug, "model"), number)
             tag = {"version_id": version.id, "key": key, "value": value}
             upsert(c, t.version_tags, [tag], key=["version_id", "key"], update=["value"])
             c.execute(t.versions.update().where(t.versions.c.id == version.id).values(updated_ms=now_ms()))
@@ -153,7 +138,7 @@ class Registry(Repos):
         """Remove a tag; a tag that is not there is no error."""
         ctx.require(Scope.write)
         with self.db.write() as c:
-            version = self._version(c, self._repo_row(c, ctx, slug, "model"), number)
+            version = finders.version(c, finders.repo_row(c, ctx, slug, "model"), number)
             c.execute(t.version_tags.delete().where(t.version_tags.c.version_id == version.id, t.version_tags.c.key == key))
 
     # --- aliases
@@ -163,28 +148,28 @@ class Registry(Repos):
         ctx.require(Scope.write)
         names.check_alias(alias)
         with self.db.write() as c:
-            row = self._repo_row(c, ctx, slug, "model", lock=True)
-            version = self._version(c, row, number)
+            row = finders.repo_row(c, ctx, slug, "model", lock=True)
+            version = finders.version(c, row, number)
             value = {"repo_id": row.id, "alias": alias, "version_id": version.id, "number": number}
             upsert(c, t.aliases, [value], key=["repo_id", "alias"], update=["version_id", "number"])
-            self._touch(c, row.id)
+            committing.touch(c, row.id)
 
     def delete_alias(self, ctx: Context, slug: str, alias: str) -> None:
         """Remove an alias; one that is not there is no error."""
         ctx.require(Scope.write)
         with self.db.write() as c:
-            row = self._repo_row(c, ctx, slug, "model")
+            row = finders.repo_row(c, ctx, slug, "model")
             c.execute(t.aliases.delete().where(t.aliases.c.repo_id == row.id, t.aliases.c.alias == alias))
-            self._touch(c, row.id)
+            committing.touch(c, row.id)
 
     def version_by_alias(self, ctx: Context, slug: str, alias: str) -> Version:
         ctx.require(Scope.read)
         with self.db.read() as c:
-            row = self._repo_row(c, ctx, slug, "model")
-            number = self._alias(c, row.id, alias)
+            row = finders.repo_row(c, ctx, slug, "model")
+            number = finders.alias(c, row.id, alias)
             if number is None:
-                raise NotFound(self._no_alias(c, row, alias), param="alias")
-            return self._version(c, row, number)
+                raise finders.no_alias(c, row, alias)
+            return finders.version(c, row, number)
 
     # --- names
 
@@ -199,65 +184,24 @@ class Registry(Repos):
                     f"X-Drivetrain-Workspace: {parsed.workspace} (command line: DRIVETRAIN_WORKSPACE={parsed.workspace}).",
                     param="model",
                 )
-            row = self._repo_row(c, ctx, parsed.repo, kind)
+            row = finders.repo_row(c, ctx, parsed.repo, kind)
             if parsed.want == "alias":
-                number = self._alias(c, row.id, parsed.ref or "")
+                number = finders.alias(c, row.id, parsed.ref or "")
                 if number is None:
-                    raise NotFound(self._no_alias(c, row, parsed.ref or ""), param="alias")
+                    raise finders.no_alias(c, row, parsed.ref or "")
                 commit_id = ""
             elif parsed.want == "version" and (wanted := names.version_number(parsed.ref or "")) is not None:
                 commit_id, number = "", wanted
             else:
-                commit_id, number = self._resolve_ref(c, row, parsed.ref or "latest")
-            version = self._version(c, row, number) if number is not None else None
+                commit_id, number = finders.resolve(c, row, parsed.ref or "latest")
+            version = finders.version(c, row, number) if number is not None else None
             repo = reading.repos(c, [row])[0]
             return Resolved(repo, version, version.commit_id if version else commit_id, parsed.ref or "latest")
 
     # --- blobs
 
-    def uploaded(self, ctx: Context, sha256: str) -> None:
-        """Note that this workspace brought the blob."""
-        ctx.require(Scope.write)
-        with self.db.write() as c:
-            value = {"workspace_id": ctx.workspace_id, "sha256": sha256, "created_ms": now_ms()}
-            upsert(c, t.uploads, [value], key=["workspace_id", "sha256"])
-
-    def own(self, ctx: Context, digests: Sequence[str]) -> set[str]:
-        """Which of these blobs are stored *and* were brought or committed by this workspace: the others are as unknown to it."""
-        ctx.require(Scope.read)
-        stored = sorted(self.blobs.known(digests))
-        owned: set[str] = set()
-        with self.db.read() as c:
-            for part in reading.chunked(stored):
-                u, f = t.uploads.c, t.commit_files.c
-                owned.update(c.scalars(sa.select(u.sha256).where(u.workspace_id == ctx.workspace_id, u.sha256.in_(part))))
-                committed = (
-                    sa.select(f.sha256)
-                    .join(t.commits, t.commits.c.id == f.commit_id)
-                    .join(t.repos, t.repos.c.id == t.commits.c.repo_id)
-                    .where(t.repos.c.workspace_id == ctx.workspace_id, f.sha256.in_(part))
-                )
-                owned.update(c.scalars(committed))
-        return owned
-
     def live_blobs(self) -> set[str]:
-        """The blobs that some commit names, or an artifact, be it on its way in: what a sweep must keep."""
-        named = (t.commit_files.c.sha256, a.pending.c.sha256, a.parts.c.sha256, a.manifests.c.sha256, a.artifacts.c.manifest)
+        """The blobs that some commit names, a version's manifest, or a draft: what a sweep must keep."""
+        named = (t.commit_files.c.sha256, t.versions.c.manifest, u.held.c.sha256, u.parts.c.sha256, u.manifests.c.sha256)
         with self.db.read() as c:
             return {one for column in named for one in c.scalars(sa.select(column).distinct()) if one is not None}
-
-    # --- within a transaction
-
-    def _version(self, c: sa.Connection, repo: sa.Row[Any], number: int) -> Version:
-        v = t.versions.c
-        rows = c.execute(reading.select_versions().where(v.repo_id == repo.id, v.number == number)).all()
-        if not rows:
-            latest = c.scalar(sa.select(sa.func.max(v.number)).where(v.repo_id == repo.id))
-            advice = f"Its latest is {latest}." if latest else "It has none yet."
-            raise NotFound(f"{repo.slug} has no version {number}. {advice}", param="version")
-        return reading.versions(c, rows)[0]
-
-    def _no_alias(self, c: sa.Connection, repo: sa.Row[Any], alias: str) -> str:
-        known = c.scalars(sa.select(t.aliases.c.alias).where(t.aliases.c.repo_id == repo.id).order_by(t.aliases.c.alias)).all()
-        has = f"It has {', '.join(known)}." if known else "It has none yet."
-        return f"{repo.slug} has no alias {alias!r}. {has}"

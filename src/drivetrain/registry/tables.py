@@ -1,4 +1,4 @@
-"""The registry's tables."""
+"""The registry's tables: repos, commits, refs, versions. What is on its way in has its own, in tables_uploads.py."""
 
 from __future__ import annotations
 
@@ -16,10 +16,16 @@ repos = sa.Table(
     sa.Column("name", sa.String(256), nullable=False),
     sa.Column("description", sa.Text, nullable=False),
     sa.Column("next_version", sa.Integer, nullable=False),
+    # Of a collection: the project that it is in, its name and type there, and whether it holds links to others' versions only.
+    sa.Column("project_id", sa.String(32)),
+    sa.Column("collection", sa.String(128)),
+    sa.Column("type", sa.String(128), nullable=False),
+    sa.Column("portfolio", sa.Boolean, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("updated_ms", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("workspace_id", "kind", "slug"),
     sa.UniqueConstraint("workspace_id", "kind", "name"),
+    sa.UniqueConstraint("workspace_id", "project_id", "collection"),
 )
 
 repo_tags = sa.Table(
@@ -77,6 +83,17 @@ versions = sa.Table(
     sa.Column("status_message", sa.Text, nullable=False),
     sa.Column("stage", sa.String(32), nullable=False),
     sa.Column("user_name", sa.String(256), nullable=False),
+    # Of a link: the version that it stands for. Where that was deleted, the link is a version of its own.
+    sa.Column("origin_id", sa.ForeignKey("versions.id", ondelete="SET NULL"), index=True),
+    # What a client has said of it: its own id, digest, metadata and manifest (a blob), and the step at which the run made it.
+    sa.Column("client_id", sa.String(128), index=True),
+    sa.Column("digest", sa.String(128)),
+    sa.Column("metadata", sa.Text),
+    sa.Column("manifest", sa.String(64)),
+    sa.Column("step", sa.BigInteger),
+    # Files elsewhere that the manifest refers to are counted, too.
+    sa.Column("files", sa.Integer, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("updated_ms", sa.BigInteger, nullable=False),
     sa.UniqueConstraint("repo_id", "number"),
@@ -100,11 +117,10 @@ aliases = sa.Table(
     sa.Column("number", sa.Integer, nullable=False),
 )
 
-uploads = sa.Table(
-    "uploads",
+orphans = sa.Table(
+    # Commits whose versions were deleted.
+    "orphaned_commits",
     metadata,
-    # Which workspace brought which blob: knowing a digest is not enough to use another workspace's bytes.
-    sa.Column("workspace_id", sa.String(32), primary_key=True),
-    sa.Column("sha256", sa.String(64), primary_key=True),
-    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("commit_id", sa.ForeignKey("commits.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("deleted_ms", sa.BigInteger, nullable=False),
 )

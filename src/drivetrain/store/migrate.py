@@ -20,7 +20,7 @@ from drivetrain.store.sql import Database
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0005"
+HEAD = "0001"
 """The newest step. A test compares it with the files."""
 
 _LOCK = 0x6472_6976

@@ -106,7 +106,7 @@ def _blobs(api: APIRouter, registry: Registry, settings: Settings) -> None:
                 raise TooLarge(
                     f"A file of {size} bytes is larger than {settings.upload_max_bytes}, the most accepted here (upload_max_bytes)."
                 )
-        have = registry.own(ctx, [*wanted.blobs])
+        have = registry.uploads.own(ctx, [*wanted.blobs])
         # Opening an upload of that size checks the room on the disk, so that nobody sends gigabytes for nothing.
         blobs.begin(size=sum(size for digest, size in wanted.blobs.items() if digest not in have)).abort()
         return answers.Known(sorted(have))
@@ -118,7 +118,7 @@ def _blobs(api: APIRouter, registry: Registry, settings: Settings) -> None:
         _check_digest(sha256)
         wire: WireRequest = request.scope["state"]["request"]
         blob = await wire.save(blobs, settings.upload_max_bytes, sha256=sha256)
-        await run_sync(registry.uploaded, ctx, blob.sha256)
+        await run_sync(registry.uploads.brought, ctx, blob.sha256)
         return answers.Stored(blob.sha256, blob.size)
 
 
@@ -282,7 +282,7 @@ def _at(registry: Registry, ctx: Context, name: str, ref: str, kind: str) -> Res
 def _owned(ctx: Context, registry: Registry, files: dict[str, str]) -> set[str]:
     for digest in files.values():
         _check_digest(digest.lower())
-    return registry.own(ctx, sorted({digest.lower() for digest in files.values()}))
+    return registry.uploads.own(ctx, sorted({digest.lower() for digest in files.values()}))
 
 
 def _register(registry: Registry, ctx: Context, name: str, commit_id: str, new: NewVersion) -> Version:

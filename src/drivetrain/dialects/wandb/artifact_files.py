@@ -15,7 +15,9 @@ from collections.abc import Awaitable, Callable
 
 from drivetrain.dialects.wandb.call import Call
 from drivetrain.errors import NotFound
-from drivetrain.registry.incoming import Incoming
+from drivetrain.registry.artifacts import Artifacts
+from drivetrain.registry.model import Version
+from drivetrain.registry.uploads import Uploads
 from drivetrain.wire.request import Request, run_sync
 
 
@@ -26,49 +28,49 @@ async def handle(
     if parts[:2] == ["storage", "artifact"] and len(parts) == 5:
         what, key, name = parts[3], parts[2], parts[4]
         if request.method == "PUT":
-            await _put(request, Incoming(call.platform.registry), what, key, name, limit)
+            await _put(request, call.platform.registry.uploads, what, key, name, limit)
             return True
         if request.method in ("GET", "HEAD"):
-            await _get(request, Incoming(call.platform.registry), what, key, name)
+            await _get(request, Artifacts(call.platform.registry), what, key, name)
             return True
     elif parts[0] == "artifactsV2" and len(parts) in (8, 9) and request.method in ("GET", "HEAD"):
         await enter(request, parts[2])
-        await _by_md5(request, Incoming(call.platform.registry), parts[-2], parts[-1])
+        await _by_md5(request, call.platform.registry.uploads, parts[-2], parts[-1])
         return True
     return False
 
 
-async def _put(request: Request, artifacts: Incoming, what: str, key: str, name: str, limit: int) -> None:
+async def _put(request: Request, uploads: Uploads, what: str, key: str, name: str, limit: int) -> None:
     ctx = request.context
     # Asked before the bytes are taken.
     if what == "file":
-        await run_sync(artifacts.check, ctx, key)
-        blob = await request.save(artifacts.blobs, limit, md5=True)
-        await run_sync(artifacts.arrived, ctx, key, name, blob)
+        await run_sync(uploads.check, ctx, key)
+        blob = await request.save(uploads.blobs, limit, md5=True)
+        await run_sync(uploads.arrived, ctx, key, name, blob)
     elif what == "part" and name.isdigit():
-        blob = await request.save(artifacts.blobs, limit, md5=True)
-        await run_sync(artifacts.put_part, ctx, key, int(name), blob)
+        blob = await request.save(uploads.blobs, limit, md5=True)
+        await run_sync(uploads.put_part, ctx, key, int(name), blob)
     elif what == "manifest":
-        await run_sync(artifacts.manifest_of, ctx, key)
-        blob = await request.save(artifacts.blobs, limit, md5=True)
-        await run_sync(artifacts.put_manifest, ctx, key, blob)
+        await run_sync(uploads.check_manifest, ctx, key)
+        blob = await request.save(uploads.blobs, limit, md5=True)
+        await run_sync(uploads.put_manifest, ctx, key, blob)
     else:
         raise NotFound("This is no address that the server made.")
     await request.respond(200, b"", "text/plain", [("etag", f'"{blob.md5}"')])
 
 
-async def _get(request: Request, artifacts: Incoming, what: str, key: str, name: str) -> None:
+async def _get(request: Request, artifacts: Artifacts, what: str, key: str, name: str) -> None:
     found = await run_sync(artifacts.get, request.context, key)
-    if what == "manifest" and found.manifest is not None:
-        await request.respond_blob(artifacts.blobs, found.manifest, content_type="application/json")
+    if what == "manifest" and isinstance(found, Version) and found.manifest is not None:
+        await request.respond_blob(artifacts.registry.blobs, found.manifest, content_type="application/json")
     elif what == "file":
-        await _by_md5(request, artifacts, name, "")
+        await _by_md5(request, artifacts.registry.uploads, name, "")
     else:
         raise NotFound("This artifact has no manifest yet: it was not committed.")
 
 
-async def _by_md5(request: Request, artifacts: Incoming, md5: str, name: str) -> None:
-    found = await run_sync(artifacts.known, request.context, [md5])
+async def _by_md5(request: Request, uploads: Uploads, md5: str, name: str) -> None:
+    found = await run_sync(uploads.known, request.context, [md5])
     if md5 not in found:
         raise NotFound(f"There is no file with the md5 {md5[:64]!r} in this workspace.")
-    await request.respond_blob(artifacts.blobs, found[md5], name=name)
+    await request.respond_blob(uploads.blobs, found[md5], name=name)

@@ -10,14 +10,15 @@ from typing import Any
 from drivetrain.dialects.wandb.call import MOUNT, Call, Json, connection, when
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context
-from drivetrain.registry.artifacts import ArtifactVersion, Collection, Member
-from drivetrain.registry.incoming import Incoming
+from drivetrain.registry.artifacts import Artifacts, Member
+from drivetrain.registry.collections import bare_tags
+from drivetrain.registry.model import Draft, Repo, Version
 from drivetrain.store import patterns
 from drivetrain.tracking.model import Experiment
 
 
-def store(s: Call) -> Incoming:
-    return Incoming(s.platform.registry)
+def store(s: Call) -> Artifacts:
+    return Artifacts(s.platform.registry)
 
 
 def ident(*parts: str) -> str:
@@ -50,9 +51,9 @@ def type_object(s: Call, ctx: Context, experiment: Experiment, name: str) -> Jso
 
 
 def collections(s: Call, ctx: Context, experiment: Experiment, args: Json, type_: str | None = None) -> Json:
-    found = store(s).collections(ctx, experiment.id, type=type_)
+    found = store(s).collections.of(ctx, experiment.id, type=type_)
     wanted = filters(args)
-    found = [one for one in found if fits(wanted, {"name": one.name, "tags": one.tags, "type": one.type})]
+    found = [one for one in found if fits(wanted, {"name": one.collection, "tags": bare_tags(one.tags), "type": one.type})]
     if str(args.get("order") or "").startswith("-"):
         found.reverse()
     return connection([collection_object(s, ctx, one) for one in found], args=args)
@@ -60,13 +61,13 @@ def collections(s: Call, ctx: Context, experiment: Experiment, args: Json, type_
 
 def find_collection(s: Call, ctx: Context, experiment: Experiment, args: Json, type_: str | None = None) -> Json | None:
     try:
-        found = store(s).find_collection(ctx, experiment.id, str(args.get("name") or ""))
+        found = store(s).collections.find(ctx, experiment.id, str(args.get("name") or ""))
     except NotFound:
         return None
     return collection_object(s, ctx, found) if type_ is None or found.type == type_ else None
 
 
-def collection_object(s: Call, ctx: Context, held: Collection) -> Json:
+def collection_object(s: Call, ctx: Context, held: Repo) -> Json:
     kept: list[list[Member]] = []
 
     def members() -> list[Member]:
@@ -95,18 +96,18 @@ def collection_object(s: Call, ctx: Context, held: Collection) -> Json:
         return connection([alias_object(held.id, alias) for one in members() for alias in one.aliases], args=args)
 
     return {
-        "__typename": "ArtifactPortfolio" if held.linked else "ArtifactSequence",
+        "__typename": "ArtifactPortfolio" if held.portfolio else "ArtifactSequence",
         "__interfaces": ("ArtifactCollection",),
         "id": held.id,
-        "name": held.name,
+        "name": held.collection,
         "state": "READY",
         "description": held.description or None,
         "createdAt": when(held.created_ms),
         "updatedAt": when(held.updated_ms),
-        "project": lambda _: project_info(s, ctx, held.project_id),
+        "project": lambda _: project_info(s, ctx, str(held.project_id)),
         "defaultArtifactType": {"name": held.type},
         "digestAlgorithm": "MANIFEST_MD5",
-        "tags": connection(tag_objects(held.id, held.tags), args={}),
+        "tags": connection(tag_objects(held.id, bare_tags(held.tags)), args={}),
         "aliases": aliases,
         "artifactMembership": membership,
         "artifacts": artifacts,
@@ -131,12 +132,13 @@ def member_object(s: Call, ctx: Context, member: Member) -> Json:
     }
 
 
-def artifact_object(s: Call, ctx: Context, one: ArtifactVersion, held: Collection | None = None) -> Json:
-    sequence: list[Collection] = [held] if held is not None and held.id == one.collection_id else []
+def artifact_object(s: Call, ctx: Context, one: Draft | Version, held: Repo | None = None) -> Json:
+    sequence: list[Repo] = [held] if held is not None and held.id == one.repo_id else []
+    whole = one if isinstance(one, Version) else None
 
-    def source() -> Collection:
+    def source() -> Repo:
         if not sequence:
-            sequence.append(store(s).get_collection(ctx, one.collection_id))
+            sequence.append(store(s).collections.get(ctx, one.repo_id))
         return sequence[0]
 
     def aliases(_: Json) -> list[Json]:
@@ -151,7 +153,7 @@ def artifact_object(s: Call, ctx: Context, one: ArtifactVersion, held: Collectio
         return connection([member_object(s, ctx, m) for m in store(s).members(ctx, artifact_id=one.id)], args=args)
 
     def manifest(_: Json) -> Json | None:
-        if one.manifest is None:
+        if whole is None:
             return None
         address = s.sign(ctx, "GET", f"{MOUNT}/storage/artifact/{one.id}/manifest/wandb_manifest.json")
         return {"id": one.id, "file": {"id": one.id, "directUrl": address, "url": address}}
@@ -160,20 +162,20 @@ def artifact_object(s: Call, ctx: Context, one: ArtifactVersion, held: Collectio
         "__typename": "Artifact",
         "id": one.id,
         "artifactSequence": lambda _: collection_object(s, ctx, source()),
-        "versionIndex": None if one.number is None else one.number - 1,
+        "versionIndex": None if whole is None else whole.number - 1,
         "artifactType": lambda _: {"name": source().type},
-        "description": one.description,
+        "description": one.description or None,
         "metadata": one.metadata,
         "ttlDurationSeconds": -2,
         "ttlIsInherited": True,
-        "tags": tag_objects(one.id, one.tags),
-        "historyStep": one.history_step,
-        "state": one.state,
-        "size": one.size,
+        "tags": tag_objects(one.id, bare_tags(one.tags)),
+        "historyStep": one.step,
+        "state": "PENDING" if whole is None else "COMMITTED",
+        "size": 0 if whole is None else whole.bytes,
         "digest": one.digest,
         "digestAlgorithm": "MANIFEST_MD5",
         "commitHash": one.id[-16:],
-        "fileCount": one.files,
+        "fileCount": 0 if whole is None else whole.files,
         "createdAt": when(one.created_ms),
         "updatedAt": when(one.updated_ms),
         "aliases": aliases,
@@ -198,9 +200,9 @@ def run_of_id(s: Call, ctx: Context, run_id: str | None) -> Json | None:
         return None
 
 
-def contents(s: Call, one: ArtifactVersion) -> Json:
+def contents(s: Call, one: Draft | Version) -> Json:
     """The manifest's entries."""
-    if one.manifest is None:
+    if isinstance(one, Draft) or one.manifest is None:
         return {}
     found: Json = json.loads(s.platform.registry.blobs.read_bytes(one.manifest)).get("contents") or {}
     return found
@@ -217,7 +219,7 @@ def md5_hex(digest: Any) -> str:
     return raw.hex()
 
 
-def files(s: Call, ctx: Context, one: ArtifactVersion, args: Json) -> Json:
+def files(s: Call, ctx: Context, one: Draft | Version, args: Json) -> Json:
     names = args.get("names")
     entries = [(name, e) for name, e in sorted(contents(s, one).items()) if not e.get("ref") and (not names or name in names)]
 
@@ -256,7 +258,8 @@ def filters(args: Json) -> Json:
 
 def _facts(member: Member) -> Json:
     one = member.artifact
-    return {"state": one.state, "tags": one.tags, "alias": list(member.aliases), "versionIndex": member.number - 1, "digest": one.digest}
+    facts = {"state": "COMMITTED", "tags": bare_tags(one.tags), "alias": list(member.aliases), "digest": one.digest}
+    return {**facts, "versionIndex": member.number - 1}
 
 
 def fits(wanted: Any, facts: Mapping[str, Any]) -> bool:

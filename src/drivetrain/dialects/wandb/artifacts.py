@@ -11,7 +11,9 @@ from drivetrain.dialects.wandb import artifact_objects as objects
 from drivetrain.dialects.wandb.call import MOUNT, Call, Json, Resolvers, connection, project, run_of
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context
-from drivetrain.registry.artifacts import Collection
+from drivetrain.lineage.model import Role
+from drivetrain.registry.collections import bare_tags
+from drivetrain.registry.model import Repo, Version
 from drivetrain.tracking.model import Experiment, Run
 
 MAX_FILES = 100_000
@@ -26,7 +28,7 @@ def roots(s: Call, ctx: Context) -> Resolvers:
 
     def collection(args: Json) -> Json | None:
         try:
-            return objects.collection_object(s, ctx, objects.store(s).get_collection(ctx, str(args.get("id") or "")))
+            return objects.collection_object(s, ctx, objects.store(s).collections.get(ctx, str(args.get("id") or "")))
         except NotFound:
             return None
 
@@ -43,7 +45,7 @@ def project_fields(s: Call, ctx: Context, experiment: Experiment) -> Resolvers:
     def membership(args: Json) -> Json | None:
         name, _, ref = str(args.get("name") or "").partition(":")
         try:
-            return objects.member_object(s, ctx, store.member(ctx, store.find_collection(ctx, experiment.id, name), ref or "latest"))
+            return objects.member_object(s, ctx, store.member(ctx, store.collections.find(ctx, experiment.id, name), ref or "latest"))
         except NotFound:
             return None
 
@@ -53,12 +55,12 @@ def project_fields(s: Call, ctx: Context, experiment: Experiment) -> Resolvers:
         return made
 
     def types(args: Json) -> Json:
-        names = sorted({one.type for one in store.collections(ctx, experiment.id)})
+        names = sorted({one.type for one in store.collections.of(ctx, experiment.id)})
         return connection([objects.type_object(s, ctx, experiment, name) for name in names], args=args)
 
     def of_type(args: Json) -> Json | None:
         name = str(args.get("name") or "")
-        return objects.type_object(s, ctx, experiment, name) if store.collections(ctx, experiment.id, type=name) else None
+        return objects.type_object(s, ctx, experiment, name) if store.collections.of(ctx, experiment.id, type=name) else None
 
     return {
         "artifact": artifact,
@@ -71,14 +73,14 @@ def project_fields(s: Call, ctx: Context, experiment: Experiment) -> Resolvers:
 
 
 def run_fields(s: Call, ctx: Context, run: Run) -> Resolvers:
-    def of(way: str) -> Callable[[Json], Json]:
+    def of(role: Role) -> Callable[[Json], Json]:
         def found(args: Json) -> Json:
-            members = objects.store(s).members(ctx, run=(run.id, way))
+            members = objects.store(s).members(ctx, run=(run.id, role))
             return connection([objects.artifact_object(s, ctx, one.artifact) for one in members], args=args)
 
         return found
 
-    return {"inputArtifacts": of("in"), "outputArtifacts": of("out")}
+    return {"inputArtifacts": of("used"), "outputArtifacts": of("made")}
 
 
 def mutations(s: Call, ctx: Context) -> Resolvers:
@@ -125,7 +127,7 @@ def _create(s: Call, ctx: Context, given: Json) -> Json:
     run_name = given.get("runName")
     run = run_of(s, ctx, given.get("projectName"), str(run_name)) if run_name else None
     step = given.get("historyStep")
-    found = objects.store(s).create(
+    found = objects.store(s).begin(
         ctx,
         _key(s, ctx, given.get("projectName"), make=True),
         name,
@@ -137,7 +139,7 @@ def _create(s: Call, ctx: Context, given: Json) -> Json:
         description=given.get("description"),
         metadata=given.get("metadata"),
         client_id=given.get("clientID"),
-        history_step=int(step) if step is not None else None,
+        step=int(step) if step is not None else None,
         same=given.get("enableDigestDeduplication") is not False,
     )
     return {"artifact": objects.artifact_object(s, ctx, found)}
@@ -151,13 +153,13 @@ def _manifest_object(s: Call, ctx: Context, manifest_id: str) -> Json:
 def _manifest(s: Call, ctx: Context, given: Json) -> Json:
     base = given.get("baseArtifactID")
     kind = str(given.get("type") or given.get("manifestType") or "FULL")
-    made = objects.store(s).add_manifest(ctx, str(given.get("artifactID")), kind, str(base) if base else None)
+    made = s.platform.registry.uploads.add_manifest(ctx, str(given.get("artifactID")), kind, str(base) if base else None)
     return _manifest_object(s, ctx, made)
 
 
 def _update_manifest(s: Call, ctx: Context, given: Json) -> Json:
     manifest_id = str(given.get("artifactManifestID"))
-    objects.store(s).manifest_of(ctx, manifest_id)
+    s.platform.registry.uploads.check_manifest(ctx, manifest_id)
     return _manifest_object(s, ctx, manifest_id)
 
 
@@ -165,17 +167,17 @@ def _files(s: Call, ctx: Context, given: Json) -> Json:
     wanted = given.get("artifactFiles") or []
     if len(wanted) > MAX_FILES:
         raise Invalid(f"Ask for the addresses of {MAX_FILES} files at most at once.")
-    store = objects.store(s)
+    uploads = s.platform.registry.uploads
     asked = [(str(one["artifactID"]), str(one.get("name")), objects.md5_hex(one.get("md5")), one.get("uploadPartsInput")) for one in wanted]
-    known = store.known(ctx, [md5 for _, _, md5, _ in asked])
+    known = uploads.known(ctx, [md5 for _, _, md5, _ in asked])
     for artifact_id in {one[0] for one in asked}:
-        store.keep(ctx, artifact_id, [known[md5] for one, _, md5, _ in asked if one == artifact_id and md5 in known])
+        uploads.hold(ctx, artifact_id, [known[md5] for one, _, md5, _ in asked if one == artifact_id and md5 in known])
     nodes: list[Any] = []
     for artifact_id, name, md5, parts in asked:
         node: Json = {"name": name, "displayName": name, "storagePath": f"{artifact_id}/{md5}", "uploadHeaders": []}
         node |= {"uploadUrl": None, "uploadMultipartUrls": None, "artifact": {"id": artifact_id}}
         if md5 not in known and parts:
-            upload = store.begin_parts(ctx, artifact_id, md5, len(parts))
+            upload = uploads.begin_parts(ctx, artifact_id, md5, len(parts))
             urls = [
                 {"partNumber": n, "uploadUrl": s.sign(ctx, "PUT", f"{MOUNT}/storage/artifact/{upload}/part/{n}")}
                 for n in (int(one["partNumber"]) for one in parts)
@@ -189,24 +191,24 @@ def _files(s: Call, ctx: Context, given: Json) -> Json:
 
 
 def _complete(s: Call, ctx: Context, given: Json) -> Json:
-    md5 = objects.store(s).complete(ctx, str(given.get("uploadID")))
+    md5 = s.platform.registry.uploads.complete(ctx, str(given.get("uploadID")))
     return {"digest": base64.b64encode(bytes.fromhex(md5)).decode()}
 
 
 def _commit(s: Call, ctx: Context, given: Json) -> Json:
     """The manifests that arrived become one: an incremental one lies over its base's."""
-    store, artifact_id = objects.store(s), str(given.get("artifactID"))
+    store, uploads, artifact_id = objects.store(s), s.platform.registry.uploads, str(given.get("artifactID"))
     found = store.get(ctx, artifact_id)
-    if found.state == "COMMITTED":
+    if isinstance(found, Version):
         return {"artifact": objects.artifact_object(s, ctx, found)}
-    written = store.written(ctx, artifact_id)
+    written = uploads.manifests(ctx, artifact_id)
     if not written:
         raise Conflict("The artifact's manifest has not arrived: send it, then commit.")
     contents: Json = {}
     whole: Json = {}
     for kind, base_id, sha256 in written:
         try:
-            whole = json.loads(store.blobs.read_bytes(sha256))
+            whole = json.loads(uploads.blobs.read_bytes(sha256))
             mine = dict(whole.get("contents") or {})
         except (ValueError, AttributeError):
             raise Invalid("The artifact's manifest is not a JSON object.") from None
@@ -217,12 +219,12 @@ def _commit(s: Call, ctx: Context, given: Json) -> Json:
         entry.pop("local_path", None)  # where the file lay at home is nobody's business
         entry.pop("skip_cache", None)
     md5s = {path: objects.md5_hex(entry.get("digest")) for path, entry in contents.items() if not entry.get("ref")}
-    known = store.known(ctx, list(md5s.values()))
+    known = uploads.known(ctx, list(md5s.values()))
     if absent := next((path for path, md5 in md5s.items() if md5 not in known), None):
         raise Conflict(f"The content of {absent!r} has not arrived: send it, then commit.")
     text = json.dumps({**whole, "contents": contents}).encode()
-    manifest = store.blobs.put([text], size=len(text)).sha256
-    store.keep(ctx, artifact_id, [manifest, *known.values()])
+    manifest = uploads.blobs.put([text], size=len(text)).sha256
+    uploads.hold(ctx, artifact_id, [manifest, *known.values()])
     done = store.commit(
         ctx,
         artifact_id,
@@ -241,14 +243,18 @@ def _use(s: Call, ctx: Context, given: Json) -> Json:
 
 def _update(s: Call, ctx: Context, given: Json) -> Json:
     store, artifact_id = objects.store(s), str(given.get("artifactID"))
-    found = store.get(ctx, artifact_id)
-    values: Json = {key: given[key] for key in ("description", "metadata") if given.get(key) is not None}
     gone = set(_tags(given.get("tagsToDelete")))
-    values["tags"] = [one for one in dict.fromkeys([*found.tags, *_tags(given.get("tagsToAdd"))]) if one not in gone]
-    found = store.update(ctx, artifact_id, **values)
+    kept = [*bare_tags(store.get(ctx, artifact_id).tags), *_tags(given.get("tagsToAdd"))]
+    found = store.update(
+        ctx,
+        artifact_id,
+        description=given.get("description"),
+        metadata=given.get("metadata"),
+        tags=[one for one in dict.fromkeys(kept) if one not in gone],
+    )
     aliases = given.get("aliases")
     if aliases is not None:
-        held = store.get_collection(ctx, found.collection_id)
+        held = store.collections.get(ctx, found.repo_id)
         wanted = [str(one["alias"]) for one in aliases]
         has = store.members(ctx, collection_id=held.id, artifact_id=artifact_id)[0].aliases
         store.unalias(ctx, artifact_id, held, [one for one in has if one not in wanted])
@@ -257,14 +263,15 @@ def _update(s: Call, ctx: Context, given: Json) -> Json:
 
 
 def _delete(s: Call, ctx: Context, given: Json) -> Json:
-    gone = objects.store(s).delete(ctx, str(given.get("artifactID")), aliases=bool(given.get("deleteAliases")))
-    return {"artifact": {"__typename": "Artifact", "id": gone.id}, "success": True}
+    artifact_id = str(given.get("artifactID"))
+    objects.store(s).delete(ctx, artifact_id, aliases=bool(given.get("deleteAliases")))
+    return {"artifact": {"__typename": "Artifact", "id": artifact_id}, "success": True}
 
 
-def _places(s: Call, ctx: Context, given: Json) -> list[tuple[Collection, str]]:
+def _places(s: Call, ctx: Context, given: Json) -> list[tuple[Repo, str]]:
     store = objects.store(s)
     return [
-        (store.find_collection(ctx, _key(s, ctx, one.get("projectName"))[0], str(one["artifactCollectionName"])), str(one["alias"]))
+        (store.collections.find(ctx, _key(s, ctx, one.get("projectName"))[0], str(one["artifactCollectionName"])), str(one["alias"]))
         for one in given.get("aliases") or []
     ]
 
@@ -307,25 +314,25 @@ def _update_collection(s: Call, ctx: Context, given: Json) -> Json:
     values: Json = {key: str(given[key]) for key in ("name", "description") if given.get(key) is not None}
     if given.get("destinationArtifactTypeName"):
         values["type"] = str(given["destinationArtifactTypeName"])
-    found = objects.store(s).update_collection(ctx, _collection_id(given), **values)
+    found = objects.store(s).collections.update(ctx, _collection_id(given), **values)
     return {"artifactCollection": objects.collection_object(s, ctx, found)}
 
 
 def _delete_collection(s: Call, ctx: Context, given: Json) -> Json:
-    gone = objects.store(s).delete_collection(ctx, _collection_id(given))
-    return {"artifactCollection": {"__typename": "ArtifactPortfolio" if gone.linked else "ArtifactSequence", "state": "DELETED"}}
+    gone = objects.store(s).collections.delete(ctx, _collection_id(given))
+    return {"artifactCollection": {"__typename": "ArtifactPortfolio" if gone.portfolio else "ArtifactSequence", "state": "DELETED"}}
 
 
-def _retag(s: Call, ctx: Context, given: Json, *, add: bool) -> Collection:
+def _retag(s: Call, ctx: Context, given: Json, *, add: bool) -> Repo:
     store, tags = objects.store(s), _tags(given.get("tags"))
-    held = store.find_collection(ctx, _key(s, ctx, given.get("projectName"))[0], str(given.get("artifactCollectionName")))
-    kept = [*held.tags, *tags] if add else [one for one in held.tags if one not in tags]
-    return store.update_collection(ctx, held.id, tags=list(dict.fromkeys(kept)))
+    held = store.collections.find(ctx, _key(s, ctx, given.get("projectName"))[0], str(given.get("artifactCollectionName")))
+    kept = [*bare_tags(held.tags), *tags] if add else [one for one in bare_tags(held.tags) if one not in tags]
+    return store.collections.update(ctx, held.id, tags=list(dict.fromkeys(kept)))
 
 
 def _tag_collection(s: Call, ctx: Context, given: Json) -> Json:
     found = _retag(s, ctx, given, add=True)
-    return {"tags": objects.tag_objects(found.id, found.tags)}
+    return {"tags": objects.tag_objects(found.id, bare_tags(found.tags))}
 
 
 def _untag_collection(s: Call, ctx: Context, given: Json) -> Json:

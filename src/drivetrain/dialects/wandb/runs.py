@@ -266,7 +266,7 @@ def mutations(s: Call, ctx: Context) -> Resolvers:
         run_id = str(given(args).get("id"))
         s.platform.tracking.runs.delete(ctx, run_id)
         if given(args).get("deleteArtifacts"):
-            for made in store(s).members(ctx, run=(run_id, "out")):
+            for made in store(s).members(ctx, run=(run_id, "made")):
                 if made.artifact.run_id == run_id:  # not one that another run had made, and this one logged again
                     store(s).delete(ctx, made.artifact.id, aliases=True)
         return {"clientMutationId": given(args).get("clientMutationId"), "success": True}

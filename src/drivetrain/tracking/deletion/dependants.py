@@ -29,9 +29,7 @@ LOOSE: tuple[tuple[str, Kind, Literal["delete", "keep"]], ...] = (
     ("logged_models.source_run_id", "run", "keep"),
     ("versions.run_id", "run", "keep"),
     ("versions.model_id", "model", "keep"),
-    # The same holds for versions of artifacts. That a run made or used one goes with the run.
-    ("artifact_versions.run_id", "run", "keep"),
-    ("artifact_edges.run_id", "run", "delete"),
+    ("drafts.run_id", "run", "keep"),
     # Copies of what the run's or the sweep's row says: they go with that.
     ("latest_metrics.experiment_uid", "experiment", "keep"),
     ("run_details.experiment_uid", "experiment", "keep"),

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from drivetrain.errors import NotFound
+from drivetrain.lineage import service as lineage
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.ids import now_ms
 from drivetrain.store.sql import Database, upsert
@@ -124,6 +125,8 @@ class Purger:
                         break
             if kind == "experiment":
                 _keep_numbers(c, ids)
+            else:
+                lineage.forget(c, kind, ids)
             table, key = _ROOTS[kind]
             c.execute(table.delete().where(key.in_(ids)))
             while self._files(c, kind, ids):
