@@ -21,18 +21,20 @@ from drivetrain.jobs.service import Jobs
 from drivetrain.loops.jobs import JobRunner, lease_of
 from drivetrain.loops.loop import Loop
 from drivetrain.store.home import Home
+from drivetrain.store.ids import uuid7
 from drivetrain.store.leases import Leases
 from drivetrain.store.sql import Database
 from tests.chaos.common import alive
 from tests.conftest import wait_for
-from tests.loops.handlers import Addition, Nothing
+from tests.loops.handlers import Addition, Nothing, Staged
 
 ME = Context(user_id="u1", user_name="ann", workspace_id="w1", workspace="default")
-NAMES = ("add", "refuse", "crash", "resume", "die", "sleep", "lie_down")
+SPECS: dict[str, type[Struct]] = {"add": Addition, "staged": Staged}
+NAMES = ("add", "refuse", "crash", "resume", "die", "sleep", "lie_down", "staged")
 KINDS = {
     name: Kind(
         handler=f"tests.loops.handlers:{name}",
-        spec=Addition if name == "add" else Nothing,
+        spec=SPECS.get(name, Nothing),
         result=Struct,
         resources=Resources(places=2 if name == "lie_down" else 1),
     )
@@ -132,6 +134,17 @@ def test_a_killed_job_goes_on_where_it_was(new_host: Callable[[str], Host]) -> N
     host = new_host("one")
     job = host.ended(host.jobs.submit(ME, "resume", {}))
     assert (job.state, job.attempts, job.result) == (SUCCEEDED, 2, {"steps": ["0", "1", "2", "3", "4", "5"]})
+
+
+def test_stages_are_done_once_however_often_the_process_is_killed(new_host: Callable[[str], Host], database: Database) -> None:
+    host = new_host("one")
+    url = database.url.render_as_string(hide_password=False)
+    job = host.ended(host.jobs.submit(ME, "staged", {"url": url, "work": uuid7()}))
+    assert (job.state, job.attempts) == (SUCCEEDED, 3)
+    assert job.result == {
+        "words": ["one, in attempt 1", "two, in attempt 2", "three, in attempt 2"],
+        "effects": ["one", "two", "three"],
+    }
 
 
 def test_a_job_that_always_dies_fails(new_host: Callable[[str], Host]) -> None:

@@ -12,6 +12,7 @@ import msgspec
 import sqlalchemy as sa
 
 from drivetrain.identity.model import Context
+from drivetrain.jobs import tables as job_tables
 from drivetrain.monitoring.alerts.channels import Channels
 from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.drift.report import compare
@@ -361,8 +362,8 @@ def train(db: Database, blobs: Blobs, registry: Registry, retrainings: Retrainin
     until(second, "run7", 4, *every, gate=passed)
     with db.write() as c:
         facts = {"rollout_id": made["rollout"]}
-        done = {"retraining_id": second, "stage": "rollout", "at_ms": now, "words": "digits v4 is rolled out.", "facts": facts}
-        c.execute(sa.insert(retraining_tables.stages).values(**done, undo="drivetrain rollout abort digits"))
+        done = {"work": second, "stage": "rollout", "at_ms": now, "words": "digits v4 is rolled out.", "facts": facts}
+        c.execute(sa.insert(job_tables.stages).values(**done, undo="drivetrain rollout abort digits"))
         ended = {"state": "rolled_out", "why": "models:/digits/4 is rolled out by the plan safe.", "ended_ms": now - 700_000}
         mine = retraining_tables.retrainings.c.id == second
         c.execute(sa.update(retraining_tables.retrainings).where(mine).values(**ended))

@@ -34,6 +34,21 @@ class Job(Struct, frozen=True, kw_only=True):
     ended_ms: int | None = None
 
 
+class Done(Struct, frozen=True, kw_only=True):
+    """What came of a stage: in words, in facts for the stages after it, and how to undo it."""
+
+    words: str
+    facts: dict[str, Any] = {}
+    undo: str = ""
+
+
+class StageDone(Done, frozen=True, kw_only=True):
+    """A stage that was done, and when."""
+
+    stage: str
+    at_ms: int
+
+
 class Assignment(Struct, frozen=True, kw_only=True):
     """What the process of a job is told. `handler` is `module:function`, `spec_type` is `module:class`. `folder` is kept
     between attempts."""

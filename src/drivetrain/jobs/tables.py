@@ -1,4 +1,4 @@
-"""The table of jobs."""
+"""The tables of jobs."""
 
 from __future__ import annotations
 
@@ -31,4 +31,16 @@ jobs = sa.Table(
     sa.Column("ended_ms", sa.BigInteger),
     sa.UniqueConstraint("workspace_id", "kind", "key"),
     sa.Index("ix_jobs_workspace_created", "workspace_id", "created_ms"),
+)
+
+stages = sa.Table(
+    # What is here was done, and is not done again. `work`: the id of what is done in stages, be it a job or what a job works for.
+    "stages",
+    metadata,
+    sa.Column("work", sa.String(32), primary_key=True),
+    sa.Column("stage", sa.String(32), primary_key=True),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("words", sa.Text, nullable=False),
+    sa.Column("facts", sa.JSON, nullable=False),
+    sa.Column("undo", sa.Text, nullable=False),
 )

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from msgspec import Struct
 
 from drivetrain.monitoring.model import Alert
-from drivetrain.retraining import book
+from drivetrain.retraining import ledger
 from drivetrain.retraining.model import BACKOFF_SECONDS, LEAST_ROWS, MOST_FAILURES, Policy
-from drivetrain.retraining.words import span
+from drivetrain.retraining.progress import span
 
 
 class Due(Struct, frozen=True):
@@ -45,7 +45,7 @@ def began_ms(alerts: Sequence[Alert]) -> int:
 
 def judge(row: sa.Row[Any], alerts: Sequence[Alert], *, labels: Callable[[], Labels], rolling: bool) -> Due:
     """Whether a policy calls for a retraining now. `row`: of the policy. `labels` is asked only if the answer hangs on it."""
-    policy = book.policy_of(row)
+    policy = ledger.policy_of(row)
     trigger = policy.trigger
     rested, alarmed = row.rested_ms / 1000, row.alarmed_ms / 1000
     if row.failures >= MOST_FAILURES:

@@ -8,6 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
+from drivetrain.jobs.model import StageDone
+
 DAY_SECONDS = 86_400.0
 TIME_LIMIT_SECONDS = 3600.0
 LONGEST_SECONDS = 6 * DAY_SECONDS
@@ -163,16 +165,6 @@ class GateResult(Struct, frozen=True, kw_only=True):
     recent: Comparison | None = None
     all: Comparison | None = None
     champion: str = ""
-
-
-class StageDone(Struct, frozen=True, kw_only=True):
-    """A stage that was done: when, what came of it, the numbers, and how to undo it."""
-
-    stage: Stage
-    at_ms: int
-    words: str
-    facts: dict[str, Any] = {}
-    undo: str = ""
 
 
 class Retraining(Struct, frozen=True, kw_only=True):

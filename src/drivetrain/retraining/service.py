@@ -14,13 +14,16 @@ from drivetrain.errors import Conflict, DrivetrainError, Invalid, NotFound
 from drivetrain.feedback.model import Scalar
 from drivetrain.feedback.service import Feedback
 from drivetrain.identity.model import Context, Scope
+from drivetrain.jobs import ledger as stages
+from drivetrain.jobs.model import Done
 from drivetrain.jobs.service import Jobs
 from drivetrain.registry.service import Registry
-from drivetrain.retraining import book
+from drivetrain.retraining import ledger
 from drivetrain.retraining import tables as t
 from drivetrain.retraining.model import (
     LONGEST_SECONDS,
     OPEN,
+    STAGES,
     TIME_LIMIT_SECONDS,
     Gate,
     Labelled,
@@ -32,7 +35,7 @@ from drivetrain.retraining.model import (
     Trigger,
     held_out,
 )
-from drivetrain.retraining.words import doing
+from drivetrain.retraining.progress import doing
 from drivetrain.rollout.planning.plans import parse_plan
 from drivetrain.rollout.service import Rollouts
 from drivetrain.serving.model import Deployment
@@ -119,7 +122,7 @@ class Retrainings:
             "gate": msgspec.to_builtins(_checked_gate(gate or Gate())),
             "plan": plan if plan is None or isinstance(plan, str) else dict(plan),
             "time_limit": time_limit,
-            **book.FRESH_START,
+            **ledger.FRESH_START,
             "paused": False,
             "words": "",
             "created_ms": now_ms(),
@@ -138,14 +141,14 @@ class Retrainings:
         """How a deployment is trained again. Raises `NotFound`."""
         ctx.require(Scope.read)
         with self._db.read() as c:
-            return book.policy_of(self._policy(c, ctx, deployment))
+            return ledger.policy_of(self._policy(c, ctx, deployment))
 
     def policies(self, ctx: Context) -> builtins.list[Policy]:
         """All policies of the workspace, by their deployments' names."""
         ctx.require(Scope.read)
         query = sa.select(t.policies).where(t.policies.c.workspace_id == ctx.workspace_id).order_by(t.policies.c.deployment)
         with self._db.read() as c:
-            return [book.policy_of(row) for row in c.execute(query)]
+            return [ledger.policy_of(row) for row in c.execute(query)]
 
     def pause(self, ctx: Context, deployment: str) -> Policy:
         """Start nothing by itself until somebody resumes. What runs goes on."""
@@ -179,7 +182,7 @@ class Retrainings:
         try:
             with self._db.write() as c:
                 row = self._policy(c, ctx, deployment)
-                identity = book.begin(
+                identity = ledger.begin(
                     c, row, cause=ctx.user_name, why=reason, actor=ctx.user_name, trigger={}, labels=labels, from_ms=target.created_ms
                 )
         except sa.exc.IntegrityError as error:
@@ -194,14 +197,14 @@ class Retrainings:
         if deployment is not None:
             query = query.where(t.retrainings.c.deployment == deployment)
         with self._db.read() as c:
-            found = book.with_stages(c, [*c.execute(query.limit(max(1, min(limit, MOST_LISTED))))])
+            found = ledger.with_stages(c, [*c.execute(query.limit(max(1, min(limit, MOST_LISTED))))])
         return [self._doing(ctx, one) for one in found]
 
     def get(self, ctx: Context, retraining_id: str) -> Retraining:
         """One retraining, by its id. Raises `NotFound`."""
         ctx.require(Scope.read)
         with self._db.read() as c:
-            found = book.find(c, retraining_id, workspace_id=ctx.workspace_id)
+            found = ledger.find(c, retraining_id, workspace_id=ctx.workspace_id)
         return self._doing(ctx, found)
 
     def recipe(self, ctx: Context, retraining_id: str) -> Policy:
@@ -218,9 +221,9 @@ class Retrainings:
         """End it; a version that it has registered stays, and gets no traffic by it. One that has ended stays as it is."""
         ctx.require(Scope.write)
         with self._db.write() as c:
-            one = book.find(c, retraining_id, workspace_id=ctx.workspace_id, hold=True)
+            one = ledger.find(c, retraining_id, workspace_id=ctx.workspace_id, hold=True)
             if one.ended_ms is None:
-                book.change(c, one, State.cancelled, why or f"{ctx.user_name} cancelled it")
+                ledger.change(c, one, State.cancelled, why or f"{ctx.user_name} cancelled it")
         if one.ended_ms is None and one.job_id is not None:
             self._jobs.cancel(ctx, one.job_id)
         self._nudge("retraining")
@@ -242,16 +245,14 @@ class Retrainings:
         Raises `Conflict` when it has ended already, as when somebody cancelled it, or when the stage is not the next."""
         ctx.require(Scope.write)
         with self._db.write() as c:
-            one = book.find(c, retraining_id, workspace_id=ctx.workspace_id, hold=True)
+            one = ledger.find(c, retraining_id, workspace_id=ctx.workspace_id, hold=True)
             if stage not in {before.stage for before in one.stages}:
                 _refuse_ended(one)
-                if one.stage is not stage:
-                    raise Conflict(f"{stage.value} is not the next stage of this retraining: that is {one.stage}.")
-                book.done(c, one, stage, words=words, facts=facts, undo=undo)
+                stages.advance(c, one.id, STAGES, stage, Done(words=words, facts=dict(facts), undo=undo))
                 if stage is Stage.gate and not facts["passed"]:
-                    book.change(c, one, State.refused, words)
+                    ledger.change(c, one, State.refused, words)
                 elif one.state is State.queued:
-                    book.change(c, one, State.running, one.why, tell=False)
+                    ledger.change(c, one, State.running, one.why, tell=False)
         return self.get(ctx, retraining_id)
 
     def roll_out(self, ctx: Context, retraining_id: str) -> Retraining:
@@ -280,16 +281,10 @@ class Retrainings:
             return self._wait(ctx, one, error)
         told = f"{source} is rolled out to {one.deployment} by the plan {plan.name}, with its guardrails"
         with self._db.write() as c:
-            book.done(
-                c,
-                one,
-                Stage.rollout,
-                words=told,
-                facts={"rollout_id": rollout.id},
-                undo=f"drivetrain rollout abort {one.deployment}",
-            )
-            if book.find(c, one.id, hold=True).ended_ms is None:
-                book.change(c, one, State.rolled_out, told)
+            done = Done(words=told, facts={"rollout_id": rollout.id}, undo=f"drivetrain rollout abort {one.deployment}")
+            stages.write(c, one.id, Stage.rollout, done)
+            if ledger.find(c, one.id, hold=True).ended_ms is None:
+                ledger.change(c, one, State.rolled_out, told)
         self._nudge("retraining")
         return self.get(ctx, retraining_id)
 
@@ -302,9 +297,9 @@ class Retrainings:
     def _wait(self, ctx: Context, one: Retraining, error: DrivetrainError) -> Retraining:
         told = f"It waits to be rolled out: {error.message}"
         with self._db.write() as c:
-            now = book.find(c, one.id, hold=True)
+            now = ledger.find(c, one.id, hold=True)
             if now.ended_ms is None and (now.state, now.why) != (State.waiting, told):
-                book.change(c, now, State.waiting, told, tell=now.state is not State.waiting)
+                ledger.change(c, now, State.waiting, told, tell=now.state is not State.waiting)
         return self.get(ctx, one.id)
 
     def _plan(self, ctx: Context, policy: Policy) -> Any:
@@ -328,7 +323,7 @@ class Retrainings:
             row = self._policy(c, ctx, deployment)
             values: dict[str, Any] = {"paused": paused, "words": f"{ctx.user_name} paused it" if paused else "", "alarmed_ms": 0}
             if not paused:
-                values |= book.FRESH_START
+                values |= ledger.FRESH_START
             c.execute(sa.update(t.policies).where(t.policies.c.id == row.id).values(**values))
         self._nudge("retraining")
         return self.policy(ctx, deployment)

@@ -71,15 +71,3 @@ sa.Index(
     sqlite_where=retrainings.c.ended_ms.is_(None),
     postgresql_where=retrainings.c.ended_ms.is_(None),
 )
-
-stages = sa.Table(
-    # What is here was done, and is not done again.
-    "retraining_stages",
-    metadata,
-    sa.Column("retraining_id", sa.ForeignKey("retrainings.id"), primary_key=True),
-    sa.Column("stage", sa.String(16), primary_key=True),
-    sa.Column("at_ms", sa.BigInteger, nullable=False),
-    sa.Column("words", sa.Text, nullable=False),
-    sa.Column("facts", sa.JSON, nullable=False),
-    sa.Column("undo", sa.Text, nullable=False),
-)

@@ -17,7 +17,7 @@ from drivetrain.jobs.kinds import Retrain
 from drivetrain.jobs.model import CANCELLED, FAILED, SUCCEEDED
 from drivetrain.jobs.service import Jobs
 from drivetrain.monitoring.model import Alert
-from drivetrain.retraining import book
+from drivetrain.retraining import ledger
 from drivetrain.retraining import tables as t
 from drivetrain.retraining.due import Labels, began_ms, judge, wanted
 from drivetrain.retraining.model import LEAST_ROWS, Policy, Retraining, State, held_out
@@ -45,13 +45,13 @@ class Watch:
     def policies(self) -> list[Policy]:
         """All policies, of all workspaces."""
         with self._db.read() as c:
-            return [book.policy_of(row) for row in c.execute(sa.select(t.policies).order_by(t.policies.c.id))]
+            return [ledger.policy_of(row) for row in c.execute(sa.select(t.policies).order_by(t.policies.c.id))]
 
     def open(self) -> list[Retraining]:
         """The retrainings that have not ended, of all workspaces."""
         with self._db.read() as c:
             rows = c.execute(sa.select(t.retrainings).where(t.retrainings.c.ended_ms.is_(None)).order_by(t.retrainings.c.id)).all()
-            return book.with_stages(c, [*rows])
+            return ledger.with_stages(c, [*rows])
 
     def passed(self, policy_id: str, passed_ms: float, *, alarmed: bool) -> None:
         """So much time went by for a policy; `alarmed`: with an alert of its trigger."""
@@ -67,7 +67,7 @@ class Watch:
             row = c.execute(sa.select(t.policies).where(t.policies.c.id == policy_id)).one_or_none()
         if row is None or row.paused:
             return None
-        ctx = book.acting_for(row)
+        ctx = ledger.acting_for(row)
         try:
             target = self._serving.get(ctx, row.deployment)
         except NotFound:
@@ -92,12 +92,12 @@ class Watch:
                 now = c.execute(sa.select(t.policies).where(t.policies.c.id == policy_id).with_for_update()).one_or_none()
                 if now is None or now.paused:
                     return None
-                identity = book.begin(
+                identity = ledger.begin(
                     c,
                     now,
                     cause=due.cause,
                     why=due.words,
-                    actor=book.DRIVETRAIN,
+                    actor=ledger.DRIVETRAIN,
                     trigger=due.trigger,
                     labels=found[0].all,
                     from_ms=target.created_ms,
@@ -113,7 +113,7 @@ class Watch:
             row = c.execute(sa.select(t.retrainings).where(t.retrainings.c.id == one.id)).one_or_none()
         if row is None or row.ended_ms is not None:
             return
-        ctx = book.acting_for(row, user_name=self._owner(row.policy_id))
+        ctx = ledger.acting_for(row, user_name=self._owner(row.policy_id))
         if one.state is State.waiting:
             rollout = self._rollouts.current(ctx, one.deployment)
             if rollout is None:
@@ -128,16 +128,16 @@ class Watch:
         job = self._jobs.get(ctx, row.job_id)
         if job.state in (FAILED, CANCELLED, SUCCEEDED):
             with self._db.write() as c:
-                now = book.find(c, one.id, hold=True)
+                now = ledger.find(c, one.id, hold=True)
                 if now.ended_ms is None and now.state is not State.waiting:
                     state = State.cancelled if job.state == CANCELLED else State.failed
-                    book.change(c, now, state, job.error or f"Its job ended ({job.state}) before it was done.")
+                    ledger.change(c, now, state, job.error or f"Its job ended ({job.state}) before it was done.")
 
     def untold(self) -> list[Retraining]:
         """Retrainings of which somebody should hear, and that `told` was not called for."""
         with self._db.read() as c:
             rows = c.execute(sa.select(t.retrainings).where(~t.retrainings.c.told).order_by(t.retrainings.c.id).limit(100)).all()
-            return book.with_stages(c, [*rows])
+            return ledger.with_stages(c, [*rows])
 
     def told(self, one: Retraining) -> None:
         """Unless there is more to tell by now."""
@@ -151,13 +151,13 @@ class Watch:
             return c.execute(sa.select(t.policies.c.failures).where(t.policies.c.id == one.policy_id)).scalar_one_or_none() or 0
 
     def _labels(self, row: sa.Row[Any], alerts: Sequence[Alert], target: Deployment) -> Labels:
-        policy = book.policy_of(row)
+        policy = ledger.policy_of(row)
         mine, name = (row.workspace_id, row.deployment_id), row.label or None
         lasting = wanted(policy, alerts)
         since = self._feedback.count_labels(*mine, name=name, since_ms=began_ms(lasting)) if lasting else None
         seen: set[str] = set()
         kept = held = 0
-        for request in self._feedback.labelled(*mine, name=name, since_ms=book.oldest_ms(row, target.created_ms)):
+        for request in self._feedback.labelled(*mine, name=name, since_ms=ledger.oldest_ms(row, target.created_ms)):
             if request in seen:
                 continue
             seen.add(request)

@@ -22,9 +22,9 @@ from drivetrain.tracking.model import RunReport
 from drivetrain.tracking.service import Tracking
 from drivetrain.training.sweeps import early_stop, grid
 from drivetrain.training.sweeps import tables_sweeps as t
-from drivetrain.training.sweeps.book import Book, short_id
 from drivetrain.training.sweeps.model import Importance, State, Sweep, Trial
 from drivetrain.training.sweeps.plan import Plan
+from drivetrain.training.sweeps.records import SweepRecords, short_id
 from drivetrain.training.sweeps.search import Result, Search
 
 AGENT_GONE_MS = 120_000
@@ -38,7 +38,7 @@ Command = dict[str, Any]
 _s, _a, _n = t.sweeps.c, t.agents.c, t.trials.c
 
 
-class Sweeps(Book):
+class Sweeps(SweepRecords):
     """Sweeps, their agents and runs. Thread-safe."""
 
     def __init__(self, db: Database, tracking: Tracking) -> None:

@@ -202,6 +202,16 @@ def _jobs() -> None:
 
 def _lineage() -> None:
     op.create_table(
+        "stages",
+        sa.Column("work", sa.String(length=32), nullable=False),
+        sa.Column("stage", sa.String(length=32), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("words", sa.Text(), nullable=False),
+        sa.Column("facts", sa.JSON(), nullable=False),
+        sa.Column("undo", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("work", "stage", name=op.f("pk_stages")),
+    )
+    op.create_table(
         "edges",
         sa.Column("subject_kind", sa.String(length=16), nullable=False),
         sa.Column("subject_id", sa.String(length=64), nullable=False),
@@ -1326,17 +1336,6 @@ def _retraining() -> None:
         unique=True,
         sqlite_where=sa.text("ended_ms IS NULL"),
         postgresql_where=sa.text("ended_ms IS NULL"),
-    )
-    op.create_table(
-        "retraining_stages",
-        sa.Column("retraining_id", sa.String(length=32), nullable=False),
-        sa.Column("stage", sa.String(length=16), nullable=False),
-        sa.Column("at_ms", sa.BigInteger(), nullable=False),
-        sa.Column("words", sa.Text(), nullable=False),
-        sa.Column("facts", sa.JSON(), nullable=False),
-        sa.Column("undo", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["retraining_id"], ["retrainings.id"], name=op.f("fk_retraining_stages_retraining_id")),
-        sa.PrimaryKeyConstraint("retraining_id", "stage", name=op.f("pk_retraining_stages")),
     )
 
 

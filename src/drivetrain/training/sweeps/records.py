@@ -33,8 +33,8 @@ _ALLOWED: Mapping[State, frozenset[State]] = {
 _s, _a, _n = t.sweeps.c, t.agents.c, t.trials.c
 
 
-class Book:
-    """The ground that sweeps stand on."""
+class SweepRecords:
+    """What is written down of sweeps and their agents."""
 
     def __init__(self, db: Database, tracking: Tracking) -> None:
         self._db = db

@@ -10,22 +10,23 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, NotFound
 from drivetrain.identity.model import Context, Scope
+from drivetrain.jobs import ledger as stages
+from drivetrain.jobs.model import StageDone
 from drivetrain.retraining import tables as t
 from drivetrain.retraining.model import (
     OPEN,
+    STAGES,
     TIME_LIMIT_SECONDS,
     Gate,
     GateResult,
     Policy,
     Retraining,
     Stage,
-    StageDone,
     State,
     TrainingSet,
     Trigger,
 )
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import upsert
 
 FRESH_START = {"tries": 0, "failures": 0, "waited_ms": 0}
 """Of a policy whose attempts go well, or that is to try anew."""
@@ -52,16 +53,12 @@ def find(c: sa.Connection, retraining_id: str, *, workspace_id: str | None = Non
 
 
 def with_stages(c: sa.Connection, rows: list[sa.Row[Any]]) -> list[Retraining]:
-    done: dict[str, list[StageDone]] = {row.id: [] for row in rows}
-    order = {stage: number for number, stage in enumerate(Stage)}
-    for one in c.execute(sa.select(t.stages).where(t.stages.c.retraining_id.in_(list(done)))):
-        found = StageDone(stage=Stage(one.stage), at_ms=one.at_ms, words=one.words, facts=one.facts, undo=one.undo)
-        done[one.retraining_id].append(found)
-    return [_retraining(row, tuple(sorted(done[row.id], key=lambda one: order[one.stage]))) for row in rows]
+    done = stages.done(c, [row.id for row in rows], STAGES)
+    return [_retraining(row, done[row.id]) for row in rows]
 
 
-def _retraining(row: sa.Row[Any], stages: tuple[StageDone, ...]) -> Retraining:
-    facts = {one.stage: one.facts for one in stages}
+def _retraining(row: sa.Row[Any], done: tuple[StageDone, ...]) -> Retraining:
+    facts = {one.stage: one.facts for one in done}
     told = row.training_set | facts.get(Stage.training_set, {})
     values = {name: value for name, value in row._asdict().items() if name in Retraining.__struct_fields__}
     return Retraining(
@@ -76,7 +73,7 @@ def _retraining(row: sa.Row[Any], stages: tuple[StageDone, ...]) -> Retraining:
             "version": facts.get(Stage.version, {}).get("version"),
             "gate": msgspec.convert(facts[Stage.gate], GateResult) if Stage.gate in facts else None,
             "rollout_id": facts.get(Stage.rollout, {}).get("rollout_id"),
-            "stages": stages,
+            "stages": done,
         }
     )
 
@@ -128,12 +125,6 @@ def begin(
 def oldest_ms(policy: sa.Row[Any], created_ms: int) -> int:
     """From when on answers are trained on: since the deployment was made, and no older than the policy says."""
     return created_ms if policy.days is None else max(created_ms, now_ms() - int(policy.days * 86_400_000))
-
-
-def done(c: sa.Connection, retraining: Retraining, stage: Stage, *, words: str, facts: Mapping[str, Any], undo: str) -> None:
-    """Write down that a stage was done. Said again, it stays as it was said first."""
-    row = {"retraining_id": retraining.id, "stage": stage.value, "at_ms": now_ms(), "words": words, "facts": dict(facts), "undo": undo}
-    upsert(c, t.stages, [row], key=["retraining_id", "stage"])
 
 
 def change(c: sa.Connection, retraining: Retraining, state: State, why: str, *, tell: bool = True) -> None:
