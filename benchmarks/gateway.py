@@ -168,7 +168,7 @@ def llama(folder: Path, path: str) -> subprocess.Popen[bytes]:
     (folder / "model").mkdir()
     (folder / "model" / "model.gguf").symlink_to(next(Path(found.origin).parent.glob("*.gguf")))
     spec = ReplicaSpec(
-        id="llm", name="llm", engine="llamacpp", tasks=("chat",), model_dir=str(folder / "model"), socket=path,
+        id="llm", name="llm", engine="llamacpp", tasks=("chat",), model_dir=str(folder / "model"), address=f"unix:{path}",
         options={"context_tokens": 512}, slots=STREAMS,
     )  # fmt: skip
     (folder / "spec.json").write_bytes(msgspec.json.encode(spec))

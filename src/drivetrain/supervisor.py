@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from drivetrain.compute.front import Front
 from drivetrain.compute.local import Local
+from drivetrain.compute.process import Compute
 from drivetrain.config import Settings
 from drivetrain.errors import Invalid
 from drivetrain.store.files import write_file
@@ -51,7 +52,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
     home = Home.open(settings.home)
     _log_to(home.logs / "supervisor.log", settings)
     with home.lock():
-        local = Local(home.logs)
+        local = Local(home.logs, home.runtime)
         front = Front(settings, home, local, say)
         try:
             front.start()
@@ -71,7 +72,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
 class Supervisor:
     """The loops of one life of a server. Raises `Invalid` if everybody could do everything from everywhere."""
 
-    def __init__(self, platform: Platform, front: Front, local: Local, say: Callable[[str], None]) -> None:
+    def __init__(self, platform: Platform, front: Front, compute: Compute, say: Callable[[str], None]) -> None:
         from drivetrain.jobs.kinds import KINDS
         from drivetrain.loops.alerts import AlertSender
         from drivetrain.loops.deployments import Reconciler
@@ -113,13 +114,13 @@ class Supervisor:
             platform.registry,
             platform.identity,
             Environments(platform.jobs, platform.identity, home),
-            local,
+            compute,
             settings,
             publish=self._channel.publish,
             inflight=self._channel.inflight,
         )
         leases, counting = Leases(platform.db, home.server_id), Counting()
-        jobs = JobRunner(platform.jobs, KINDS, platform.identity, home, local, leases, settings, url=front.inner_url)
+        jobs = JobRunner(platform.jobs, KINDS, platform.identity, home, compute, leases, settings, url=front.inner_url)
         watch = Watch(platform.db, platform.retrainings, platform.serving, platform.feedback, platform.rollouts, platform.jobs)
         monitors = MonitorRunner(platform.monitors, platform.serving, platform.events, platform.lineages, platform.alerts)
         folder = EventFolder(platform.db, platform.blobs, home, settings, folds=[counting])

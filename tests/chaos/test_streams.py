@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from drivetrain.compute.address import Address
 from tests.chaos.common import drivetrain, replicas, web_processes
 from tests.conftest import Server, wait_for
 
@@ -35,7 +36,7 @@ def handles(process: psutil.Process) -> int:
 def busy_slots(server: Server) -> int:
     """Requests that the replica is working on, as llama.cpp itself says."""
     (replica,) = replicas(server, "smol")
-    with httpx.Client(transport=httpx.HTTPTransport(uds=replica["socket"]), base_url="http://replica") as http:
+    with httpx.Client(transport=httpx.HTTPTransport(uds=Address.parse(replica["address"]).path), base_url="http://replica") as http:
         return sum(bool(slot["is_processing"]) for slot in http.get("/slots").json())
 
 

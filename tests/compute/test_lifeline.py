@@ -18,7 +18,7 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from drivetrain.compute.local import Local
-local = Local(Path(sys.argv[1]))
+local = Local(Path(sys.argv[1]), Path(sys.argv[1]))
 children = [local.start("tests.compute.child", [mode], log=f"{mode}.log") for mode in ("idle", "busy", "family")]
 print(*(child.pid for child in children), flush=True)
 time.sleep(600)
@@ -40,19 +40,19 @@ def test_children_die_with_their_parent(tmp_path: Path) -> None:
 
 
 def test_a_child_that_begins_after_its_parents_death_ends(tmp_path: Path) -> None:
-    local = Local(tmp_path)
+    local = Local(tmp_path, tmp_path)
     child = local.start("tests.compute.child", ["late"], log="late.log")
     local.close()
-    assert child.process.wait(20) == -signal.SIGKILL
+    assert child.wait(20) == -signal.SIGKILL
     assert "ready" not in (tmp_path / "late.log").read_text()
 
 
 def test_children_do_not_inherit_what_points_clients_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
     monkeypatch.setenv("DRIVETRAIN_API_KEY", "dt-" + "s" * 40)
-    local = Local(tmp_path)
+    local = Local(tmp_path, tmp_path)
     child = local.start("tests.compute.child", ["environ"], log="environ.log", environ={"OMP_NUM_THREADS": "1"})
-    child.process.wait(20)
+    child.wait(20)
     local.close()
     names = set((tmp_path / "environ.log").read_text().split())
     assert "OMP_NUM_THREADS" in names
@@ -60,7 +60,7 @@ def test_children_do_not_inherit_what_points_clients_here(tmp_path: Path, monkey
 
 
 def test_stop_asks_before_it_kills(tmp_path: Path) -> None:
-    local = Local(tmp_path)
+    local = Local(tmp_path, tmp_path)
     polite = local.start("tests.compute.child", ["polite"], log="polite.log")
     deaf = local.start("tests.compute.child", ["deaf"], log="deaf.log")
     for name in ("polite", "deaf"):

@@ -53,7 +53,7 @@ def serving(test: Callable[[Path, Echo, Server], Awaitable[None]], folder: Path)
         server = Server(echo.handle)
         path = folder / "s.sock"
         path.write_text("what an earlier life left")
-        await server.start(path)
+        await server.start(f"unix:{path}")
         await test(path, echo, server)
         if not server.stopping:
             await server.stop(1.0)

@@ -24,37 +24,40 @@ from drivetrain.engines import table
 from drivetrain.engines.model import BAD_MODEL, ReplicaSpec
 from drivetrain.engines.options import read
 from drivetrain.loops.replicas import healthy
-from tests.conftest import wait_for
+from tests.conftest import free_port, wait_for
 
 pytestmark = pytest.mark.slow
 INFER = "/v2/models/model/infer"
 
 
 class Replica:
-    def __init__(self, engine: str, folder: Path, at: Path, **options: Any) -> None:
+    def __init__(self, engine: str, folder: Path, at: Path, *, port: int = 0, **options: Any) -> None:
+        self.order = at / "r.json"
         self.socket = at / "r.sock"
+        self.address = f"http://127.0.0.1:{port}" if port else f"unix:{self.socket}"
         spec = ReplicaSpec(
             id="r",
             name="m",
             engine=engine,
             tasks=("infer",),
             model_dir=str(folder),
-            socket=str(self.socket),
+            address=self.address,
             options=asdict(read(table.find(engine).options, options, Settings(context_tokens=512, threads=2))),
             slots=2,
         )
-        (at / "r.json").write_bytes(msgspec.json.encode(spec))
+        self.order.write_bytes(msgspec.json.encode(spec))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "drivetrain.engines.replica", str(at / "r.json")],
+            [sys.executable, "-m", "drivetrain.engines.replica", str(self.order)],
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             env={**os.environ, "OMP_WAIT_POLICY": "passive"},
         )
-        self.http = httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://replica", timeout=120)
+        at_socket = httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://replica", timeout=120)
+        self.http = httpx.Client(base_url=self.address, timeout=120) if port else at_socket
 
     def ready(self) -> bool:
         assert self.process.poll() is None, self.words()
-        return healthy(self.socket)
+        return healthy(self.address)
 
     def words(self) -> str:
         assert self.process.stderr is not None
@@ -284,6 +287,14 @@ def test_llamacpp_answers(start: Callable[..., Replica], gguf_model: Path) -> No
     assert json.loads(lines[0][6:])["object"] == "chat.completion.chunk"
 
 
+def test_replicas_may_listen_on_ports(start: Callable[..., Replica], digits_model: Path, gguf_model: Path) -> None:
+    rows = start("pyfunc", digits_model, port=free_port())
+    assert rows.infer({"name": "x", "shape": [1, 64], "datatype": "FP64", "data": [0.0] * 64}).status_code == 200
+    texts = start("llamacpp", gguf_model.parent, port=free_port())
+    body = {"prompt": "Say hi.", "max_tokens": 2, "temperature": 0}
+    assert texts.http.post("/v1/completions", json=body).json()["usage"]["completion_tokens"] == 2
+
+
 def test_llamacpp_embeds(start: Callable[..., Replica], gguf_model: Path) -> None:
     replica = start("llamacpp", gguf_model.parent, pooling="mean")
     words = ["a cat", "a kitten", "the stock market fell"]
@@ -305,7 +316,7 @@ def test_a_damaged_model_says_so_and_is_not_tried_again(
     (tmp_path / "m.gguf").write_bytes(data[: len(data) // 2] if damage == "truncated" else b"GGUF" + os.urandom(1000))
     replica = start("llamacpp", tmp_path, wait=False)
     assert replica.process.wait(60) == BAD_MODEL
-    status = json.loads(replica.socket.with_suffix(".status").read_text())
+    status = json.loads(replica.order.with_suffix(".status").read_text())
     assert status["state"] == "failed"
     assert "m.gguf" in status["message"]
 
@@ -316,11 +327,11 @@ def test_types_that_nobody_vouches_for_are_not_loaded(start: Callable[..., Repli
     file.write_text(file.read_text().replace("- sklearn.tree._tree.Tree", "- sklearn.tree._tree.Other"))
     replica = start("pyfunc", tmp_path / "model", wait=False)
     assert replica.process.wait(60) == BAD_MODEL
-    assert "sklearn.tree._tree.Tree" in json.loads(replica.socket.with_suffix(".status").read_text())["message"]
+    assert "sklearn.tree._tree.Tree" in json.loads(replica.order.with_suffix(".status").read_text())["message"]
 
 
 def test_a_missing_package_is_named(start: Callable[..., Replica], digits_model: Path, tmp_path: Path) -> None:
     (tmp_path / "MLmodel").write_text("flavors: {python_function: {loader_module: no_such_package}}\n")
     replica = start("pyfunc", tmp_path, wait=False)
     assert replica.process.wait(60) == BAD_MODEL
-    assert "no_such_package" in json.loads(replica.socket.with_suffix(".status").read_text())["message"]
+    assert "no_such_package" in json.loads(replica.order.with_suffix(".status").read_text())["message"]

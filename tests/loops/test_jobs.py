@@ -48,7 +48,7 @@ class Host:
     def __init__(self, database: Database, folder: Path) -> None:
         self.home = Home.open(folder)
         self.jobs = Jobs(database, {**KINDS, "unknown": KINDS["die"]}, lambda _: None)
-        self._local = Local(self.home.logs)
+        self._local = Local(self.home.logs, self.home.runtime)
         self.runner = JobRunner(
             self.jobs,
             KINDS,

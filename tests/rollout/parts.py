@@ -89,7 +89,7 @@ class World:
     def replica(self, variant: Variant, state: str, *, server: str = "s1", restarts: int = 0, message: str = "") -> None:
         row = {"id": uuid7(), "variant_id": variant.id, "server_id": server, "state": state, "message": message, "started_ms": now_ms()}
         with self.db.write() as c:
-            c.execute(sa.insert(serving_tables.replicas).values(**row, socket="", memory_bytes=0, restarts=restarts))
+            c.execute(sa.insert(serving_tables.replicas).values(**row, address="", memory_bytes=0, restarts=restarts))
 
     def stop_replicas(self, variant: Variant) -> None:
         with self.db.write() as c:

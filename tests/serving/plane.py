@@ -65,7 +65,7 @@ class Holder:
 
 
 def variant(name: str, replicas: Sequence[FakeReplica], *, weight: int = 10_000, slots: int = 4, **more: Any) -> VariantRoute:
-    routes = tuple(ReplicaRoute(id=replica.name, socket=str(replica.socket), slots=slots) for replica in replicas)
+    routes = tuple(ReplicaRoute(id=replica.name, address=f"unix:{replica.socket}", slots=slots) for replica in replicas)
     values: dict[str, Any] = {"repo": "default/m", "version": 1, "commit": "c" * 64, "engine": "test", "tasks": ALL_TASKS} | more
     return VariantRoute(id=f"v-{name}", name=name, weight=weight, replicas=routes, **values)
 

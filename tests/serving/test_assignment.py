@@ -103,7 +103,7 @@ def test_nobody_without_a_weight() -> None:
 
 def deployment(stable: int, canary: int, *, rollout: str | None = "r1", ready: tuple[str, ...] = ("stable", "canary")) -> DeploymentRoute:
     def variant(key: str, weight: int) -> VariantRoute:
-        replicas = (ReplicaRoute(f"{key}-1", "/nowhere", 1),) if key in ready else ()
+        replicas = (ReplicaRoute(f"{key}-1", "unix:/nowhere", 1),) if key in ready else ()
         return VariantRoute(key, key, weight, "default/m", 1, "c", "pyfunc", ("infer",), replicas)
 
     at = RolloutRoute(rollout, 1, "stable", "canary") if rollout else None

@@ -86,7 +86,7 @@ def running(database: Database, variant: Variant, state: str = "ready", message:
     """As if a server had a replica of it."""
     row = {"id": uuid7(), "variant_id": variant.id, "server_id": "s1", "state": state, "message": message, "started_ms": now_ms()}
     with database.write() as c:
-        c.execute(sa.insert(t.replicas).values(**row, socket="", memory_bytes=0, restarts=0))
+        c.execute(sa.insert(t.replicas).values(**row, address="", memory_bytes=0, restarts=0))
 
 
 def test_deploy(serving: Serving, classifier: str, nudges: list[str]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from drivetrain.errors import UpstreamFailed, UpstreamTimeout
 from drivetrain.serving.gateway.upstream import Lost, Upstream
+from tests.conftest import free_port
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -21,7 +22,7 @@ async def _asked(reader: asyncio.StreamReader) -> None:
 
 
 def against(folder: Path, serve: Serve, work: Callable[[Upstream], Awaitable[None]]) -> None:
-    """Run `work` with a client of a server that handles each connection with `serve`."""
+    """Run `work` with a client of a server that handles each connection with `serve`, on a Unix socket and on a port."""
 
     async def main() -> None:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -32,12 +33,15 @@ def against(folder: Path, serve: Serve, work: Callable[[Upstream], Awaitable[Non
             finally:
                 writer.close()
 
-        server = await asyncio.start_unix_server(handle, str(folder / "s"))
-        upstream = Upstream(str(folder / "s"))
-        await work(upstream)
-        upstream.close()
-        assert upstream.open == 0
-        server.close()
+        on_socket = await asyncio.start_unix_server(handle, str(folder / "s"))
+        on_port = await asyncio.start_server(handle, "127.0.0.1", 0)
+        port = on_port.sockets[0].getsockname()[1]
+        for server, address in ((on_socket, f"unix:{folder / 's'}"), (on_port, f"http://127.0.0.1:{port}")):
+            upstream = Upstream(address)
+            await work(upstream)
+            upstream.close()
+            assert upstream.open == 0
+            server.close()
 
     asyncio.run(main())
 
@@ -93,9 +97,10 @@ def test_a_connection_that_breaks_is_lost(tmp_path: Path, start: bytes) -> None:
 
 def test_nobody_there(tmp_path: Path) -> None:
     async def main() -> None:
-        with pytest.raises(Lost) as lost:
-            await Upstream(str(tmp_path / "none")).request("/x", b"{}")
-        assert not lost.value.sent
+        for address in (f"unix:{tmp_path / 'none'}", f"http://127.0.0.1:{free_port()}"):
+            with pytest.raises(Lost) as lost:
+                await Upstream(address).request("/x", b"{}")
+            assert not lost.value.sent
 
     asyncio.run(main())
 
@@ -129,6 +134,7 @@ def test_cancelling_closes_the_connection(tmp_path: Path) -> None:
         closed.set()
 
     async def work(upstream: Upstream) -> None:
+        closed.clear()
         task = asyncio.create_task(upstream.request("/x", b"{}"))
         await asyncio.sleep(0.05)
         task.cancel()

@@ -126,7 +126,7 @@ class Stage(Platform):
         with self.db.write() as c:
             c.execute(sa.update(tables.variants).where(tables.variants.c.id == old.id).values(weight=0, created_ms=now - 3_000_000))
             c.execute(sa.update(tables.variants).where(tables.variants.c.id == new.id).values(weight=10_000, created_ms=now - 1_800_000))
-            replica = {"id": uuid7(), "variant_id": new.id, "server_id": "s", "state": "ready", "message": "", "pid": 4711, "socket": ""}
+            replica = {"id": uuid7(), "variant_id": new.id, "server_id": "s", "state": "ready", "message": "", "pid": 4711, "address": ""}
             c.execute(
                 sa.insert(tables.replicas).values(**replica, memory_bytes=93 << 20, restarts=1, started_ms=now - 1_700_000, ready_ms=now)
             )

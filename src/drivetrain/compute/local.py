@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -10,9 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import psutil
-
 from drivetrain.compute import lifeline
+from drivetrain.compute.address import Address
 
 ALLOWED = frozenset(
     [
@@ -61,33 +59,28 @@ LOG_MOST = 32 << 20
 
 
 class Child:
-    """One running process and its process group."""
+    """One running process and its process group: a `Process`."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.process = process
+        self._process = process
         self.pid = process.pid
         self.log = log
 
     @property
     def code(self) -> int | None:
-        """Its exit status, once it has ended; negative is the signal that ended it."""
-        return self.process.poll()
+        return self._process.poll()
 
-    def weight(self) -> int:
-        """Resident memory of it and its children, bytes."""
+    def wait(self, seconds: float | None = None) -> int | None:
         try:
-            root = psutil.Process(self.pid)
-            return sum(one.memory_info().rss for one in (root, *root.children(recursive=True)))
-        except psutil.Error:
-            return 0
+            return self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
 
     def terminate(self) -> None:
-        """Ask it to finish what it has begun."""
         if self.code is None:
-            self.process.terminate()
+            self._process.terminate()
 
     def kill(self) -> None:
-        """End it and everything that it started."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -96,15 +89,12 @@ class Child:
             pass
 
     def stop(self, seconds: float) -> None:
-        """Ask, wait, then kill."""
         self.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(seconds)
+        self.wait(seconds)
         self.kill()
-        self.process.wait()
+        self.wait()
 
     def last_words(self, most: int = 2000) -> str:
-        """The end of its log."""
         try:
             with self.log.open("rb") as file:
                 file.seek(max(0, self.log.stat().st_size - most))
@@ -114,11 +104,19 @@ class Child:
 
 
 class Local:
-    """Starts children. Open one for each supervisor, in its main process; `close` (or death) ends every child."""
+    """A `Compute`: children of this process. Open one for each supervisor, in its main process; `close` (or death) ends every child. They
+    may listen on Unix sockets in the folder `sockets`."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, sockets: Path) -> None:
         self._logs = logs
+        self._sockets = sockets
         self._read, self._write = os.pipe()
+
+    def address(self, name: str) -> str:
+        return str(Address.unix(self._sockets / f"{name}.sock"))
+
+    def release(self, address: str) -> None:
+        Path(Address.parse(address).path).unlink(missing_ok=True)
 
     def start(
         self,

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server on a Unix socket, for replicas whose engine has none.
+"""A small HTTP/1.1 server, for replicas whose engine has none.
 
 Only our own gateway and loops speak to it, so it knows what they use: whole requests, whole answers, connections that stay open. It does
 not know what a model is.
@@ -16,9 +16,12 @@ from typing import NamedTuple
 
 import httptools
 
+from drivetrain.compute.address import Address
+
 log = logging.getLogger(__name__)
 
 MOST_BODY = 256 << 20
+BACKLOG = 1024
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -42,11 +45,15 @@ class Server:
         self._empty = asyncio.Event()
         self.stopping = False
 
-    async def start(self, path: Path) -> None:
-        """Listen on `path`. A socket file that an earlier life left there is taken over."""
-        path.unlink(missing_ok=True)
+    async def start(self, address: str) -> None:
+        """Listen there. A socket file that an earlier life left is taken over."""
+        path, host, port = Address.parse(address)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(lambda: _Connection(self, self._handle), str(path), backlog=1024)
+        if path:
+            Path(path).unlink(missing_ok=True)
+            self._server = await loop.create_unix_server(lambda: _Connection(self, self._handle), path, backlog=BACKLOG)
+        else:
+            self._server = await loop.create_server(lambda: _Connection(self, self._handle), host, port, backlog=BACKLOG)
 
     async def stop(self, seconds: float) -> None:
         """No new connections; those that wait for an answer get it, if that takes no longer than `seconds`."""

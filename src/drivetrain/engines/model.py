@@ -1,9 +1,9 @@
 """What the deployments loop and the process of a replica say to each other.
 
-The loop writes a `ReplicaSpec` and starts `python -m drivetrain.engines.replica SPEC.json`. The replica listens on `socket`. Until it is
+The loop writes a `ReplicaSpec` and starts `python -m drivetrain.engines.replica SPEC.json`. The replica listens on `address`. Until it is
 ready, `/health` there answers 503, or nobody listens yet; from then on it answers 200. A replica that cannot start writes a
-`ReplicaStatus` beside the socket (x.sock → x.status) and ends with `BAD_MODEL`: trying again is useless. Any other end is an accident
-that may be tried again; its log has the last words. SIGTERM: finish what has begun, then end with 0.
+`ReplicaStatus` beside the specification (x.json → x.status) and ends with `BAD_MODEL`: trying again is useless. Any other end is an
+accident that may be tried again; its log has the last words. SIGTERM: finish what has begun, then end with 0.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ReplicaSpec(Struct, frozen=True, kw_only=True):
     engine: str
     tasks: tuple[str, ...]
     model_dir: str
-    socket: str
+    address: str  # unix:/path or http://host:port
     options: dict[str, Any]
     slots: int
 

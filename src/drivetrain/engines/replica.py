@@ -18,7 +18,8 @@ from drivetrain.errors import Invalid
 
 def main() -> None:
     lifeline.watch()
-    spec = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=ReplicaSpec)
+    order = Path(sys.argv[1])
+    spec = msgspec.json.decode(order.read_bytes(), type=ReplicaSpec)
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
@@ -27,7 +28,7 @@ def main() -> None:
         process.serve(spec, stop)
     except Invalid as error:
         status = ReplicaStatus(state="failed", message=error.message)
-        Path(spec.socket).with_suffix(".status").write_bytes(msgspec.json.encode(status))
+        order.with_suffix(".status").write_bytes(msgspec.json.encode(status))
         print(error.message, file=sys.stderr, flush=True)
         sys.exit(BAD_MODEL)
 

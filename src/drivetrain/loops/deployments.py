@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from drivetrain.compute.local import Local
+from drivetrain.compute.process import Compute
 from drivetrain.config import GiB, Settings
 from drivetrain.identity.model import Grant
 from drivetrain.identity.service import Identity
@@ -73,7 +73,7 @@ class Reconciler:
         registry: Registry,
         identity: Identity,
         environments: Environments,
-        local: Local,
+        compute: Compute,
         settings: Settings,
         *,
         publish: Callable[[Snapshot], None],
@@ -85,7 +85,7 @@ class Reconciler:
         self._registry = registry
         self._identity = identity
         self._environments = environments
-        self._local = local
+        self._compute = compute
         self._settings = settings
         self._publish = publish
         self._inflight = inflight
@@ -194,21 +194,21 @@ class Reconciler:
         if lacking := self._lacking(variant):
             self._fail(variant, Failure(lacking), 0.0)
             return False
-        running = Running(variant, self._home)
+        running = Running(variant, self._home, self._compute)
         self._running.append(running)
         threading.Thread(target=self._launch, args=(running,), name=f"launch-{running.id[-6:]}", daemon=True).start()
         return True
 
     def _launch(self, running: Running) -> None:
         try:
-            running.launch(self._local, self._blobs, self._registry.files, self._environments, self._settings)
+            running.launch(self._blobs, self._registry.files, self._environments, self._settings)
         except Exception as error:
             log.exception("replica %s of %s could not be started", running.id, running.variant.repo)
             running.failure = Failure(f"Its files could not be put in place: {error}")
             running.state = "ended"
         self._wake()
         if running.child is not None:
-            running.child.process.wait()  # so that the loop hears of its end at once
+            running.child.wait()  # so that the loop hears of its end at once
             self._wake()
 
     def _lacking(self, variant: Variant) -> str:
@@ -348,7 +348,7 @@ class Reconciler:
             now[one.id] = self._row(one.id, one.variant, state) | {
                 "message": trouble.message if trouble is not None else "",
                 "pid": one.child.pid if one.child is not None else None,
-                "socket": str(one.socket),
+                "address": one.address,
                 "restarts": trouble.failures if trouble is not None else 0,
                 "started_ms": one.started_ms,
                 "ready_ms": one.ready_ms,
@@ -360,7 +360,7 @@ class Reconciler:
                 now[id_] = self._row(id_, variant, "failed" if trouble.final else "restarting") | {
                     "message": trouble.message,
                     "pid": None,
-                    "socket": "",
+                    "address": "",
                     "restarts": trouble.failures,
                     "started_ms": self._rows.get(id_, {"started_ms": now_ms()})["started_ms"],
                     "ready_ms": None,
@@ -398,4 +398,4 @@ class Reconciler:
 def _replica_route(one: Running) -> ReplicaRoute:
     pid = one.child.pid if one.child is not None else 0
     keep = one.engine.keeps_connections
-    return ReplicaRoute(id=one.id, socket=str(one.socket), slots=one.variant.slots, pid=pid, keep=keep)
+    return ReplicaRoute(id=one.id, address=one.address, slots=one.variant.slots, pid=pid, keep=keep)

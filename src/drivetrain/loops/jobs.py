@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from drivetrain.compute.local import Child, Local
+from drivetrain.compute.process import Compute, Process
 from drivetrain.config import Settings
 from drivetrain.identity.model import Context, Scope
 from drivetrain.identity.service import Identity
@@ -41,7 +41,7 @@ class JobRunner:
         kinds: Mapping[str, Kind],
         identity: Identity,
         home: Home,
-        local: Local,
+        compute: Compute,
         leases: Leases,
         settings: Settings,
         *,
@@ -51,11 +51,11 @@ class JobRunner:
         self._kinds = kinds
         self._identity = identity
         self._home = home
-        self._local = local
+        self._compute = compute
         self._leases = leases
         self._settings = settings
         self._url = url
-        self._running: dict[str, tuple[Job, Child]] = {}
+        self._running: dict[str, tuple[Job, Process]] = {}
         self._looked = float("-inf")
 
     def step(self, loop: Loop) -> float:
@@ -135,7 +135,7 @@ class JobRunner:
             file.write_bytes(msgspec.json.encode(assignment))
             # The one setting that jobs read; everything else they are told, or ask the server.
             environ = {"DRIVETRAIN_PIP_ARGS": " ".join(self._settings.pip_args)}
-            child = self._local.start("drivetrain.compute.worker", [str(file)], log=f"job-{job.id}.log", environ=environ)
+            child = self._compute.start("drivetrain.compute.worker", [str(file)], log=f"job-{job.id}.log", environ=environ)
         except OSError as error:
             self._jobs.died(job.id, f"It could not be started: {error}.", most_attempts=self._settings.job_attempts)
             return

@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from drivetrain.compute.local import Child, Local
+from drivetrain.compute.address import Address
+from drivetrain.compute.process import Compute, Process
 from drivetrain.config import Settings
 from drivetrain.engines import options, table
 from drivetrain.engines.engine import Engine
@@ -47,12 +48,12 @@ class Failure(Struct, frozen=True):
 class Running:
     """States: preparing (files), starting, ready, draining, ended."""
 
-    def __init__(self, variant: Variant, home: Home) -> None:
+    def __init__(self, variant: Variant, home: Home, compute: Compute) -> None:
         self.id = uuid7()
         self.variant = variant
         self.state = "preparing"
-        self.socket = home.runtime / f"{self.id[-12:]}.sock"
-        self.child: Child | None = None
+        self.address = compute.address(self.id[-12:])
+        self.child: Process | None = None
         self.failure: Failure | None = None
         self.began = time.monotonic()
         self.ready_at: float | None = None
@@ -64,15 +65,15 @@ class Running:
         self.idle: Future[bool] | None = None
         self.misses = 0
         self._home = home
+        self._compute = compute
+        self._order = home.runtime / f"{self.id[-12:]}.json"
 
     @property
     def engine(self) -> Engine:
         """Raises `Invalid` for one that this version does not have."""
         return table.find(self.variant.engine)
 
-    def launch(
-        self, local: Local, blobs: Blobs, files: Callable[[str], Mapping[str, FileEntry]], environments: Environments, settings: Settings
-    ) -> None:
+    def launch(self, blobs: Blobs, files: Callable[[str], Mapping[str, FileEntry]], environments: Environments, settings: Settings) -> None:
         """Put files and environment in place and start the process. Takes as long as those take to arrive."""
         folder = model_folder(self._home, self.variant.commit)
         materialise(blobs, files(self.variant.commit), folder)
@@ -92,15 +93,16 @@ class Running:
             engine=engine.name,
             tasks=self.variant.tasks,
             model_dir=str(folder),
-            socket=str(self.socket),
+            address=self.address,
             options=chosen,
             slots=self.variant.slots,
         )
-        path = self.socket.with_suffix(".json")
-        path.write_bytes(msgspec.json.encode(spec))
-        path.chmod(0o600)
+        self._order.write_bytes(msgspec.json.encode(spec))
+        self._order.chmod(0o600)
         log = f"replica-{self.id}.log"
-        child = local.start("drivetrain.engines.replica", [str(path)], log=log, environ=engine.environ(settings), python=python)
+        child = self._compute.start(
+            "drivetrain.engines.replica", [str(self._order)], log=log, environ=engine.environ(settings), python=python
+        )
         self.child = child  # before the look at the state: whoever ends it from here on ends the child too
         if self.state == "ended":
             # Stopped while its files were on their way.
@@ -137,7 +139,7 @@ class Running:
         if self.probe is None:
             if now >= self.next_check:
                 self.next_check = now + every
-                self.probe = ask(lambda: healthy(self.socket, seconds=seconds))
+                self.probe = ask(lambda: healthy(self.address, seconds=seconds))
             return None
         if not self.probe.done():
             return None
@@ -160,7 +162,7 @@ class Running:
         if waited > settings.drain_seconds or self.ready_at is None:
             return True
         if self.idle is None:
-            self.idle = ask(lambda: not self.engine.busy(lambda target: get(self.socket, target, seconds=1.0)))
+            self.idle = ask(lambda: not self.engine.busy(lambda target: get(self.address, target, seconds=1.0)))
         elif self.idle.done():
             asked, self.idle = self.idle, None
             return asked.result()
@@ -171,11 +173,12 @@ class Running:
         self.state = "ended"
         if self.child is not None:
             self.child.kill()
-            self.child.process.wait()
-        for suffix in (".sock", ".json", ".status"):
-            self.socket.with_suffix(suffix).unlink(missing_ok=True)
+            self.child.wait()
+        self._compute.release(self.address)
+        for suffix in (".json", ".status"):
+            self._order.with_suffix(suffix).unlink(missing_ok=True)
 
-    def _why(self, child: Child) -> Failure:
+    def _why(self, child: Process) -> Failure:
         status = self._status()
         if status is not None and status.state == "failed":
             return Failure(status.message, final=child.code == BAD_MODEL)
@@ -187,7 +190,7 @@ class Running:
 
     def _status(self) -> ReplicaStatus | None:
         try:
-            return msgspec.json.decode(self.socket.with_suffix(".status").read_bytes(), type=ReplicaStatus)
+            return msgspec.json.decode(self._order.with_suffix(".status").read_bytes(), type=ReplicaStatus)
         except (OSError, msgspec.DecodeError):
             return None
 
@@ -227,21 +230,22 @@ def materialise(blobs: Blobs, files: Mapping[str, FileEntry], folder: Path) -> N
 
 
 class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket, for the few small questions that loops ask of replicas."""
+    """HTTP over a Unix socket."""
 
-    def __init__(self, path: Path, timeout: float) -> None:
+    def __init__(self, path: str, timeout: float) -> None:
         super().__init__("replica", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        self.sock.connect(self._path)
 
 
-def get(path: Path, target: str, *, seconds: float) -> tuple[int, bytes] | None:
-    """GET from a replica; None when it does not answer."""
-    connection = UnixConnection(path, seconds)
+def get(address: str, target: str, *, seconds: float) -> tuple[int, bytes] | None:
+    """GET from a replica; None when it does not answer. For the few small questions that loops ask."""
+    path, host, port = Address.parse(address)
+    connection = UnixConnection(path, seconds) if path else http.client.HTTPConnection(host, port, timeout=seconds)
     try:
         connection.request("GET", target)
         answer = connection.getresponse()
@@ -252,6 +256,6 @@ def get(path: Path, target: str, *, seconds: float) -> tuple[int, bytes] | None:
         connection.close()
 
 
-def healthy(path: Path, *, seconds: float = 1.0) -> bool:
-    answer = get(path, "/health", seconds=seconds)
+def healthy(address: str, *, seconds: float = 1.0) -> bool:
+    answer = get(address, "/health", seconds=seconds)
     return answer is not None and answer[0] == 200

@@ -56,7 +56,7 @@ class Replica(Struct, frozen=True, kw_only=True):
     state: str
     message: str = ""
     pid: int | None = None
-    socket: str = ""
+    address: str = ""
     memory_bytes: int = 0
     restarts: int = 0
     started_ms: int = 0

@@ -14,11 +14,11 @@ from drivetrain.identity.model import Grant
 
 
 class ReplicaRoute(Struct, frozen=True):
-    """One ready replica. `socket` is the path of its Unix socket; `slots` the requests it can work on at once; `pid` its process;
-    `keep`: whether connections to it are used again."""
+    """One ready replica. `address` is where it listens (unix:/path or http://host:port); `slots` the requests it can work on at once; `pid`
+    its process on this machine; `keep`: whether connections to it are used again."""
 
     id: str
-    socket: str
+    address: str
     slots: int
     pid: int = 0
     keep: bool = True

@@ -72,7 +72,7 @@ replicas = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("message", sa.Text, nullable=False, default=""),
     sa.Column("pid", sa.Integer),
-    sa.Column("socket", sa.String(108), nullable=False, default=""),
+    sa.Column("address", sa.String(300), nullable=False, default=""),
     sa.Column("memory_bytes", sa.BigInteger, nullable=False, default=0),
     sa.Column("restarts", sa.Integer, nullable=False, default=0),
     sa.Column("started_ms", sa.BigInteger, nullable=False),

@@ -1,4 +1,4 @@
-"""llama.cpp as a replica: its own server, on our socket.
+"""llama.cpp as a replica: its own server, at our address.
 
 Its HTTP server answers `/health` (503 while loading), the OpenAI paths, `/slots` and `/metrics` by itself.
 """
@@ -9,6 +9,7 @@ import os
 import threading
 from pathlib import Path
 
+from drivetrain.compute.address import Address
 from drivetrain.config import MiB
 from drivetrain.engines.llamacpp.declaration import PROMPT_CACHE, Options, context_of
 from drivetrain.engines.model import ReplicaSpec
@@ -29,7 +30,9 @@ def serve(spec: ReplicaSpec, stop: threading.Event) -> None:
 
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
-    params.hostnames = [spec.socket]
+    socket, host, port = Address.parse(spec.address)
+    params.hostnames = [socket or host]
+    params.port = port
     params.n_parallel = spec.slots
     context = context_of(options, head)
     params.n_ctx = spec.slots * context
@@ -46,8 +49,8 @@ def serve(spec: ReplicaSpec, stop: threading.Event) -> None:
         params.pooling_type = getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{pooling.upper()}")
         # Such a model reads a text in one piece or not at all.
         params.n_batch = params.n_ubatch = context
-    # A socket file that an earlier life left behind would block the new one.
-    Path(spec.socket).unlink(missing_ok=True)
+    if socket:  # one that an earlier life left behind would block the new one
+        Path(socket).unlink(missing_ok=True)
     try:
         server = xllamacpp.Server(params)
     except RuntimeError as error:

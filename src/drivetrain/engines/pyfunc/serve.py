@@ -1,4 +1,4 @@
-"""A Python model as a replica: Open Inference v2 JSON on a Unix socket.
+"""A Python model as a replica: Open Inference v2 JSON over HTTP.
 
     GET  /health                  503 while it loads, then 200
     GET  /v2/models/model         metadata: inputs and outputs as the model's signature has them
@@ -129,7 +129,7 @@ async def _serve(spec: ReplicaSpec, stop: threading.Event) -> None:
     thread = ThreadPoolExecutor(1, thread_name_prefix="predict")
     app = App(spec.name, thread)
     server = Server(app.handle)
-    await server.start(Path(spec.socket))
+    await server.start(spec.address)
     ending = asyncio.Event()
     loading = True
 

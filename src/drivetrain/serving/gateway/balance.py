@@ -93,11 +93,11 @@ class Pool:
         old, self._replicas = self._replicas, {}
         for route in routes:
             known = old.pop(route.id, None)
-            if known is not None and known.upstream.path == route.socket:
+            if known is not None and known.upstream.address == route.address:
                 known.slots = max(1, route.slots)
                 self._replicas[route.id] = known
             else:
-                self._replicas[route.id] = Replica(route, Upstream(route.socket, reuse=route.keep, most_idle=max(1, route.slots)))
+                self._replicas[route.id] = Replica(route, Upstream(route.address, reuse=route.keep, most_idle=max(1, route.slots)))
         for gone in old.values():
             gone.upstream.close()
         self.dispatch()

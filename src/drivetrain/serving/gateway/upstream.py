@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client for replicas on Unix sockets: asyncio protocol and httptools, nothing else.
+"""A small HTTP/1.1 client for replicas: asyncio protocol and httptools, nothing else.
 
 It knows what a gateway needs and no more: a bounded pool of idle connections, one retry on a connection that the replica had closed
 meanwhile, back-pressure (a reader who does not read stops the replica from writing), one deadline per answer, and cancelling by
@@ -14,11 +14,13 @@ from collections.abc import AsyncIterator
 
 import httptools
 
+from drivetrain.compute.address import Address
 from drivetrain.errors import UpstreamFailed, UpstreamTimeout
 
 HIGH_WATER = 256 * 1024
 LOW_WATER = 64 * 1024
 MOST_BODY = 512 * 1024 * 1024
+CONNECT_SECONDS = 5.0
 
 
 class Lost(Exception):  # noqa: N818 - a signal inside the package, not an error that anybody sees
@@ -224,8 +226,9 @@ class Answer:
 class Upstream:
     """The connections to one replica."""
 
-    def __init__(self, path: str, *, reuse: bool = True, most_idle: int = 64) -> None:
-        self.path = path
+    def __init__(self, address: str, *, reuse: bool = True, most_idle: int = 64) -> None:
+        self.address = address
+        self._at = Address.parse(address)
         self._reuse = reuse
         self._most_idle = most_idle
         self._idle: deque[_Connection] = deque()
@@ -294,13 +297,28 @@ class Upstream:
         self.open -= 1
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, seconds: float) -> _Connection:
-        end = loop.time() + min(seconds, 5.0)
+        connection = await (self._dial_unix(loop, seconds) if self._at.path else self._dial(loop, seconds))
+        self.open += 1
+        return connection
+
+    async def _dial(self, loop: asyncio.AbstractEventLoop, seconds: float) -> _Connection:
+        try:
+            async with asyncio.timeout(min(seconds, CONNECT_SECONDS)):
+                _, connection = await loop.create_connection(lambda: _Connection(loop), self._at.host, self._at.port)
+        except (OSError, TimeoutError) as error:
+            raise Lost(
+                f"no replica listens at its address: {getattr(error, 'strerror', None) or 'it took too long'}", sent=False
+            ) from error
+        return connection
+
+    async def _dial_unix(self, loop: asyncio.AbstractEventLoop, seconds: float) -> _Connection:
+        end = loop.time() + min(seconds, CONNECT_SECONDS)
         pause = 0.001
         while True:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
                 sock.setblocking(False)
-                sock.connect(self.path)
+                sock.connect(self._at.path)
                 break
             except BlockingIOError as error:  # the replica's backlog is full: Unix sockets say so at once
                 sock.close()
@@ -319,5 +337,4 @@ class Upstream:
         except BaseException:
             sock.close()
             raise
-        self.open += 1
         return connection

@@ -1003,7 +1003,7 @@ def _serving() -> None:
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=True),
-        sa.Column("socket", sa.String(length=108), nullable=False),
+        sa.Column("address", sa.String(length=300), nullable=False),
         sa.Column("memory_bytes", sa.BigInteger(), nullable=False),
         sa.Column("restarts", sa.Integer(), nullable=False),
         sa.Column("started_ms", sa.BigInteger(), nullable=False),
