@@ -156,10 +156,10 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
     top = ("Alerts", "/alerts")
 
     def show_all(request: Request, shown: AlertsPage, status: int = 200) -> Response:
-        return pages.page(request, "alerts.html", path=[top], status=status, view=shown)
+        return pages.page(request, "monitoring/alerts.html", path=[top], status=status, view=shown)
 
     def show_channels(request: Request, shown: ChannelsPage, status: int = 200) -> Response:
-        return pages.page(request, "channels.html", path=[top, ("Channels", "/alerts/channels")], status=status, view=shown)
+        return pages.page(request, "monitoring/channels.html", path=[top, ("Channels", "/alerts/channels")], status=status, view=shown)
 
     @router.get("/alerts")
     def alerts(request: Request, ctx: Viewer, which: str = "") -> Response:
@@ -220,7 +220,7 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
     @router.get("/alerts/{alert_id}")
     def alert(request: Request, ctx: Viewer, alert_id: str) -> Response:
         shown = alert_view(platform, ctx, alert_id)
-        return pages.page(request, "alert.html", path=[top, (shown.row.title, shown.row.url)], view=shown)
+        return pages.page(request, "monitoring/alert.html", path=[top, (shown.row.title, shown.row.url)], view=shown)
 
     @router.post("/alerts/{alert_id}/{act}")
     def act_on_alert(request: Request, ctx: Viewer, alert_id: str, act: str) -> Response:
@@ -231,7 +231,9 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
             raise
         except DrivetrainError as error:
             shown = alert_view(platform, ctx, alert_id, problem=error.message)
-            return pages.page(request, "alert.html", path=[top, (shown.row.title, shown.row.url)], status=error.status, view=shown)
+            return pages.page(
+                request, "monitoring/alert.html", path=[top, (shown.row.title, shown.row.url)], status=error.status, view=shown
+            )
         return RedirectResponse(alert_summary.address(alert_id), status_code=303, headers=HEADERS)
 
     return router

@@ -153,7 +153,7 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
             raise Invalid(f"What can be shown: {', '.join(SHOWS)}.", param="show")
         shown = view(platform, ctx, name, window, show)
         path = [("Deployments", "/deployments"), (name, naming.address(name)), ("Drift", f"{naming.address(name)}/drift")]
-        return pages.page(request, "drift.html", path=path, view=shown)
+        return pages.page(request, "monitoring/drift.html", path=path, view=shown)
 
     @router.post("/deployments/{name:path}/monitors/{kind}/{act}")
     def act(ctx: Viewer, name: str, kind: str, act: str) -> Response:

@@ -145,7 +145,7 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
         shown = view(platform, ctx, name, window_of(window), str(request.base_url).rstrip("/"))
         url = naming.address(name)
         path = [("Deployments", "/deployments"), (name, url), ("Quality", f"{url}/quality")]
-        return pages.page(request, "quality.html", path=path, view=shown, data=f"/data{url}/quality")
+        return pages.page(request, "monitoring/quality.html", path=path, view=shown, data=f"/data{url}/quality")
 
     @router.get("/data/deployments/{name:path}/quality")
     def data(ctx: Viewer, name: str, window: str = "") -> Response:

@@ -211,11 +211,11 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
 
     @router.get("/models")
     def models(request: Request, ctx: Viewer) -> Response:
-        return pages.page(request, "models.html", path=[("Models", "/models")], rows=listing(platform, ctx))
+        return pages.page(request, "registry/models.html", path=[("Models", "/models")], rows=listing(platform, ctx))
 
     @router.get("/models/{name:path}")
     def model(request: Request, ctx: Viewer, name: str, version: int | None = None) -> Response:
         shown = view(platform, ctx, name, version)
-        return pages.page(request, "model.html", path=[("Models", "/models"), (shown.name, address(shown.slug))], view=shown)
+        return pages.page(request, "registry/model.html", path=[("Models", "/models"), (shown.name, address(shown.slug))], view=shown)
 
     return router

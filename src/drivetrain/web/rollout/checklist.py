@@ -58,6 +58,6 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
     def checklist(request: Request, ctx: Viewer, name: str) -> Response:
         url = naming.address(name)
         path = [("Deployments", "/deployments"), (name, url), ("Checklist", f"{url}/checklist")]
-        return pages.page(request, "checklist.html", path=path, view=view(platform, ctx, name))
+        return pages.page(request, "rollout/checklist.html", path=path, view=view(platform, ctx, name))
 
     return router

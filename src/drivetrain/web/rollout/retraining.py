@@ -236,7 +236,7 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
         url = naming.address(name)
         shown = view(platform, ctx, name, problem=problem)
         path = [("Deployments", "/deployments"), (name, url), ("Retraining", f"{url}/retraining")]
-        return pages.page(request, "retraining.html", path=path, status=status, view=shown)
+        return pages.page(request, "rollout/retraining.html", path=path, status=status, view=shown)
 
     @router.get("/deployments/{name:path}/retraining")
     def retraining(request: Request, ctx: Viewer, name: str) -> Response:

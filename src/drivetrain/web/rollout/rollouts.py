@@ -233,7 +233,9 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
         shown = view(platform, ctx, rollout_id, problem=problem)
         title = f"{shown.stable.name} → {shown.canary.name}"
         path = [("Deployments", "/deployments"), (shown.deployment, shown.deployment_url), (title, naming.rollout_address(rollout_id))]
-        return pages.page(request, "rollout.html", path=path, status=status, view=shown, data=f"/data{naming.rollout_address(rollout_id)}")
+        return pages.page(
+            request, "rollout/rollout.html", path=path, status=status, view=shown, data=f"/data{naming.rollout_address(rollout_id)}"
+        )
 
     @router.get("/rollouts/{rollout_id}")
     def rollout(request: Request, ctx: Viewer, rollout_id: str) -> Response:

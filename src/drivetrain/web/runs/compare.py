@@ -128,7 +128,7 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
         all: bool = False,  # noqa: A002  the name in the address
     ) -> Response:
         shown = view(platform, ctx, wanted([*ids, *pick]), all_rows=all)
-        return pages.page(request, "compare.html", path=[("Runs", "/runs"), ("Compare", "")], view=shown)
+        return pages.page(request, "runs/compare.html", path=[("Runs", "/runs"), ("Compare", "")], view=shown)
 
     @router.get("/data/compare")
     def data(ctx: Viewer, ids: Annotated[tuple[str, ...], Query()] = ()) -> Response:

@@ -158,7 +158,7 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
         path = [("Runs", "/runs")]
         if experiment:
             path.append((dict(shown.experiments).get(experiment, experiment), f"/runs?experiment={quote(experiment)}"))
-        return pages.page(request, "runs.html", path=path, view=shown, shape=shape, colours=colours(sorted(shape.picked)))
+        return pages.page(request, "runs/runs.html", path=path, view=shown, shape=shape, colours=colours(sorted(shape.picked)))
 
     @router.get("/runs/count")
     def count(ctx: Viewer, experiment: str = "", filter: str = "") -> Response:  # noqa: A002

@@ -158,7 +158,7 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
     def run(request: Request, ctx: Viewer, run_id: str) -> Response:
         shown = view(platform, ctx, run_id)
         path = [("Runs", "/runs"), (shown.experiment, f"/runs?experiment={shown.experiment_id}"), (shown.name, f"/runs/{run_id}")]
-        return pages.page(request, "run.html", path=path, view=shown)
+        return pages.page(request, "runs/run.html", path=path, view=shown)
 
     @router.post("/runs/{run_id}/{act}")
     def change(ctx: Viewer, run_id: str, act: Literal["stop", "delete", "restore"]) -> Response:

@@ -175,12 +175,12 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
 
     @router.get("/sweeps")
     def sweeps_page(request: Request, ctx: Viewer, experiment: str = "", before: Annotated[str, Query(max_length=32)] = "") -> Response:
-        return pages.page(request, "sweeps.html", path=[("Sweeps", "/sweeps")], view=listed(platform, ctx, experiment, before))
+        return pages.page(request, "runs/sweeps.html", path=[("Sweeps", "/sweeps")], view=listed(platform, ctx, experiment, before))
 
     @router.get("/sweeps/{sweep}")
     def sweep_page(request: Request, ctx: Viewer, sweep: str) -> Response:
         shown = view(platform, ctx, sweep)
-        return pages.page(request, "sweep.html", path=[("Sweeps", "/sweeps"), (shown.row.title, "")], view=shown)
+        return pages.page(request, "runs/sweep.html", path=[("Sweeps", "/sweeps"), (shown.row.title, "")], view=shown)
 
     @router.post("/sweeps/{sweep}/state")
     def change(ctx: Viewer, sweep: str, state: Annotated[str, Form()]) -> Response:

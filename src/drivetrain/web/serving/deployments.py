@@ -250,14 +250,14 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
     def deployments(request: Request, ctx: Viewer) -> Response:
         now = now_ms()
         rows = [row(platform, deployment, now) for deployment in platform.serving.list(ctx)]
-        return pages.page(request, "deployments.html", path=[("Deployments", "/deployments")], rows=rows)
+        return pages.page(request, "serving/deployments.html", path=[("Deployments", "/deployments")], rows=rows)
 
     @router.get("/deployments/{name:path}")
     def deployment(request: Request, ctx: Viewer, name: str, window: str = "", errors: Annotated[bool, Query()] = False) -> Response:
         shown = view(platform, ctx, name, window_of(window), errors, str(request.base_url).rstrip("/"))
         return pages.page(
             request,
-            "deployment.html",
+            "serving/deployment.html",
             path=[("Deployments", "/deployments"), (name, address(name))],
             view=shown,
             data=f"/data{address(name)}",
@@ -270,7 +270,7 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
         except DrivetrainError as error:
             shown = view(platform, ctx, name, "", False, str(request.base_url).rstrip("/"), problem=error.message)
             path = [("Deployments", "/deployments"), (name, address(name))]
-            return pages.page(request, "deployment.html", path=path, status=error.status, view=shown, data=f"/data{address(name)}")
+            return pages.page(request, "serving/deployment.html", path=path, status=error.status, view=shown, data=f"/data{address(name)}")
         return RedirectResponse(after or address(name), status_code=303, headers=HEADERS)
 
     @router.post("/deployments/{name:path}/restart")

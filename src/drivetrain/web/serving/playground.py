@@ -86,6 +86,6 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
             choices = [chosen, *choices]
         chosen = chosen or (choices[0] if choices else None)
         row = _row(platform, ctx, chosen.name) if chosen and chosen.kind == "tabular" else ""
-        return pages.page(request, "playground.html", path=[("Playground", "/playground")], choices=choices, chosen=chosen, row=row)
+        return pages.page(request, "serving/playground.html", path=[("Playground", "/playground")], choices=choices, chosen=chosen, row=row)
 
     return router

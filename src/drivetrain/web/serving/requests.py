@@ -171,7 +171,7 @@ def routes(platform: Platform, pages: Pages) -> APIRouter:
         path = [("Deployments", "/deployments")]
         if shown.deployment:
             path.append((shown.deployment, naming.address(shown.deployment)))
-        return pages.page(request, "request.html", path=[*path, (f"request {fmt.short(shown.id)}", "")], view=shown)
+        return pages.page(request, "serving/request.html", path=[*path, (f"request {fmt.short(shown.id)}", "")], view=shown)
 
     @router.post("/requests/{request_id}/feedback")
     def say(ctx: Viewer, request_id: str, value: Annotated[str, Form()], comment: Annotated[str, Form()] = "") -> Response:
