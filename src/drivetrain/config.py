@@ -40,7 +40,7 @@ class Settings:
     max_body_bytes: int = _setting(32 * MiB, "Largest JSON body of a request (uploads of files stream and have no such limit).")
     upload_max_bytes: int = _setting(200 * GiB, "Largest single uploaded file.")
     session_hours: float = _setting(72.0, "How long a browser stays signed in.")
-    signed_url_seconds: int = _setting(3600, "How long a signed upload or download address is good.")
+    signed_url_seconds: int = _setting(24 * 3600, "How long a signed upload or download address is good: an upload may wait for its turn.")
     event_fsync_seconds: float = _setting(0.1, "Longest time between an event's write and its fsync.")
     event_segment_seconds: float = _setting(10.0, "A spool file that old is closed and turned into a Parquet segment.")
     event_segment_bytes: int = _setting(16 * MiB, "A spool file that large is closed and turned into a Parquet segment.")
@@ -61,10 +61,6 @@ class Settings:
     pip_args: tuple[str, ...] = _setting((), "Extra arguments of pip when jobs download packages or build environments.")
     jobs: int = _setting(2, "Jobs that run at once.")
     job_attempts: int = _setting(3, "How often a job that died is started again before it counts as failed.")
-
-    @property
-    def auth_file(self) -> Path:
-        return self.home / "auth"
 
 
 @dataclass(frozen=True, kw_only=True)

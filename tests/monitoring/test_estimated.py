@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.datasets import load_diabetes, load_digits
+from sklearn.datasets import load_digits
 from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import roc_auc_score
+from sklearn.linear_model import LogisticRegression
 
-from drivetrain.monitoring.drift.estimated import LossModel, accuracy, binary
+from drivetrain.monitoring.drift.estimated import accuracy
 from drivetrain.profiles.calibration import MOST_STEPS, believed, calibrate, confidence_of
 
 
@@ -61,48 +60,6 @@ def test_the_interval_covers_what_happens() -> None:
     assert accuracy([], None) is None
 
 
-def test_two_classes() -> None:
-    random = np.random.default_rng(2)
-    p = random.beta(1, 2, 40_000).round(3)
-    truth = random.random(40_000) < p
-    said = p >= 0.5
-    found = binary(p)
-    assert found["accuracy"] == pytest.approx((said == truth).mean(), abs=0.01)
-    assert found["precision"] == pytest.approx(truth[said].mean(), abs=0.01)
-    assert found["recall"] == pytest.approx(said[truth].mean(), abs=0.01)
-    assert found["roc_auc"] == pytest.approx(roc_auc_score(truth, p), abs=0.01)
-    assert found["f1"] == pytest.approx(2 * (said & truth).sum() / (said.sum() + truth.sum()), abs=0.01)
-
-
-def test_loss_is_estimated_where_the_inputs_move_to() -> None:
-    random = np.random.default_rng(3)
-
-    def rows(centre: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-        x = random.normal(centre, 1, (count, 3))
-        return x, np.abs(random.normal(0, 0.2 + np.abs(x[:, 0])))  # the loss grows with the first input
-
-    model = LossModel(*rows(0, 4000))
-    for centre in (0.0, 1.2):
-        x, loss = rows(centre, 1500)
-        estimate = model.estimate(x)
-        assert estimate.value == pytest.approx(loss.mean(), rel=0.12)
-        assert len(model.predict(x)) == 1500
-    # What is right changes, the inputs do not: it sees nothing, as it says.
-    x, loss = rows(0, 1500)
-    assert model.estimate(x).high < (loss * 2).mean()
-    assert "only the inputs change" in model.estimate(x).words
-
-
-def test_loss_of_a_real_regression() -> None:
-    x, y = load_diabetes(return_X_y=True)
-    order = np.random.default_rng(0).permutation(len(x))
-    x, y = x[order], y[order]
-    model = Ridge(alpha=0.1).fit(x[:150], y[:150])
-    loss = np.abs(model.predict(x) - y)
-    estimate = LossModel(x[150:300], loss[150:300]).estimate(x[300:])
-    assert estimate.low <= loss[300:].mean() <= estimate.high
-
-
 def test_what_cannot_be_used_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="as many answers"):
         calibrate([0.5], [])
@@ -110,5 +67,3 @@ def test_what_cannot_be_used_is_refused_with_the_reason() -> None:
         confidence_of([[2.0, 3.0]], [1])
     with pytest.raises(ValueError, match="2 right answers"):
         confidence_of([[0.5, 0.5]], [1, 0])
-    with pytest.raises(ValueError, match="100 rows"):
-        LossModel([[1.0]], [1.0])

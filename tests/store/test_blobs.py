@@ -118,10 +118,10 @@ def test_a_wrong_digest_or_size_changes_nothing(blobs: Blobs, home: Home) -> Non
     assert blobs.known([hashlib.sha256(b"abc").hexdigest()]) == set()
 
 
-def test_put_file_and_materialise(blobs: Blobs, tmp_path: Path) -> None:
+def test_materialise(blobs: Blobs, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(os.urandom(3 * MiB + 17))
-    blob = blobs.put_file(source)
+    blob = blobs.put([source.read_bytes()])
     target = tmp_path / "model" / "weights" / "x.bin"
     blobs.materialise(blob.sha256, target)
     blobs.materialise(blob.sha256, target)  # over what is there

@@ -135,7 +135,7 @@ def change(
     for number in overruled:
         row = {"rollout_id": after.id, "number": number, "line": None, "known": None, "from_phase": None, "overruled": True}
         upsert(c, t.guards, [row], key=["rollout_id", "number"], update=["overruled"])
-    _move(c, serving, before, after)
+    _move(c, serving, after)
     if after.state not in OPEN:
         c.execute(sa.delete(t.batches).where(t.batches.c.rollout_id == after.id))  # nobody counts any more
     note(c, after, action=action, actor=actor, why=why, undo=undo, evidence=evidence)
@@ -177,7 +177,7 @@ def _traffic(rollout: Rollout) -> tuple[int, int]:
     return rollout.share, rollout.plan.steps[rollout.step].shadow if moving else 0
 
 
-def _move(c: sa.Connection, serving: Serving, before: Rollout, after: Rollout) -> None:
+def _move(c: sa.Connection, serving: Serving, after: Rollout) -> None:
     held = serving.held(c, after.deployment_id)
     if held is None or held.rollout != after.id:
         return  # the deployment was deleted, or got another version, which has ended this rollout already

@@ -34,7 +34,7 @@ Json = dict[str, Any]
 class Run:
     """Made by `init`. As a context manager it is FINISHED, or FAILED where an exception leaves the block."""
 
-    def __init__(self, run_id: str, folder: Path, url: str, *, mode: str, resumed: bool) -> None:
+    def __init__(self, run_id: str, folder: Path, url: str, *, resumed: bool) -> None:
         self.id = run_id
         self.folder = folder
         self.url = url
@@ -42,7 +42,6 @@ class Run:
         self.summary = Values(self, "summary")
         self.bad = 0
         """Values that could not be logged."""
-        self._mode = mode
         self._step = 0
         # Steps of a resumed run that nobody named count from where it was. The sender knows that: training does not wait for the server.
         self._counted: Literal["points", "more points"] = "more points" if resumed else "points"
@@ -252,7 +251,7 @@ def init(
         "mode": mode,
     }
     spool.replace(folder / "meta.json", json.dumps(meta))
-    run = Run(run_id, folder, url, mode=mode, resumed=resume is not None)
+    run = Run(run_id, folder, url, resumed=resume is not None)
     if not _current.runs:
         atexit.unregister(_current.finish)
         atexit.register(_current.finish)

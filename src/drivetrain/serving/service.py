@@ -122,15 +122,6 @@ class Serving:
         c.execute(sa.insert(t.variants).values(**row))
         return variant_of(c.execute(sa.select(t.variants).where(t.variants.c.id == identity)).one())
 
-    def add_variant(self, ctx: Context, name: str, source: str, **more: Any) -> Variant:
-        """Give a deployment one more variant, without traffic. `more`: as `prepare_variant`."""
-        deployment = self.get(ctx, name)
-        values = self.prepare_variant(ctx, deployment, source, **more)
-        with self._db.write() as c:
-            variant = self.insert_variant(c, deployment.id, values)
-        self._nudge("deployments")
-        return variant
-
     def held(self, c: sa.Connection, deployment_id: str) -> sa.Row[Any] | None:
         """The deployment's row, held against others until the transaction ends; None once it was deleted."""
         mine = t.deployments.c.id == deployment_id, t.deployments.c.deleted_ms.is_(None)

@@ -26,7 +26,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from drivetrain.errors import Invalid, NotFound, StorageFull
 from drivetrain.store.files import FULL
 from drivetrain.store.ids import now_ms
-from drivetrain.store.objects import CHUNK, Objects, open_objects
+from drivetrain.store.objects import Objects, open_objects
 from drivetrain.store.sql import Database, metadata, upsert
 
 T = TypeVar("T")
@@ -87,11 +87,6 @@ class Blobs:
             return upload.finish(sha256=sha256, size=size, then=then)
         finally:
             upload.abort()
-
-    def put_file(self, path: Path) -> Blob:
-        """Store what a file contains."""
-        with path.open("rb", buffering=0) as file:
-            return self.put(iter(lambda: file.read(CHUNK), b""), size=os.fstat(file.fileno()).st_size)
 
     def begin(self, *, size: int | None = None, md5: bool = False) -> Upload:
         """Begin an upload that is written piece by piece; `md5`: take that, too."""

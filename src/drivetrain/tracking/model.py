@@ -17,7 +17,6 @@ from drivetrain.tags import DATA_CONTEXT, GIT_COMMIT, SOURCE
 T = TypeVar("T")
 
 RUN_STATUSES = ("RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
-TERMINAL = frozenset({"FINISHED", "FAILED", "KILLED"})
 MODEL_STATUSES = ("PENDING", "READY", "FAILED")
 PURGING = "purging"
 """The stage of life of what is being deleted for good: nobody can restore it, and what is left of it shows as deleted."""

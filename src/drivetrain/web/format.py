@@ -226,15 +226,11 @@ def grouped(items: Iterable[Any], key: str) -> list[tuple[str, list[Any]]]:
 
 FILTERS: dict[str, Any] = {
     "number": number,
-    "compact": compact,
     "size": size,
     "duration": duration,
-    "duration_figure": duration_figure,
     "percent": percent,
     "ago": ago,
-    "colour": colour,
     "short": short,
-    "pretty_json": pretty_json,
     "breakable": breakable,
     "until": until,
     "in_future": in_future,

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context
-from drivetrain.wire.door import NOBODY, native_error
+from drivetrain.wire.door import native_error
 
 
 def context(request: Request) -> Context:
@@ -19,12 +19,6 @@ def context(request: Request) -> Context:
     if refused is not None:
         raise refused
     known: Context = request.scope["state"]["context"]
-    return known
-
-
-def context_or_nobody(request: Request) -> Context:
-    """For pages that decide by themselves what somebody unknown may see (sign-in)."""
-    known: Context = request.scope["state"].get("context", NOBODY)
     return known
 
 

@@ -15,8 +15,6 @@ Resolvers = dict[str, Any]
 """Field → a value, or a callable that gets the field's arguments."""
 MOUNT = "/wandb"
 DEFAULT_PROJECT = "uncategorized"
-SIGNED_SECONDS = 24 * 3600.0
-"""How long an address is good that clients open without a key: an upload may wait for its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,8 @@ class Call:
     def sign(self, ctx: Context, method: str, path: str) -> str:
         """An absolute address that needs no key. `path` begins with the mount."""
         scope = Scope.read if method in ("GET", "HEAD") else Scope.write
-        return self.base_url + self.platform.identity.sign_url(ctx, method, path, scopes=[scope], seconds=SIGNED_SECONDS)
+        seconds = float(self.platform.settings.signed_url_seconds)
+        return self.base_url + self.platform.identity.sign_url(ctx, method, path, scopes=[scope], seconds=seconds)
 
 
 def project(s: Call, ctx: Context, name: str | None, *, make: bool = False) -> Experiment:

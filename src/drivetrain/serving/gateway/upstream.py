@@ -18,7 +18,6 @@ from drivetrain.compute.address import Address
 from drivetrain.errors import UpstreamFailed, UpstreamTimeout
 
 HIGH_WATER = 256 * 1024
-LOW_WATER = 64 * 1024
 MOST_BODY = 512 * 1024 * 1024
 CONNECT_SECONDS = 5.0
 

@@ -93,7 +93,7 @@ class Sweeps(SweepRecords):
     # --- handing out
 
     def _hand_out(self, ctx: Context, sweep: Sweep, plan: Plan, agent: str, states: Mapping[int, str]) -> builtins.list[Command]:
-        row = self._left_over(sweep, agent, states) or self._take(ctx, sweep, plan, agent)
+        row = self._left_over(sweep, agent, states) or self._take(sweep, plan, agent)
         if row is None:
             return [{"type": "exit"}]
         args = json.loads(row.args) if row.args is not None else self._choose(sweep, plan, row.position)
@@ -122,7 +122,7 @@ class Sweeps(SweepRecords):
                 return row
         return None
 
-    def _take(self, ctx: Context, sweep: Sweep, plan: Plan, agent: str) -> sa.Row[Any] | None:
+    def _take(self, sweep: Sweep, plan: Plan, agent: str) -> sa.Row[Any] | None:
         """A position that nobody has; None, and the sweep is finished, if there is none left."""
         enough = plan.target is not None and self._reached(sweep, plan)
         with self._db.write() as c:

@@ -45,7 +45,6 @@ def view(platform: Platform, ctx: Context, which: str = "", *, problem: str = ""
         sources=sorted({one.source for one in lasting} | {one.source for one in past}),
         deployments=sorted({one.name for one in platform.serving.list(ctx)}),
         channels=len(platform.channels.list(ctx)),
-        which=which,
         problem=problem,
     )
 

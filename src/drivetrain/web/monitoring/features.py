@@ -20,8 +20,6 @@ _MEASURES = {
     "chi_square": "Cramér's V",
     "total_variation": "total variation",
     "missing": "difference of shares",
-    "classifier": "AUC of telling apart",
-    "mmd": "MMD",
 }
 _LEAST_SCALE = 0.3
 

@@ -90,7 +90,6 @@ class AlertsPage:
     sources: Sequence[str]
     deployments: Sequence[str]
     channels: int
-    which: str
     problem: str = ""
 
 

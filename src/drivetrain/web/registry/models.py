@@ -170,7 +170,7 @@ def _card(platform: Platform, files: dict[str, FileEntry]) -> str:
 def draw(platform: Platform, ctx: Context, repo: Repo, version: Version, used: dict[tuple[str, int | None], list[str]]) -> Drawing:
     """Data → run → version → deployments."""
     run = _run(platform, ctx, version.run_id)
-    nodes = run_nodes(platform, ctx, run) if run is not None else []
+    nodes = run_nodes(run) if run is not None else []
     if run is None and version.source:
         nodes.append(source_node(version))
     aliases = " ".join(f"@{alias}" for alias in version.aliases)
@@ -199,7 +199,7 @@ def source_node(version: Version) -> Node:
     return Node("source", 1, "Source", name, {"pypi": "Python package", "file": "imported file"}.get(scheme, scheme))
 
 
-def run_nodes(platform: Platform, ctx: Context, run: Run, *, here: bool = False) -> list[Node]:
+def run_nodes(run: Run, *, here: bool = False) -> list[Node]:
     """A run and the data that it read."""
     data = [Node(f"data:{i}", 0, "Data", one.dataset.name, one.context or one.dataset.digest[:12]) for i, one in enumerate(run.inputs)]
     commit = f"git {run.git_commit[:8]}" if run.git_commit else (run.source or "").rpartition("/")[2]

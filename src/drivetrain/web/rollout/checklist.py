@@ -21,14 +21,12 @@ Viewer = Annotated[Context, Depends(viewer)]
 def view(platform: Platform, ctx: Context, name: str) -> ChecklistPage:
     found = platform.checklists.of(ctx, name)
     rows = [_row(line) for line in found.lines]
-    good = sum(line.state is Standing.ok for line in found.lines)
     return ChecklistPage(
         deployment=name,
         url=naming.address(name),
         state=State("Ready", "good") if found.ready else State("Not ready", "bad", "A required line is missing"),
         headline=_headline(found),
         rows=sorted(rows, key=_worst),
-        passed=good,
     )
 
 

@@ -102,7 +102,6 @@ def _arm(side: Side, rollout: Rollout, variants: Mapping[str, Variant], names: M
     variant = variants.get(rollout.canary if side == "canary" else rollout.stable)
     share = rollout.share / 10_000
     return Arm(
-        side=side,
         name=names[side],
         url=naming.model_address(variant.repo, variant.version) if variant else "",
         colour=colours[names[side]],
@@ -126,7 +125,7 @@ def _guard(number: int, one: Evidence, guardrail: Guardrail | None, names: Mappi
         else:
             figure = fmt.percent_figure(bad / units if units else None)
             note = f"{fmt.number(bad)} of {fmt.plural(units, 'unit')}"
-        return ArmCount(side, names[side], colours[names[side]], figure, note)
+        return ArmCount(names[side], colours[names[side]], figure, note)
 
     return Guard(
         number=number,

@@ -17,7 +17,6 @@ Side = Literal["canary", "stable"]
 class Arm:
     """One of the two versions. `colour` is its colour on every chart of the page."""
 
-    side: Side
     name: str
     url: str
     colour: int
@@ -57,7 +56,6 @@ class Road:
 
 @dataclass(frozen=True)
 class ArmCount:
-    side: Side
     name: str
     colour: int
     figure: Markup | str
@@ -245,4 +243,3 @@ class ChecklistPage:
     state: State
     headline: str
     rows: Sequence[CheckRow]
-    passed: int

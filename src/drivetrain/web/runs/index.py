@@ -70,7 +70,6 @@ def table(platform: Platform, ctx: Context, shape: Shape) -> RunsPage:
         filter=shape.filter,
         problem=problem,
         group=shape.group,
-        group_label=label,
         best=runtable.best([*pinned, *rows], metrics),
         next_url=replace(shape, token=token).url() if token else "",
         first_url=replace(shape, token="").url() if shape.token else "",

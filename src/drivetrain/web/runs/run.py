@@ -110,7 +110,7 @@ def _environment(run: Run) -> list[Pair]:
 
 def draw(platform: Platform, ctx: Context, run: Run) -> Drawing | None:
     """Data → this run → the versions that it made → where they serve."""
-    nodes = models.run_nodes(platform, ctx, run, here=True)
+    nodes = models.run_nodes(run, here=True)
     serving = models.used_by(platform.serving.list(ctx))
     versions = platform.registry.search_versions(ctx, [Clause("run_id", "=", run.id)], limit=20)
     for version in versions:

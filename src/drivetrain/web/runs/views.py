@@ -89,7 +89,6 @@ class RunsPage:
     filter: str
     problem: str
     group: str
-    group_label: str
     best: Mapping[str, float]
     next_url: str
     first_url: str
