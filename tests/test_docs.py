@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import subprocess
@@ -10,12 +9,11 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer.main
 
 from drivetrain.config import ClientSettings, Settings
+from tests.cli.conftest import program
 from tests.conftest import Server
 
 ROOT = Path(__file__).parent.parent
@@ -41,7 +39,6 @@ def test_every_setting_is_documented() -> None:
 
 def commands() -> list[str]:
     """Every command, as one types it."""
-    from drivetrain.cli.main import app
 
     def walk(command: object, path: list[str]) -> list[str]:
         children = getattr(command, "commands", None)
@@ -49,7 +46,7 @@ def commands() -> list[str]:
             return [" ".join(path)]
         return [line for name, child in sorted(children.items()) if not child.hidden for line in walk(child, [*path, name])]
 
-    return walk(typer.main.get_command(app), ["drivetrain"])
+    return walk(program(), ["drivetrain"])
 
 
 def test_every_command_is_documented() -> None:
@@ -78,7 +75,7 @@ def told_by_the_program() -> Iterator[tuple[str, str]]:
 
 def unknown(line: str) -> str | None:
     """What of a command line is no command, subcommand or option of it."""
-    at: Any = typer.main.get_command(importlib.import_module("drivetrain.cli.main").app)
+    at = program()
     options: set[str] = set()
     for word in re.split(r"[\s,;()]+", line.partition("#")[0].strip())[1:]:
         word = word.rstrip(".…:'")

@@ -9,10 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
+
+from drivetrain.cli.main import app
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,12 @@ class Said:
         assert self.code == 0, f"ended with {self.code}\n{self.out}\n{self.err}"
         assert "Traceback" not in self.err
         return self
+
+
+@cache
+def program() -> Any:
+    """All commands, with what typer knows of them; putting them together takes a while."""
+    return typer.main.get_command(app)
 
 
 Drivetrain = Callable[..., Said]

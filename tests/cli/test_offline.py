@@ -12,10 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import typer.main
 
-from drivetrain.cli.main import app
-from tests.cli.conftest import Drivetrain, Said, run
+from tests.cli.conftest import Drivetrain, Said, program, run
 
 
 def commands() -> list[list[str]]:
@@ -25,7 +23,7 @@ def commands() -> list[list[str]]:
         children = getattr(command, "commands", {})
         return [path] + [line for name, child in children.items() for line in walk(child, [*path, name])]
 
-    return walk(typer.main.get_command(app), [])
+    return walk(program(), [])
 
 
 ASKING = [
@@ -69,9 +67,9 @@ ASKING = [
 
 @pytest.mark.parametrize("path", commands(), ids=" ".join)
 def test_every_command_explains_itself(path: list[str]) -> None:
-    command = typer.main.get_command(app)
+    command = program()
     for name in path:
-        command = command.commands[name]  # type: ignore[attr-defined]
+        command = command.commands[name]
     assert command.help
     assert len(command.help) > 10
     for param in command.params:
