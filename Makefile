@@ -2,10 +2,10 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-.PHONY: help setup demo test check format bench screens clean
+.PHONY: help setup demo test test-fast check format bench screens clean
 
 help: ## Show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 setup: ## Make .venv with drivetrain and nothing heavy
 	@scripts/setup.sh
@@ -17,6 +17,10 @@ demo: ## The whole loop: train, serve, roll out, take back, drift, train again, 
 test: ## Run all tests, after installing what they need (ARGS='-k name' to choose)
 	@scripts/setup.sh test
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: ## What to run at every change: the tests that start nothing, and one through a real server
+	@scripts/setup.sh test
+	@$(BIN)/python -m pytest -q -n logical --maxprocesses 8 --dist loadfile -m "not slow or smoke" $(ARGS)
 
 check: ## Format, lint, types, import rules
 	@scripts/setup.sh test

@@ -35,6 +35,24 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+STARTERS = frozenset({"server", "either_server", "new_server", "browser", "postgres", "digits_model", "gguf_model", "nowhere", "peer"})
+"""Fixtures that start programs, or load what is as heavy."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what starts programs, the second database among them; what takes long of its own says so itself.
+
+    Modules with slow tests go first: at the end only short ones are left, which all workers share evenly.
+    """
+    for item in items:
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if STARTERS.intersection(getattr(item, "fixturenames", ())) or any(str(one) == "postgresql" for one in parameters):
+            item.add_marker(pytest.mark.slow)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 MEMORY = Path("/dev/shm")
 """Where Linux has a file system in memory."""
 

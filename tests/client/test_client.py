@@ -34,6 +34,7 @@ def folder(path: Path, **files: str) -> Path:
     return path
 
 
+@pytest.mark.smoke
 def test_a_folder_goes_in_and_comes_out(client: Client, tmp_path: Path) -> None:
     source = folder(tmp_path / "model", **{"a.txt": "a", "deep__er__b.bin": "b" * 3_000_000, ".hidden": "no"})
     seen: list[tuple[int, int, str]] = []

@@ -78,6 +78,7 @@ def test_batches_may_come_again_at_any_time(call: Call) -> None:
     check()
 
 
+@pytest.mark.slow
 def test_the_latest_point_does_not_depend_on_the_order_of_arrival(call: Call) -> None:
     @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(st.lists(points, min_size=1, max_size=8), st.randoms())

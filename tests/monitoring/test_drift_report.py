@@ -36,6 +36,7 @@ def mixed(random: np.random.Generator, rows: int, *, shift: float = 0.0, odd: fl
     return table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [60, 300, 1500])
 def test_windows_without_drift_seldom_alarm(rows: int) -> None:
     random = np.random.default_rng(rows)

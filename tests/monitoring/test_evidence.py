@@ -39,6 +39,7 @@ def alarm_at(config: Quality, stream: list[Label], seed: str, *, look: int = 20,
     return None
 
 
+@pytest.mark.slow
 def test_unchanged_streams_alarm_as_seldom_as_is_said() -> None:
     """200 streams of 10,000 labels, a look every 20: 2 million labels, of which 365,000 are a year. (In ten such sets there were 3.5 false
     alarms on average, and up to 7 in a single one; 5.5 are what is said.)"""
@@ -50,6 +51,7 @@ def test_unchanged_streams_alarm_as_seldom_as_is_said() -> None:
     assert alarms <= 200 * 10_000 / 365_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("right", "then", "within"), [(0.9, 0.8, 300), (0.98, 0.88, 150), (0.8, 0.7, 600), (0.6, 0.5, 1000)])
 def test_a_drop_of_ten_points_is_seen(right: float, then: float, within: int) -> None:
     """The median number of labels until a real drop is seen, after 2,000 labels, at a year of 365,000."""
@@ -95,6 +97,7 @@ def test_the_run_length_of_what_is_usual_is_kept(share: float) -> None:
     assert statistics.fmean(runs) >= needed
 
 
+@pytest.mark.slow
 def test_streams_whose_order_says_nothing_are_kept_too() -> None:
     """Exchangeable, but not independent: each stream is a shuffled urn. Then labels repel each other, and nothing has changed."""
     rng = np.random.default_rng(5)
@@ -191,6 +194,7 @@ def test_an_alarm_lasts_until_labels_show_that_it_is_well() -> None:
     assert said.state == "alarm" and said.evidence["before"] == pytest.approx(0.9, abs=0.02)
 
 
+@pytest.mark.slow
 def test_a_fixed_line_is_kept_and_guarded() -> None:
     rng = np.random.default_rng(6)
     config = Quality(least_accuracy=0.9)

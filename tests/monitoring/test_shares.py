@@ -86,6 +86,7 @@ def test_a_slow_excess_is_seen_later() -> None:
     assert 3 <= float(np.median(took)) <= 40
 
 
+@pytest.mark.slow
 def test_at_the_line_it_alarms_as_seldom_as_is_said() -> None:
     """100 days at exactly the line, where one false alarm in 20 days is allowed."""
     rng = np.random.default_rng(3)

@@ -149,6 +149,7 @@ def test_more_guardrails_share_what_may_be_spent() -> None:
     assert few.seconds < many.seconds
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.sampled_from(sorted(PRESETS)), st.floats(0.01, 1000.0), st.floats(1e-5, 0.3), st.floats(1.05, 30.0), st.floats(1.05, 3.0))
 def test_the_worse_the_sooner(plan: str, rate: float, base: float, ratio: float, more: float) -> None:

@@ -56,6 +56,7 @@ def test_what_is_better_lately_must_not_have_forgotten_the_rest() -> None:
     assert not found.passed and "may have lost more than 2.0 points" in found.words
 
 
+@pytest.mark.slow
 def test_equal_versions_pass_in_no_more_than_their_share_of_tries() -> None:
     """One side of a 95 % interval, which is conservative besides: well below 5 % of 400 tries."""
     rng = random.Random(1)

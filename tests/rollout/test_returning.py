@@ -164,6 +164,7 @@ def test_a_canary_that_begins_to_fail_everybody_is_taken_back(activity: str) -> 
         assert max(after) <= 150
 
 
+@pytest.mark.slow
 def test_a_slower_version_is_seen_by_people_who_come_back() -> None:
     """40 requests of each of 60 people in a step; 5 % of stable's answers are over the line, of the canary's 25 %, and half as many more
     are allowed."""
@@ -180,6 +181,7 @@ def test_a_slower_version_is_seen_by_people_who_come_back() -> None:
     assert seen >= 0.95 * runs
 
 
+@pytest.mark.slow
 def test_a_version_that_is_as_slow_as_allowed_is_rarely_taken_back() -> None:
     def chance(rates: Floats, canary: npt.NDArray[np.bool_], _number: object) -> Floats:
         return np.where(canary, 1.5 * rates, rates)

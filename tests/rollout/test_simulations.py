@@ -93,6 +93,7 @@ def test_equal_versions_are_rarely_taken_back(share: float) -> None:
     assert within(float(np.isfinite(first(when, evidence(np.full(canary.shape, share), canary))).mean()), runs)
 
 
+@pytest.mark.slow
 def test_equal_versions_are_rarely_taken_back_over_a_whole_ramp_while_the_rate_swings() -> None:
     """Errors come in bursts and at three times the rate by day: what the traffic does changes nothing, since stable has it too."""
     runs, rng = 2000, np.random.default_rng(3)
@@ -102,6 +103,7 @@ def test_equal_versions_are_rarely_taken_back_over_a_whole_ramp_while_the_rate_s
     assert within(float((evidence(shares, rng.random(shares.shape) < shares) >= math.log(20)).any(axis=0).mean()), runs)
 
 
+@pytest.mark.slow
 def test_a_tolerance_is_kept() -> None:
     """A version that is 1.5 times worse is taken back in at most 5 % where that is tolerated, and nearly always where it is not."""
     runs, rng = 800, np.random.default_rng(4)
@@ -237,6 +239,7 @@ def test_equal_means_are_rarely_taken_back_and_higher_ones_are(tolerance: float)
     assert higher > 0.95
 
 
+@pytest.mark.slow
 def test_small_changes_of_frequent_events_are_seen_sooner_as_means() -> None:
     """5 % → 6 % at a share of 10 %."""
     rng, runs, share, every = np.random.default_rng(12), 160, 0.1, 2_000

@@ -163,6 +163,7 @@ def test_who_waits_while_the_rollout_is_taken_back_counts_for_neither(plane: Pla
     assert (event.variant, event.assigned, event.error, event.rollout) == ("v-old", "", "", "")
 
 
+@pytest.mark.slow
 def test_zero_failures_while_weights_move(plane: Plane) -> None:
     stable, canary = arms(plane)
     routes = [
@@ -202,6 +203,7 @@ def test_a_repeated_request_is_an_event_of_its_own(plane: Plane, stream: bool) -
     assert len(plane.exposures()) == 1
 
 
+@pytest.mark.slow
 def test_a_share_of_the_requests_is_repeated(plane: Plane) -> None:
     stable, canary = arms(plane, share=0, shadow=5_000)
     plane.routes(deployment("m", stable, canary, **IDS))
@@ -214,6 +216,7 @@ def test_a_share_of_the_requests_is_repeated(plane: Plane) -> None:
     assert 5 < len(chosen) < 35
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_repetitions_and_there_is_an_end_to_them(plane: Plane) -> None:
     stable = variant("old", [plane.replica("old")], slots=64)
     canary = variant("new", [plane.replica("new")], weight=0, shadow=10_000, slots=4)

@@ -81,6 +81,7 @@ def new_site(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
         db.close()
 
 
+@pytest.mark.slow
 def test_there_and_back(new_site: Callable[[Home], Site], tmp_path: Path) -> None:
     site = new_site(Home.open(tmp_path / "home"))
     (site.home.path / "drivetrain.toml").write_text("queue_limit = 7\n")

@@ -71,6 +71,7 @@ def test_put_stat_read(blobs: Blobs, home: Home) -> None:
             blobs.local_path("../" + wrong)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(st.binary(max_size=2000), max_size=6), told=st.booleans(), data=st.data())
 def test_the_law_of_blobs(tmp_path: Path, home: Home, pieces: list[bytes], told: bool, data: st.DataObject) -> None:
@@ -166,6 +167,7 @@ def test_sweep(blobs: Blobs, home: Home) -> None:
     assert blobs.read_bytes(drop.sha256) == b"drop"
 
 
+@pytest.mark.slow
 def test_sweep_and_put_at_once_never_lose_what_was_stored(blobs: Blobs) -> None:
     stop = time.monotonic() + 1.5
 

@@ -231,6 +231,7 @@ def killed_at(world: World, monkeypatch: pytest.MonkeyPatch, nth: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_killed_anywhere_in_fold_and_compaction(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[Event] = []
     nth = 0

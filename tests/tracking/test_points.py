@@ -100,6 +100,7 @@ def check_chart(tracking: Tracking, ctx: Context, run: str, everything: set[Pack
             assert (drawn[0], drawn[-1]) == (there[0], there[-1])
 
 
+@pytest.mark.slow
 @LAWS
 @given(chunks, st.data())
 def test_any_interleaving(tracking: Tracking, ctx: Context, work: list[tuple[str, int, list[float], int]], data: st.DataObject) -> None:

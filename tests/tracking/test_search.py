@@ -146,6 +146,7 @@ def pages(tracking: Tracking, ctx: Context, limit: int, **asked: Any) -> Iterato
             return
 
 
+@pytest.mark.slow
 def test_searches_find_what_a_naive_evaluator_finds_in_its_order_on_every_page(tracking: Tracking, ctx: Context, runs: list[Run]) -> None:
     @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(filters, st.lists(order_items, max_size=2), st.sampled_from(View), st.sampled_from([9, 100, 100]))
