@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from drivetrain.search.conditions import Value
+
 KINDS = ("model", "dataset", "space", "artifact", "prompt")
 
 
@@ -136,4 +138,4 @@ class Clause:
 
     key: str
     op: str
-    value: str | int | tuple[str, ...] | None = None
+    value: Value = None

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["number", "string", "any"]
-Value = str | float | int | bool | tuple[str, ...] | None
+Scalar = str | float | int | bool | None
+Value = Scalar | tuple[Scalar, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,14 +140,8 @@ def compare(column: Expr, condition: Condition, *, sqlite: bool) -> Bool:
             return column == value
         case "!=":
             return column != value
-        case ">":
-            return column > value
-        case ">=":
-            return column >= value
-        case "<":
-            return column < value
-        case "<=":
-            return column <= value
+        case ">" | ">=" | "<" | "<=":
+            return (text(column, sqlite=sqlite) if isinstance(value, str) else column).op(condition.op, is_comparison=True)(value)
         case "LIKE":
             return _like(column, str(condition.value), sqlite)
         case "ILIKE":

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from drivetrain.errors import Invalid
+from drivetrain.search.documents import NUMBER
 from drivetrain.tracking import checks
 
 MAX_DEPTH = 32
@@ -19,6 +21,14 @@ EXACT = 1 << 53
 """Beyond this a double does not hold every integer."""
 
 Json = dict[str, Any]
+_NUMBER = re.compile(NUMBER)
+_ODD = re.compile(r"NaN|Infinity|\\u0000|\\ud[89a-f]")
+_UNREADABLE = re.compile("[\ud800-\udfff]")
+_NAN = {"_type": "NaN"}
+_NAN_WRITTEN = json.dumps(_NAN)
+_MARK = "\x00Infinity"
+"""No text in what was tamed has a NUL: this stands for a number until it is written."""
+_INFINITE = json.dumps(_MARK)[1:-1]
 
 
 def parse_object(text: str, what: str) -> Json:
@@ -30,6 +40,35 @@ def parse_object(text: str, what: str) -> Json:
     if not isinstance(found, dict):
         raise Invalid(f"The {what} is not a JSON object.", param=what)
     return found
+
+
+def stored(value: Mapping[str, Any]) -> str:
+    """JSON that databases read, too: an infinite number is one that is too large, NaN an object that is none; a NUL is left out, and half
+    a pair of surrogates is the letter that stands for what cannot be read."""
+    text = json.dumps(value)
+    if _ODD.search(text) is None:
+        return text
+    return json.dumps(_tame(value), allow_nan=False).replace(f'"{_INFINITE}"', "1e999").replace(f'"-{_INFINITE}"', "-1e999")
+
+
+def loaded(text: str) -> Json:
+    """What was `stored`."""
+    found: Json = json.loads(text, object_hook=_untamed) if _NAN_WRITTEN in text else json.loads(text)
+    return found
+
+
+def _tame(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return _NAN if math.isnan(value) else _MARK if value > 0 else f"-{_MARK}"
+    if isinstance(value, str):
+        return _UNREADABLE.sub("\ufffd", value.replace("\x00", ""))
+    if isinstance(value, dict):
+        return {_tame(key): _tame(one) for key, one in value.items()}
+    return [_tame(one) for one in value] if isinstance(value, list) else value
+
+
+def _untamed(found: Json) -> Any:
+    return math.nan if found == _NAN else found
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
@@ -54,18 +93,13 @@ def params(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def unparam(text: str) -> Any:
-    """A param's text as a value: numbers, truth values and None, else the text."""
+    """A param's text as a value: truth values, None and numbers (as searches understand them), else the text."""
     words = {"True": True, "False": False, "None": None}
     if text in words:
         return words[text]
-    try:
-        return int(text) if len(text) < 20 else text
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
+    if _NUMBER.fullmatch(text) is None:
         return text
+    return float(text) if re.search(r"[.eE]", text) else int(text)
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:

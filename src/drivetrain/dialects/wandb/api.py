@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from drivetrain.dialects.wandb import filters
 from drivetrain.dialects.wandb.call import Call, Json, connection
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
+from drivetrain.search import mongo
+from drivetrain.search.conditions import Node
+from drivetrain.search.tokens import from_token, to_token
 from drivetrain.tracking.history.entries import SYSTEM
 from drivetrain.tracking.model import Experiment, Run
-from drivetrain.tracking.mongo import matching
 from drivetrain.tracking.values import strict
 
 _MOST_SAMPLES = 10_000
+_MOST_RUNS = 1000
 
 
 def _number(args: Json, key: str, default: int | None) -> int | None:
@@ -21,36 +25,46 @@ def _number(args: Json, key: str, default: int | None) -> int | None:
     return int(value) if isinstance(value, (int, float)) or (isinstance(value, str) and value.lstrip("-").isdigit()) else default
 
 
-def _filters(args: Json) -> Json:
+def _filters(args: Json) -> Node:
     text = args.get("filters")
     try:
         found = json.loads(text) if isinstance(text, str) and text else text or {}
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Invalid("The filters are no JSON.", param="filters") from None
-    if not isinstance(found, dict):
-        raise Invalid("The filters are a JSON object.", param="filters")
-    return found
+    return mongo.parse(found, filters.key_of)
+
+
+def _place(args: Json) -> tuple[str | None, int]:
+    """A cursor is the token of a page, and how many of its runs come before."""
+    after = args.get("after")
+    token, skipped = from_token(str(after), 2) if after else (None, 0)
+    if not (token is None or isinstance(token, str)) or not isinstance(skipped, int) or not 0 <= skipped <= _MOST_RUNS:
+        raise Invalid("The cursor is not one of this search.", param="after")
+    return token, skipped
 
 
 def runs(s: Call, ctx: Context, experiment: Experiment, args: Json) -> Json:
     from drivetrain.dialects.wandb.runs import run_object
 
-    first = min(_number(args, "first", 50) or 50, 1000)
-    start = _number(args, "after", 0) or 0
-    found, more = matching(s.platform.tracking, ctx, experiment, _filters(args), str(args.get("order") or ""), start=start, limit=first)
+    first = max(1, min(_number(args, "first", 50) or 50, _MOST_RUNS))
+    token, skipped = _place(args)
+    order = filters.order_by(str(args.get("order") or ""))
+    page = s.platform.tracking.runs.search(ctx, [experiment.id], filter=_filters(args), order_by=order, limit=skipped + first, token=token)
+    reports = s.platform.tracking.reports.get_many(ctx, [run.id for run in page.items[skipped:]])
+    found = [reports[run.id] for run in page.items[skipped:] if run.id in reports]
+    cursors = [to_token([token, skipped + n]) for n in range(1, len(found) + 1)]
+    if page.token is not None and cursors:
+        cursors[-1] = to_token([page.token, 0])
     made = [run_object(s, ctx, experiment, one.run, one) for one in found]
     return {
         "totalCount": lambda _: run_count(s, ctx, experiment, args),
-        "edges": [{"node": node, "cursor": str(start + n + 1)} for n, node in enumerate(made)],
-        "pageInfo": {"__typename": "PageInfo", "endCursor": str(start + len(made)), "hasNextPage": more},
+        "edges": [{"node": node, "cursor": cursor} for node, cursor in zip(made, cursors, strict=True)],
+        "pageInfo": {"__typename": "PageInfo", "endCursor": cursors[-1] if cursors else "", "hasNextPage": page.token is not None},
     }
 
 
 def run_count(s: Call, ctx: Context, experiment: Experiment, args: Json) -> int:
-    wanted = _filters(args)
-    if not wanted:
-        return s.platform.tracking.runs.count(ctx, experiment.id)
-    return len(matching(s.platform.tracking, ctx, experiment, wanted, "", start=0, limit=None)[0])
+    return s.platform.tracking.groups.count(ctx, [experiment.id], filter=_filters(args))
 
 
 def history_keys(run: Run, counted: tuple[int, int]) -> Json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from drivetrain.tracking.history import tables as d
 from drivetrain.tracking.metrics import points
 from drivetrain.tracking.model import Metric, RunReport
 from drivetrain.tracking.runs import loading
-from drivetrain.tracking.values import Json, flat, params, plain, split_row, unparam
+from drivetrain.tracking.values import Json, flat, loaded, params, plain, split_row, stored, unparam
 
 STATES = {
     "pending": "SCHEDULED",
@@ -61,12 +60,12 @@ def set_config(c: sa.Connection, run_id: str, config: Mapping[str, Any], private
     before = c.scalar(sa.select(_d.config).where(_d.run_id == run_id)) or "{}"
     now = params(config)
     p = t.params.c
-    for some in chunked(sorted(params(json.loads(before)).keys() - now.keys())):
+    for some in chunked(sorted(params(loaded(before)).keys() - now.keys())):
         c.execute(t.params.delete().where(p.run_id == run_id, p.key.in_(some)))
     upsert(c, t.params, [{"run_id": run_id, "key": k, "value": v} for k, v in sorted(now.items())], key=["run_id", "key"], update=["value"])
-    values = {"config": json.dumps(config)}
+    values = {"config": stored(config)}
     if private is not None:
-        values["private"] = json.dumps(private)
+        values["private"] = stored(private)
     c.execute(d.run_details.update().where(_d.run_id == run_id).values(**values))
 
 
@@ -106,7 +105,7 @@ def set_state(c: sa.Connection, row: sa.Row[Any], report: sa.Row[Any], state: st
 
 
 def set_summary(c: sa.Connection, row: sa.Row[Any], summary: Json) -> None:
-    c.execute(d.run_details.update().where(_d.run_id == row.id).values(summary=json.dumps(summary)))
+    c.execute(d.run_details.update().where(_d.run_id == row.id).values(summary=stored(summary)))
     numbers, _ = split_row(summary)
     m = t.latest_metrics.c
     old: dict[str, tuple[int, int, float]] = {}
@@ -136,13 +135,13 @@ def read_reports(c: sa.Connection, rows: Sequence[sa.Row[Any]]) -> dict[str, Run
     found: dict[str, RunReport] = {}
     for row, run in zip(rows, loading.runs(c, rows), strict=True):
         one = kept.get(row.id)
-        config: Json = json.loads(one.config) if one else {}
+        config: Json = loaded(one.config) if one else {}
         mine = params(config)
-        config |= {key: unparam(value) for key, value in run.params.items() if key not in mine}
-        summary: Json = json.loads(one.summary) if one else {}
+        config |= {key: unparam(value) for key, value in run.params.items() if key not in mine and key not in config}
+        summary: Json = loaded(one.summary) if one else {}
         said = {key for key, _ in flat(summary)}
         for key, point in run.metrics.items():
-            if key not in said and not key.startswith(entries.SYSTEM):
+            if key not in said and key not in summary and not key.startswith(entries.SYSTEM):
                 summary[key] = plain(point.value)
         state = one.state if one and STATES[one.state] == row.status else OF_STATUS.get(row.status, "running")
         found[row.id] = RunReport(
@@ -151,7 +150,7 @@ def read_reports(c: sa.Connection, rows: Sequence[sa.Row[Any]]) -> dict[str, Run
             state=state,
             sweep=one.sweep if one else None,
             config=config,
-            private=json.loads(one.private) if one else {},
+            private=loaded(one.private) if one else {},
             summary=summary,
             labels=tuple(sorted(key.removeprefix(LABEL) for key in run.tags if key.startswith(LABEL))),
             events=one.events if one else 0,

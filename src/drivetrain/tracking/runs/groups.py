@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context, Scope
-from drivetrain.search.conditions import Order
+from drivetrain.search.conditions import Node, Order
 from drivetrain.search.grammar import parse_order
 from drivetrain.search.languages import RUNS
 from drivetrain.search.sql import text
@@ -107,7 +107,7 @@ class Groups:
         ]
         return found, len(rows) > limit
 
-    def count(self, ctx: Context, experiment_ids: Sequence[str], *, filter: str | None = None) -> int:  # noqa: A002
+    def count(self, ctx: Context, experiment_ids: Sequence[str], *, filter: str | Node | None = None) -> int:  # noqa: A002
         """How many active runs of the experiments meet the filter."""
         ctx.require(Scope.read)
         plan = search.Plan.of(filter, ())

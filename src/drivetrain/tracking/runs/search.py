@@ -21,6 +21,7 @@ from drivetrain.search.sql import Bool, Column, Entries, Fields, Linked, Numbers
 from drivetrain.search.tokens import from_token
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.model import View
+from drivetrain.tracking.runs import reported
 
 NUMBERS, NANS, LACKING = 0, 1, 2
 MANY = 5000
@@ -50,10 +51,11 @@ _ATTRIBUTES: dict[str, Any] = {
 _MAPS = {"param": t.params, "tag": t.run_tags}
 _used, _i, _d = t.run_inputs.join(t.datasets, t.datasets.c.id == t.run_inputs.c.dataset_id), t.run_inputs.c, t.datasets.c
 _FIELDS: Fields = {
-    "attribute": {key: Column(column) for key, column in _ATTRIBUTES.items()},
+    "attribute": {**{key: Column(column) for key, column in _ATTRIBUTES.items()}, **reported.ATTRIBUTES},
     "metric": Numbers(t.latest_metrics, t.latest_metrics.c.run_id, _r.id),
     "param": Entries(t.params, t.params.c.run_id, _r.id),
     "tag": Entries(t.run_tags, t.run_tags.c.run_id, _r.id),
+    **reported.FIELDS,
     "dataset": {
         key: Linked(_used, _i.run_id == _r.id, column)
         for key, column in (("name", _d.name), ("digest", _d.digest), ("context", _i.context))
@@ -69,8 +71,9 @@ class Plan:
     orders: Sequence[Order]
 
     @classmethod
-    def of(cls, filter: str | None, order_by: Sequence[str]) -> Plan:  # noqa: A002
-        return cls(parse_filter(filter, RUNS), parse_order(order_by, RUNS))
+    def of(cls, filter: str | Node | None, order_by: Sequence[str]) -> Plan:  # noqa: A002
+        meant = parse_filter(filter, RUNS) if filter is None or isinstance(filter, str) else [filter]
+        return cls(meant, parse_order(order_by, RUNS))
 
 
 def run_rows(

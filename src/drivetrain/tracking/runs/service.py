@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
+from drivetrain.search.conditions import Node
 from drivetrain.search.tokens import to_token
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
@@ -150,7 +151,7 @@ class Runs:
         ctx: Context,
         experiment_ids: Sequence[str],
         *,
-        filter: str | None = None,  # noqa: A002  the word of every client
+        filter: str | Node | None = None,  # noqa: A002  the word of every client
         view: View = View.active,
         order_by: Sequence[str] = (),
         limit: int = 1000,

@@ -5,7 +5,6 @@ An import is `begin_run`, any number of `add`, files by the ordinary ways, model
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from drivetrain.tracking.model import MODEL_STATUSES, RUN_STATUSES, Dataset, Lin
 from drivetrain.tracking.runs.inputs import ensure_dataset
 from drivetrain.tracking.transfer.records import ModelRecord, RunRecord
 from drivetrain.tracking.transfer.tables import imports
-from drivetrain.tracking.values import Json, parse_object
+from drivetrain.tracking.values import Json, parse_object, stored
 
 WAS_RUN = "drivetrain.imported.run_id"
 WAS_MODEL = "drivetrain.imported.model_id"
@@ -372,7 +371,7 @@ def _check_digest(digest: str) -> None:
 
 
 def _text(given: Json | str, what: str) -> str:
-    return json.dumps(parse_object(given, what) if isinstance(given, str) else given)
+    return stored(parse_object(given, what) if isinstance(given, str) else given)
 
 
 def _line(text: str) -> str:

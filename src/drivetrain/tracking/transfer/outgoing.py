@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +32,7 @@ from drivetrain.tracking.transfer.records import (
     ModelRecord,
     RunRecord,
 )
-from drivetrain.tracking.values import Json
+from drivetrain.tracking.values import Json, loaded
 
 MAX_POINTS = 100_000
 _m = t.metrics.c
@@ -129,9 +128,9 @@ class Exports:
             client_id=row.client_id,
             state=row.state,
             sweep=row.sweep,
-            config=json.loads(row.config),
-            private=json.loads(row.private),
-            summary=json.loads(row.summary),
+            config=loaded(row.config),
+            private=loaded(row.private),
+            summary=loaded(row.summary),
             exit_code=row.exit_code,
             stop_requested=bool(row.stop_requested),
             events=row.events,
