@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from drivetrain.engines.pyfunc.model import load
+from drivetrain.engines.pyfunc.loaders import load
 from drivetrain.engines.pyfunc.tensors import decoder, read, write
 from drivetrain.errors import Invalid
 

@@ -25,7 +25,8 @@ import msgspec
 from drivetrain.engines.http import Answer, Server
 from drivetrain.engines.model import ReplicaSpec
 from drivetrain.engines.pyfunc.batcher import Batcher
-from drivetrain.engines.pyfunc.model import Loaded, load
+from drivetrain.engines.pyfunc.loaders import load
+from drivetrain.engines.pyfunc.model import Loaded
 from drivetrain.engines.pyfunc.tensors import Input, decoder, metadata, read, write
 from drivetrain.errors import DrivetrainError, Invalid
 
