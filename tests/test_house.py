@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from types import ModuleType
 
@@ -56,3 +58,38 @@ def test_no_method_is_defined_twice_along_an_inheritance_line() -> None:
     Lower.__module__ = Upper.__module__ = "drivetrain.example"
     assert shadows(Upper) == ["Upper.find hides Lower's"]
     assert [found for one in classes() for found in shadows(one)] == []
+
+
+def imported(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """Module → those of the modules that it imports: at its top, for its types, or inside a function."""
+    graph: dict[str, set[str]] = {}
+    for name, text in sources.items():
+        found: set[str] = set()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import):
+                found |= {one.name for one in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module is not None:
+                below = (f"{node.module}.{one.name}" for one in node.names)
+                found |= {one if one in sources else node.module for one in below}
+        graph[name] = found & sources.keys() - {name}
+    return graph
+
+
+def circle(sources: Mapping[str, str]) -> list[str]:
+    """Modules of which each imports the next, and the last the first; none if there is no such circle."""
+    try:
+        TopologicalSorter(imported(sources)).prepare()
+    except CycleError as error:
+        return list(reversed(error.args[1]))
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Also where the import waits in a function: who reads one of them has to know all of them."""
+    there = {"a": "import b", "b": "def late() -> None:\n    from c import d", "c": "from a import e", "c.d": "", "f": "import a"}
+    assert circle(there) == []
+    assert set(circle(there | {"c.d": "if TYPE_CHECKING:\n    from a import e"})) == {"a", "b", "c.d"}
+    files = {path: path.relative_to(SOURCE.parent).with_suffix("").parts for path in SOURCE.rglob("*.py")}
+    house = {".".join(parts).removesuffix(".__init__"): path.read_text() for path, parts in files.items()}
+    assert len(house) > 400
+    assert circle(house) == []

@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 from drivetrain.dialects.wandb import filters
-from drivetrain.dialects.wandb.call import Call, Json, connection
+from drivetrain.dialects.wandb.call import Call, Json, Resolvers, connection
+from drivetrain.dialects.wandb.runs import run_object
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
 from drivetrain.search import mongo
 from drivetrain.search.conditions import Node
 from drivetrain.search.tokens import from_token, to_token
-from drivetrain.tracking.history.entries import SYSTEM
 from drivetrain.tracking.model import Experiment, Run
 from drivetrain.tracking.values import strict
 
@@ -43,9 +43,23 @@ def _place(args: Json) -> tuple[str | None, int]:
     return token, skipped
 
 
-def runs(s: Call, ctx: Context, experiment: Experiment, args: Json) -> Json:
-    from drivetrain.dialects.wandb.runs import run_object
+def project_fields(s: Call, ctx: Context, experiment: Experiment) -> Resolvers:
+    return {
+        "runs": lambda args: runs(s, ctx, experiment, args),
+        "runCount": lambda args: run_count(s, ctx, experiment, args),
+    }
 
+
+def run_fields(s: Call, ctx: Context, _: Experiment, run: Run) -> Resolvers:
+    return {
+        "history": lambda args: history(s, ctx, run, args),
+        "events": lambda args: events(s, ctx, run, args),
+        "sampledHistory": lambda args: sampled(s, ctx, run, args),
+        "logLines": lambda args: console(s, ctx, run, args),
+    }
+
+
+def runs(s: Call, ctx: Context, experiment: Experiment, args: Json) -> Json:
     first = max(1, min(_number(args, "first", 50) or 50, _MOST_RUNS))
     token, skipped = _place(args)
     order = filters.order_by(str(args.get("order") or ""))
@@ -65,16 +79,6 @@ def runs(s: Call, ctx: Context, experiment: Experiment, args: Json) -> Json:
 
 def run_count(s: Call, ctx: Context, experiment: Experiment, args: Json) -> int:
     return s.platform.tracking.groups.count(ctx, [experiment.id], filter=_filters(args))
-
-
-def history_keys(run: Run, counted: tuple[int, int]) -> Json:
-    rows, last = counted
-    keys = {
-        key: {"typeCounts": [{"type": "number", "count": rows}], "monotonic": False, "previousValue": strict(point.value)}
-        for key, point in run.metrics.items()
-        if point.step >= 0 and not key.startswith(SYSTEM)
-    }
-    return {"keys": keys, "lastStep": last, "sets": []}
 
 
 def history(s: Call, ctx: Context, run: Run, args: Json) -> list[str]:

@@ -7,18 +7,15 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from drivetrain.dialects.wandb.call import MOUNT, Call, Json, connection, when
+from drivetrain.dialects.wandb.call import MOUNT, Call, Json, artifacts_of, connection, when
+from drivetrain.dialects.wandb.runs import project_object, run_object
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context
-from drivetrain.registry.artifacts import Artifacts, Member
+from drivetrain.registry.artifacts import Member
 from drivetrain.registry.collections import bare_tags
 from drivetrain.registry.model import Draft, Repo, Version
 from drivetrain.store import patterns
 from drivetrain.tracking.model import Experiment
-
-
-def store(s: Call) -> Artifacts:
-    return Artifacts(s.platform.registry)
 
 
 def ident(*parts: str) -> str:
@@ -30,8 +27,6 @@ def tag_objects(collection_or_version: str, tags: list[str]) -> list[Json]:
 
 
 def project_info(s: Call, ctx: Context, project_id: str) -> Json | None:
-    from drivetrain.dialects.wandb.runs import project_object
-
     try:
         return project_object(s, ctx, s.platform.tracking.experiments.get(ctx, project_id))
     except DrivetrainError:
@@ -51,7 +46,7 @@ def type_object(s: Call, ctx: Context, experiment: Experiment, name: str) -> Jso
 
 
 def collections(s: Call, ctx: Context, experiment: Experiment, args: Json, type_: str | None = None) -> Json:
-    found = store(s).collections.of(ctx, experiment.id, type=type_)
+    found = artifacts_of(s).collections.of(ctx, experiment.id, type=type_)
     wanted = filters(args)
     found = [one for one in found if fits(wanted, {"name": one.collection, "tags": bare_tags(one.tags), "type": one.type})]
     if str(args.get("order") or "").startswith("-"):
@@ -61,7 +56,7 @@ def collections(s: Call, ctx: Context, experiment: Experiment, args: Json, type_
 
 def find_collection(s: Call, ctx: Context, experiment: Experiment, args: Json, type_: str | None = None) -> Json | None:
     try:
-        found = store(s).collections.find(ctx, experiment.id, str(args.get("name") or ""))
+        found = artifacts_of(s).collections.find(ctx, experiment.id, str(args.get("name") or ""))
     except NotFound:
         return None
     return collection_object(s, ctx, found) if type_ is None or found.type == type_ else None
@@ -72,12 +67,12 @@ def collection_object(s: Call, ctx: Context, held: Repo) -> Json:
 
     def members() -> list[Member]:
         if not kept:
-            kept.append(store(s).members(ctx, collection_id=held.id))
+            kept.append(artifacts_of(s).members(ctx, collection_id=held.id))
         return kept[0]
 
     def membership(args: Json) -> Json | None:
         try:
-            return member_object(s, ctx, store(s).member(ctx, held, str(args.get("aliasName") or "latest")))
+            return member_object(s, ctx, artifacts_of(s).member(ctx, held, str(args.get("aliasName") or "latest")))
         except NotFound:
             return None
 
@@ -138,11 +133,11 @@ def artifact_object(s: Call, ctx: Context, one: Draft | Version, held: Repo | No
 
     def source() -> Repo:
         if not sequence:
-            sequence.append(store(s).collections.get(ctx, one.repo_id))
+            sequence.append(artifacts_of(s).collections.get(ctx, one.repo_id))
         return sequence[0]
 
     def aliases(_: Json) -> list[Json]:
-        places = store(s).members(ctx, artifact_id=one.id)
+        places = artifacts_of(s).members(ctx, artifact_id=one.id)
         return [
             {**alias_object(m.collection.id, alias), "artifactCollection": collection_object(s, ctx, m.collection)}
             for m in places
@@ -150,7 +145,7 @@ def artifact_object(s: Call, ctx: Context, one: Draft | Version, held: Repo | No
         ]
 
     def memberships(args: Json) -> Json:
-        return connection([member_object(s, ctx, m) for m in store(s).members(ctx, artifact_id=one.id)], args=args)
+        return connection([member_object(s, ctx, m) for m in artifacts_of(s).members(ctx, artifact_id=one.id)], args=args)
 
     def manifest(_: Json) -> Json | None:
         if whole is None:
@@ -185,14 +180,12 @@ def artifact_object(s: Call, ctx: Context, one: Draft | Version, held: Repo | No
         "filesByManifestEntries": lambda args: files(s, ctx, one, {}),
         "createdBy": lambda _: run_of_id(s, ctx, one.run_id),
         "usedBy": lambda args: connection(
-            [run for i in store(s).users(ctx, one.id) if (run := run_of_id(s, ctx, i)) is not None], args=args
+            [run for i in artifacts_of(s).users(ctx, one.id) if (run := run_of_id(s, ctx, i)) is not None], args=args
         ),
     }
 
 
 def run_of_id(s: Call, ctx: Context, run_id: str | None) -> Json | None:
-    from drivetrain.dialects.wandb.runs import run_object
-
     try:
         found = s.platform.tracking.runs.get(ctx, run_id or "")
         return run_object(s, ctx, s.platform.tracking.experiments.get(ctx, found.experiment_id), found)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from drivetrain.dialects.wandb import artifact_objects as objects
-from drivetrain.dialects.wandb.call import MOUNT, Call, Json, Resolvers, connection, project, run_of
+from drivetrain.dialects.wandb.call import MOUNT, Call, Json, Resolvers, artifacts_of, connection, project, run_of
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.lineage.model import Role
@@ -22,25 +22,25 @@ MAX_FILES = 100_000
 def roots(s: Call, ctx: Context) -> Resolvers:
     def artifact(args: Json) -> Json | None:
         try:
-            return objects.artifact_object(s, ctx, objects.store(s).get(ctx, str(args.get("id") or "")))
+            return objects.artifact_object(s, ctx, artifacts_of(s).get(ctx, str(args.get("id") or "")))
         except NotFound:
             return None
 
     def collection(args: Json) -> Json | None:
         try:
-            return objects.collection_object(s, ctx, objects.store(s).collections.get(ctx, str(args.get("id") or "")))
+            return objects.collection_object(s, ctx, artifacts_of(s).collections.get(ctx, str(args.get("id") or "")))
         except NotFound:
             return None
 
     def mapping(args: Json) -> Json | None:
-        found = objects.store(s).by_client(ctx, str(args.get("clientID") or ""))
+        found = artifacts_of(s).by_client(ctx, str(args.get("clientID") or ""))
         return {"serverID": found.id} if found is not None else None
 
     return {"artifact": artifact, "artifactCollection": collection, "clientIDMapping": mapping}
 
 
 def project_fields(s: Call, ctx: Context, experiment: Experiment) -> Resolvers:
-    store = objects.store(s)
+    store = artifacts_of(s)
 
     def membership(args: Json) -> Json | None:
         name, _, ref = str(args.get("name") or "").partition(":")
@@ -72,10 +72,10 @@ def project_fields(s: Call, ctx: Context, experiment: Experiment) -> Resolvers:
     }
 
 
-def run_fields(s: Call, ctx: Context, run: Run) -> Resolvers:
+def run_fields(s: Call, ctx: Context, _: Experiment, run: Run) -> Resolvers:
     def of(role: Role) -> Callable[[Json], Json]:
         def found(args: Json) -> Json:
-            members = objects.store(s).members(ctx, run=(run.id, role))
+            members = artifacts_of(s).members(ctx, run=(run.id, role))
             return connection([objects.artifact_object(s, ctx, one.artifact) for one in members], args=args)
 
         return found
@@ -127,7 +127,7 @@ def _create(s: Call, ctx: Context, given: Json) -> Json:
     run_name = given.get("runName")
     run = run_of(s, ctx, given.get("projectName"), str(run_name)) if run_name else None
     step = given.get("historyStep")
-    found = objects.store(s).begin(
+    found = artifacts_of(s).begin(
         ctx,
         _key(s, ctx, given.get("projectName"), make=True),
         name,
@@ -197,7 +197,7 @@ def _complete(s: Call, ctx: Context, given: Json) -> Json:
 
 def _commit(s: Call, ctx: Context, given: Json) -> Json:
     """The manifests that arrived become one: an incremental one lies over its base's."""
-    store, uploads, artifact_id = objects.store(s), s.platform.registry.uploads, str(given.get("artifactID"))
+    store, uploads, artifact_id = artifacts_of(s), s.platform.registry.uploads, str(given.get("artifactID"))
     found = store.get(ctx, artifact_id)
     if isinstance(found, Version):
         return {"artifact": objects.artifact_object(s, ctx, found)}
@@ -238,11 +238,11 @@ def _commit(s: Call, ctx: Context, given: Json) -> Json:
 
 def _use(s: Call, ctx: Context, given: Json) -> Json:
     run = run_of(s, ctx, given.get("projectName"), str(given.get("runName") or ""))
-    return {"artifact": objects.artifact_object(s, ctx, objects.store(s).used(ctx, str(given.get("artifactID")), run.id))}
+    return {"artifact": objects.artifact_object(s, ctx, artifacts_of(s).used(ctx, str(given.get("artifactID")), run.id))}
 
 
 def _update(s: Call, ctx: Context, given: Json) -> Json:
-    store, artifact_id = objects.store(s), str(given.get("artifactID"))
+    store, artifact_id = artifacts_of(s), str(given.get("artifactID"))
     gone = set(_tags(given.get("tagsToDelete")))
     kept = [*bare_tags(store.get(ctx, artifact_id).tags), *_tags(given.get("tagsToAdd"))]
     found = store.update(
@@ -264,12 +264,12 @@ def _update(s: Call, ctx: Context, given: Json) -> Json:
 
 def _delete(s: Call, ctx: Context, given: Json) -> Json:
     artifact_id = str(given.get("artifactID"))
-    objects.store(s).delete(ctx, artifact_id, aliases=bool(given.get("deleteAliases")))
+    artifacts_of(s).delete(ctx, artifact_id, aliases=bool(given.get("deleteAliases")))
     return {"artifact": {"__typename": "Artifact", "id": artifact_id}, "success": True}
 
 
 def _places(s: Call, ctx: Context, given: Json) -> list[tuple[Repo, str]]:
-    store = objects.store(s)
+    store = artifacts_of(s)
     return [
         (store.collections.find(ctx, _key(s, ctx, one.get("projectName"))[0], str(one["artifactCollectionName"])), str(one["alias"]))
         for one in given.get("aliases") or []
@@ -278,18 +278,18 @@ def _places(s: Call, ctx: Context, given: Json) -> list[tuple[Repo, str]]:
 
 def _add_aliases(s: Call, ctx: Context, given: Json) -> Json:
     for held, alias in _places(s, ctx, given):
-        objects.store(s).alias(ctx, str(given.get("artifactID")), held, [alias])
+        artifacts_of(s).alias(ctx, str(given.get("artifactID")), held, [alias])
     return {"success": True}
 
 
 def _delete_aliases(s: Call, ctx: Context, given: Json) -> Json:
     for held, alias in _places(s, ctx, given):
-        objects.store(s).unalias(ctx, str(given.get("artifactID")), held, [alias])
+        artifacts_of(s).unalias(ctx, str(given.get("artifactID")), held, [alias])
     return {"success": True}
 
 
 def _link(s: Call, ctx: Context, given: Json) -> Json:
-    store, artifact_id = objects.store(s), given.get("artifactID")
+    store, artifact_id = artifacts_of(s), given.get("artifactID")
     if not artifact_id:
         found = store.by_client(ctx, str(given.get("clientID") or ""))
         if found is None:
@@ -302,7 +302,7 @@ def _link(s: Call, ctx: Context, given: Json) -> Json:
 
 
 def _unlink(s: Call, ctx: Context, given: Json) -> Json:
-    objects.store(s).unlink(ctx, str(given.get("artifactID")), str(given.get("artifactPortfolioID")))
+    artifacts_of(s).unlink(ctx, str(given.get("artifactID")), str(given.get("artifactPortfolioID")))
     return {"success": True}
 
 
@@ -314,17 +314,17 @@ def _update_collection(s: Call, ctx: Context, given: Json) -> Json:
     values: Json = {key: str(given[key]) for key in ("name", "description") if given.get(key) is not None}
     if given.get("destinationArtifactTypeName"):
         values["type"] = str(given["destinationArtifactTypeName"])
-    found = objects.store(s).collections.update(ctx, _collection_id(given), **values)
+    found = artifacts_of(s).collections.update(ctx, _collection_id(given), **values)
     return {"artifactCollection": objects.collection_object(s, ctx, found)}
 
 
 def _delete_collection(s: Call, ctx: Context, given: Json) -> Json:
-    gone = objects.store(s).collections.delete(ctx, _collection_id(given))
+    gone = artifacts_of(s).collections.delete(ctx, _collection_id(given))
     return {"artifactCollection": {"__typename": "ArtifactPortfolio" if gone.portfolio else "ArtifactSequence", "state": "DELETED"}}
 
 
 def _retag(s: Call, ctx: Context, given: Json, *, add: bool) -> Repo:
-    store, tags = objects.store(s), _tags(given.get("tags"))
+    store, tags = artifacts_of(s), _tags(given.get("tags"))
     held = store.collections.find(ctx, _key(s, ctx, given.get("projectName"))[0], str(given.get("artifactCollectionName")))
     kept = [*bare_tags(held.tags), *tags] if add else [one for one in bare_tags(held.tags) if one not in tags]
     return store.collections.update(ctx, held.id, tags=list(dict.fromkeys(kept)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.platform import Platform
+from drivetrain.registry.artifacts import Artifacts
 from drivetrain.tracking.model import Experiment, Run
 
 Json = dict[str, Any]
@@ -18,17 +20,32 @@ DEFAULT_PROJECT = "uncategorized"
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What one part of the dialect adds to the graph: roots of questions and mutations, and fields of a project and of a run."""
+
+    roots: Callable[[Call, Context], Resolvers] | None = None
+    mutations: Callable[[Call, Context], Resolvers] | None = None
+    of_project: Callable[[Call, Context, Experiment], Resolvers] | None = None
+    of_run: Callable[[Call, Context, Experiment, Run], Resolvers] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
-    """One request: the services, and the address by which its client knows this server."""
+    """One request: the services, the address by which its client knows this server, and the parts that its graph is made of."""
 
     platform: Platform
     base_url: str
+    parts: tuple[Part, ...] = ()
 
     def sign(self, ctx: Context, method: str, path: str) -> str:
         """An absolute address that needs no key. `path` begins with the mount."""
         scope = Scope.read if method in ("GET", "HEAD") else Scope.write
         seconds = float(self.platform.settings.signed_url_seconds)
         return self.base_url + self.platform.identity.sign_url(ctx, method, path, scopes=[scope], seconds=seconds)
+
+
+def artifacts_of(s: Call) -> Artifacts:
+    return Artifacts(s.platform.registry)
 
 
 def project(s: Call, ctx: Context, name: str | None, *, make: bool = False) -> Experiment:

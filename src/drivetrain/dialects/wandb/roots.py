@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from drivetrain.dialects.wandb import artifacts, runs, sweeps
-from drivetrain.dialects.wandb.call import Call, Json, Resolvers, connection, project
+from drivetrain.dialects.wandb import api, artifacts, runs, sweeps
+from drivetrain.dialects.wandb.call import Call, Json, Part, Resolvers, connection, project
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
-from drivetrain.tracking.model import Experiment, Run
 
-PARTS = (artifacts, sweeps)
+PARTS = (
+    Part(of_project=api.project_fields, of_run=api.run_fields),
+    Part(artifacts.roots, artifacts.mutations, artifacts.project_fields, artifacts.run_fields),
+    Part(mutations=sweeps.mutations, of_project=sweeps.project_fields, of_run=sweeps.run_fields),
+)
 FEATURES = ("STRUCTURED_CONSOLE_LOGS",)
 
 
-def root(s: Call, ctx: Context) -> dict[str, Resolvers]:
+def root(call: Call, ctx: Context) -> dict[str, Resolvers]:
+    s = replace(call, parts=PARTS)
+
     def of_project(args: Json) -> Json | None:
         try:
             found = project(s, ctx, args.get("name"))
@@ -43,20 +49,6 @@ def root(s: Call, ctx: Context) -> dict[str, Resolvers]:
     }
     mutation = runs.mutations(s, ctx)
     for part in PARTS:
-        query |= part.roots(s, ctx)
-        mutation |= part.mutations(s, ctx)
+        query |= part.roots(s, ctx) if part.roots else {}
+        mutation |= part.mutations(s, ctx) if part.mutations else {}
     return {"query": query, "mutation": mutation}
-
-
-def project_fields(s: Call, ctx: Context, experiment: Experiment) -> Resolvers:
-    found: Resolvers = {}
-    for part in PARTS:
-        found |= part.project_fields(s, ctx, experiment)
-    return found
-
-
-def run_fields(s: Call, ctx: Context, run: Run) -> Resolvers:
-    found: Resolvers = {}
-    for part in PARTS:
-        found |= part.run_fields(s, ctx, run)
-    return found

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import json
 
-from drivetrain.dialects.wandb.artifact_objects import store
-from drivetrain.dialects.wandb.call import MOUNT, Call, Json, Resolvers, connection, project, run_of, when
+from drivetrain.dialects.wandb.call import MOUNT, Call, Json, Resolvers, artifacts_of, connection, project, run_of, when
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.tags import GIT_COMMIT, GIT_REPO, GROUP, HOST, JOB_TYPE, NOTE, SOURCE
 from drivetrain.tracking.history.entries import SYSTEM
 from drivetrain.tracking.model import Artifact, Experiment, Owner, Run, RunReport
-from drivetrain.tracking.values import plain
+from drivetrain.tracking.values import plain, strict
 
 _TAGS = {
     "groupName": GROUP,
@@ -48,17 +47,14 @@ def entity_object(ctx: Context) -> Json:
     return {"__typename": "Entity", "id": ctx.workspace_id, "name": ctx.workspace, "organization": None, "isTeam": False, "available": True}
 
 
-def project_object(s: Call, ctx: Context, experiment: Experiment, more: Resolvers | None = None) -> Json:
-    """A project; `more` are the fields of other parts of the dialect."""
-    from drivetrain.dialects.wandb import api, roots
-
+def project_object(s: Call, ctx: Context, experiment: Experiment) -> Json:
     def find(args: Json) -> Json | None:
         try:
             return run_object(s, ctx, experiment, s.platform.tracking.reports.find(ctx, experiment.id, str(args.get("name") or "")))
         except NotFound:
             return None
 
-    return {
+    made: Json = {
         "__typename": "Project",
         "id": f"project-{experiment.uid}",
         "internalId": str(experiment.uid),
@@ -72,16 +68,13 @@ def project_object(s: Call, ctx: Context, experiment: Experiment, more: Resolver
         "user": user(ctx.user_name, ctx.workspace),
         "run": find,
         "bucket": find,
-        "runs": lambda args: api.runs(s, ctx, experiment, args),
-        "runCount": lambda args: api.run_count(s, ctx, experiment, args),
-        **roots.project_fields(s, ctx, experiment),
-        **(more or {}),
     }
+    for part in s.parts:
+        made |= part.of_project(s, ctx, experiment) if part.of_project else {}
+    return made
 
 
 def run_object(s: Call, ctx: Context, experiment: Experiment, run: Run, details: RunReport | None = None) -> Json:
-    from drivetrain.dialects.wandb import api, roots
-
     kept: list[RunReport] = [details] if details is not None else []
 
     def of() -> RunReport:
@@ -106,7 +99,7 @@ def run_object(s: Call, ctx: Context, experiment: Experiment, run: Run, details:
         found = s.platform.tracking.history.rows(ctx, run.id, min_step=last, limit=1) if rows else []
         return json.dumps([json.dumps(row) for row in found])
 
-    return {
+    made: Json = {
         "__typename": "Run",
         "id": run.id,
         "name": lambda _: of().client_id,
@@ -140,16 +133,24 @@ def run_object(s: Call, ctx: Context, experiment: Experiment, run: Run, details:
         "logLineCount": lambda _: s.platform.tracking.history.console_count(ctx, run.id),
         "historyTail": history_tail,
         "eventsTail": events_tail,
-        "historyKeys": lambda _: api.history_keys(run, count()),
-        "history": lambda args: api.history(s, ctx, run, args),
-        "events": lambda args: api.events(s, ctx, run, args),
-        "sampledHistory": lambda args: api.sampled(s, ctx, run, args),
+        "historyKeys": lambda _: history_keys(run, count()),
         "parquetHistory": {"parquetUrls": [], "liveData": []},
         "files": lambda args: files(s, ctx, run, args),
         "fileCount": lambda _: len(s.platform.tracking.artifacts.manifest(ctx, Owner.run, run.id, "")),
-        "logLines": lambda args: api.console(s, ctx, run, args),
-        **roots.run_fields(s, ctx, run),
     }
+    for part in s.parts:
+        made |= part.of_run(s, ctx, experiment, run) if part.of_run else {}
+    return made
+
+
+def history_keys(run: Run, counted: tuple[int, int]) -> Json:
+    rows, last = counted
+    keys = {
+        key: {"typeCounts": [{"type": "number", "count": rows}], "monotonic": False, "previousValue": strict(point.value)}
+        for key, point in run.metrics.items()
+        if point.step >= 0 and not key.startswith(SYSTEM)
+    }
+    return {"keys": keys, "lastStep": last, "sets": []}
 
 
 def config_text(details: RunReport) -> str:
@@ -266,9 +267,9 @@ def mutations(s: Call, ctx: Context) -> Resolvers:
         run_id = str(given(args).get("id"))
         s.platform.tracking.runs.delete(ctx, run_id)
         if given(args).get("deleteArtifacts"):
-            for made in store(s).members(ctx, run=(run_id, "made")):
+            for made in artifacts_of(s).members(ctx, run=(run_id, "made")):
                 if made.artifact.run_id == run_id:  # not one that another run had made, and this one logged again
-                    store(s).delete(ctx, made.artifact.id, aliases=True)
+                    artifacts_of(s).delete(ctx, made.artifact.id, aliases=True)
         return {"clientMutationId": given(args).get("clientMutationId"), "success": True}
 
     def stop(args: Json) -> Json:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 
 from drivetrain.dialects.wandb.call import Call, Json, Resolvers, connection, project, when
+from drivetrain.dialects.wandb.runs import project_object, run_object
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
+from drivetrain.store.ids import now_ms
 from drivetrain.tracking.model import Experiment, Run
 from drivetrain.training.sweeps.model import Agent, State, Sweep
 
@@ -23,10 +25,6 @@ _STATES = {
     "CANCELLED": State.canceled,
 }
 ALIVE_MS = 60_000
-
-
-def roots(s: Call, ctx: Context) -> Resolvers:
-    return {}
 
 
 def mutations(s: Call, ctx: Context) -> Resolvers:
@@ -52,7 +50,7 @@ def project_fields(s: Call, ctx: Context, experiment: Experiment) -> Resolvers:
     return {"sweep": one, "sweeps": some, "totalSweeps": lambda _: s.platform.sweeps.count(ctx, experiment.id)}
 
 
-def run_fields(s: Call, ctx: Context, run: Run) -> Resolvers:
+def run_fields(s: Call, ctx: Context, _: Experiment, run: Run) -> Resolvers:
     def sweep(_: Json) -> Json | None:
         name = s.platform.tracking.reports.get(ctx, run.id).sweep
         if name is None:
@@ -107,8 +105,6 @@ def heartbeat(s: Call, ctx: Context, given: Json) -> Json:
 
 
 def sweep_object(s: Call, ctx: Context, experiment: Experiment, found: Sweep) -> Json:
-    from drivetrain.dialects.wandb.runs import project_object
-
     def best(_: Json) -> float | None:
         run = s.platform.sweeps.best(ctx, found.id)
         return run.value if run is not None else None
@@ -146,8 +142,6 @@ def sweep_object(s: Call, ctx: Context, experiment: Experiment, found: Sweep) ->
 
 
 def runs(s: Call, ctx: Context, experiment: Experiment, found: Sweep, args: Json) -> Json:
-    from drivetrain.dialects.wandb.runs import run_object
-
     nodes = [
         run_object(s, ctx, experiment, run, details)
         | {
@@ -163,8 +157,6 @@ def runs(s: Call, ctx: Context, experiment: Experiment, found: Sweep, args: Json
 
 
 def agent_object(one: Agent) -> Json:
-    from drivetrain.store.ids import now_ms
-
     return {
         "__typename": "Agent",
         "id": one.id,
