@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from benchmarks.common import RESULTS, ROOT, cell, console
 
-ALL = ("startup", "gateway", "classic", "gaps", "events", "drift", "rollout", "sdk", "dashboard", "tracking", "local")
+ALL = ("startup", "gateway", "classic", "gaps", "events", "drift", "rollout", "sdk", "dashboard", "tracking", "filters", "local")
 MARK = "<!-- results -->"
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from drivetrain.errors import Conflict, Forbidden, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
-from drivetrain.registry.model import Clause
 from drivetrain.registry.service import Registry
+from drivetrain.search.conditions import Condition
 from tests.registry.conftest import put
 
 
@@ -233,24 +233,26 @@ def test_searches(registry: Registry, ctx: Context) -> None:
         registry.register(ctx, name, commit, run_id=f"run-{name}", tags={"pet": name})
     registry.set_repo_tag(ctx, "dog", "good", "yes")
 
-    def repos(*clauses: Clause) -> list[str]:
-        return [repo.name for repo in registry.search_repos(ctx, clauses)]
+    def repos(*conditions: Condition) -> list[str]:
+        return [repo.name for repo in registry.search_repos(ctx, conditions)]
 
-    assert repos(Clause("name", "LIKE", "cat%")) == ["cat_2"]
-    assert repos(Clause("name", "ILIKE", "cat%")) == ["Cat", "cat_2"]
-    assert repos(Clause("name", "LIKE", "cat_2"), Clause("kind", "=", "model")) == ["cat_2"]
-    assert repos(Clause("name", "LIKE", "c[a]t*")) == []
-    assert repos(Clause("tags.good", "=", "yes")) == ["dog"]
-    assert repos(Clause("tags.good", "IS NULL")) == ["Cat", "cat_2"]
-    assert repos(Clause("tags.good", "IS NOT NULL")) == ["dog"]
+    assert repos(Condition("attribute", "name", "LIKE", "cat%")) == ["cat_2"]
+    assert repos(Condition("attribute", "name", "ILIKE", "cat%")) == ["Cat", "cat_2"]
+    assert repos(Condition("attribute", "name", "LIKE", "cat_2"), Condition("attribute", "kind", "=", "model")) == ["cat_2"]
+    assert repos(Condition("attribute", "name", "LIKE", "c[a]t*")) == []
+    assert repos(Condition("tag", "good", "=", "yes")) == ["dog"]
+    assert repos(Condition("tag", "good", "IS NULL")) == ["Cat", "cat_2"]
+    assert repos(Condition("tag", "good", "IS NOT NULL")) == ["dog"]
     assert [r.name for r in registry.search_repos(ctx, order_by=[("name", False)], limit=2, offset=1)] == ["cat_2", "Cat"]
-    versions = registry.search_versions(ctx, [Clause("run_id", "IN", ("run-dog", "run-Cat"))], order_by=[("name", True)])
+    versions = registry.search_versions(ctx, [Condition("attribute", "run_id", "IN", ("run-dog", "run-Cat"))], order_by=[("name", True)])
     assert [v.name for v in versions] == ["Cat", "dog"]
-    assert [v.name for v in registry.search_versions(ctx, [Clause("tags.pet", "!=", "dog"), Clause("number", ">=", 1)])] == ["cat_2", "Cat"]
+    assert [
+        v.name for v in registry.search_versions(ctx, [Condition("tag", "pet", "!=", "dog"), Condition("attribute", "number", ">=", 1)])
+    ] == ["cat_2", "Cat"]
     with pytest.raises(Invalid, match="no key"):
-        repos(Clause("password", "=", "x"))
+        repos(Condition("attribute", "password", "=", "x"))
     with pytest.raises(Invalid):
-        repos(Clause("name", "DROP", "x"))
+        repos(Condition("attribute", "name", "DROP", "x"))
 
 
 def test_knowing_a_digest_opens_nothing(registry: Registry, ctx: Context, other: Context) -> None:

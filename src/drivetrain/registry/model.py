@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from drivetrain.search.conditions import Value
-
 KINDS = ("model", "dataset", "space", "artifact", "prompt")
 
 
@@ -126,16 +124,3 @@ class Resolved:
     version: Version | None
     commit_id: str
     ref: str
-
-
-@dataclass(frozen=True, slots=True)
-class Clause:
-    """One condition of a search: `key` op `value`.
-
-    Keys of repos: name, slug, kind, description, created_ms, updated_ms, tags.<key>. Keys of versions: name, number, run_id, model_id,
-    source, status, stage, created_ms, updated_ms, tags.<key>. Ops: = != > >= < <= LIKE ILIKE IN, NOT IN, IS NULL, IS NOT NULL (of tags).
-    """
-
-    key: str
-    op: str
-    value: Value = None

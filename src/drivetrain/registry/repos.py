@@ -13,8 +13,9 @@ from drivetrain.registry import committing, finders, forgetting, names, reading,
 from drivetrain.registry import tables as t
 from drivetrain.registry.committing import check_tags
 from drivetrain.registry.finders import MAIN
-from drivetrain.registry.model import Clause, Commit, FileEntry, Ref, Repo
+from drivetrain.registry.model import Commit, FileEntry, Ref, Repo
 from drivetrain.registry.uploads import Uploads
+from drivetrain.search.conditions import Condition
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.ids import now_ms
 from drivetrain.store.sql import Database, upsert
@@ -57,12 +58,12 @@ class Repos:
     def repos(self, ctx: Context, *, kind: str | None = "model", limit: int = 1000) -> list[Repo]:
         """The workspace's repos, the latest changed first. Models that are prompts are listed as these."""
         newest = [("updated_ms", False)]
-        clauses = [] if kind is None else [Clause("kind", "=", kind)]
+        conditions = [] if kind is None else [Condition("attribute", "kind", "=", kind)]
         if kind == "model":
-            clauses.append(Clause(f"tags.{PROMPT}", "IS NULL"))
-        found = self.search_repos(ctx, clauses, order_by=newest, limit=limit)
+            conditions.append(Condition("tag", PROMPT, "IS NULL"))
+        found = self.search_repos(ctx, conditions, order_by=newest, limit=limit)
         if kind == "prompt":
-            tagged = [Clause("kind", "=", "model"), Clause(f"tags.{PROMPT}", "IS NOT NULL")]
+            tagged = [Condition("attribute", "kind", "=", "model"), Condition("tag", PROMPT, "IS NOT NULL")]
             found += self.search_repos(ctx, tagged, order_by=newest, limit=limit)
             found = sorted(found, key=lambda repo: repo.updated_ms, reverse=True)[:limit]
         return found
@@ -70,15 +71,15 @@ class Repos:
     def search_repos(
         self,
         ctx: Context,
-        clauses: Sequence[Clause] = (),
+        conditions: Sequence[Condition] = (),
         *,
         order_by: Sequence[tuple[str, bool]] = (),
         limit: int = 100,
         offset: int = 0,
     ) -> list[Repo]:
-        """Repos that meet all `clauses`; `order_by` are (key, ascending), then name. For kind = model say so in a clause."""
+        """Repos that meet all `conditions`, one of which says the kind; `order_by` are (key, ascending), then name."""
         ctx.require(Scope.read)
-        query = search.repos(ctx.workspace_id, clauses, order_by, sqlite=self.db.kind == "sqlite").limit(limit).offset(offset)
+        query = search.repos(ctx.workspace_id, conditions, order_by, sqlite=self.db.kind == "sqlite").limit(limit).offset(offset)
         with self.db.read() as c:
             return reading.repos(c, c.execute(query).all())
 

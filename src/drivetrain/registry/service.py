@@ -12,8 +12,9 @@ from drivetrain.registry import committing, finders, forgetting, names, reading,
 from drivetrain.registry import tables as t
 from drivetrain.registry import tables_uploads as u
 from drivetrain.registry.committing import check_tags
-from drivetrain.registry.model import Clause, Resolved, Version
+from drivetrain.registry.model import Resolved, Version
 from drivetrain.registry.repos import Repos
+from drivetrain.search.conditions import Condition
 from drivetrain.store.ids import now_ms
 from drivetrain.store.sql import upsert
 
@@ -82,15 +83,15 @@ class Registry(Repos):
     def search_versions(
         self,
         ctx: Context,
-        clauses: Sequence[Clause] = (),
+        conditions: Sequence[Condition] = (),
         *,
         order_by: Sequence[tuple[str, bool]] = (),
         limit: int = 10_000,
         offset: int = 0,
     ) -> list[Version]:
-        """Versions that meet all `clauses`; default order: last updated first, then name, then number downwards."""
+        """Versions that meet all `conditions`; default order: last updated first, then name, then number downwards."""
         ctx.require(Scope.read)
-        query = search.versions(ctx.workspace_id, clauses, order_by, sqlite=self.db.kind == "sqlite").limit(limit).offset(offset)
+        query = search.versions(ctx.workspace_id, conditions, order_by, sqlite=self.db.kind == "sqlite").limit(limit).offset(offset)
         with self.db.read() as c:
             return reading.versions(c, c.execute(query).all())
 

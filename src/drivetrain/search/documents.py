@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -51,11 +51,18 @@ class Document:
         return self._met(condition, sqlite)
 
     def _met(self, condition: Condition, sqlite: bool) -> Bool:
-        places = [(_in_sqlite if sqlite else _in_postgres)(self.text, path) for path in _paths(condition.key)]
-        within = rows(self.table, self.link, sa.or_(*(place.meets(condition) for place in places))).exists()
-        said = rows(self.table, self.link, sa.or_(*(place.there() for place in places))).exists()
+        table, places = self._places(condition.key, sqlite)
+        within = rows(table, self.link, sa.or_(*(place.meets(condition) for place in places))).exists()
+        said = rows(table, self.link, sa.or_(*(place.there() for place in places))).exists()
         others = [self.beside.meets(replace(condition, key=key), sqlite=sqlite) for key in _spellings(condition.key)]
-        return sa.or_(within, sa.and_(~said, sa.or_(*others)))
+        return sa.or_(within, sa.and_(sa.or_(*others), ~said))  # first what is found by an index
+
+    def _places(self, key: str, sqlite: bool) -> tuple[sa.FromClause, Sequence[_InSqlite | _InPostgres]]:
+        if sqlite:  # which remembers what it has read of a text
+            return self.table, [_in_sqlite(self.text, path) for path in _paths(key)]
+        # A subquery with an offset is not taken apart: the text is read once.
+        read = sa.select(sa.cast(self.text, JSONB).label("json")).correlate(self.table).offset(0).lateral("document")
+        return self.table.join(read, sa.true()), [_in_postgres(read.c.json, path) for path in _paths(key)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +212,7 @@ class _InPostgres:
         return self.value.is_not(None)
 
 
-def _in_postgres(text: Expr, path: tuple[str, ...]) -> _InPostgres:
-    value: Expr = sa.cast(text, JSONB)
+def _in_postgres(value: Expr, path: tuple[str, ...]) -> _InPostgres:
     for part in path:
         value = value.op("->", return_type=JSONB())(sa.cast(sa.literal(part), sa.Text))
     return _InPostgres(value)

@@ -133,8 +133,10 @@ def rows(table: sa.FromClause, *conditions: Bool) -> sa.Select[Any]:
 
 def compare(column: Expr, condition: Condition, *, sqlite: bool) -> Bool:
     """`column` op value."""
-    # A number with a fraction must not take on the type of a column of integers.
-    value: Value | Expr = sa.literal(condition.value, sa.Double) if isinstance(condition.value, float) else condition.value
+    value: Value | Expr = condition.value
+    if isinstance(value, (int, float)) and isinstance(column.type, sa.Integer):
+        # A number must not take on the type of a column of integers, which holds no fraction, and of some no long one.
+        value = sa.literal(value, sa.Double if isinstance(value, float) else sa.BigInteger)
     match condition.op:
         case "=":
             return column == value

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from drivetrain.dialects.mlflow import answers, places
 from drivetrain.dialects.mlflow import messages as m
@@ -11,7 +11,7 @@ from drivetrain.dialects.mlflow.routing import Json, Route
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.platform import Platform
-from drivetrain.registry.model import Clause, Repo, Version
+from drivetrain.registry.model import Repo, Version
 from drivetrain.search.conditions import Condition
 from drivetrain.search.grammar import Language, parse_filter, parse_order
 from drivetrain.search.languages import MODEL_VERSIONS, REGISTERED_MODELS
@@ -88,8 +88,8 @@ def delete_model_tag(s: Platform, ctx: Context, body: m.ModelTag) -> Json:
 def search_models(s: Platform, ctx: Context, body: m.SearchRegistered) -> Json:
     limit = _limit(body.max_results, 100, MAX_MODELS)
     start = _start(body.page_token)
-    clauses = [Clause("kind", "=", "model"), *_clauses(body.filter, REGISTERED_MODELS)]
-    found = s.registry.search_repos(ctx, clauses, order_by=_orders(body.order_by, REGISTERED_MODELS), limit=limit + 1, offset=start)
+    conditions = [Condition("attribute", "kind", "=", "model"), *_conditions(body.filter, REGISTERED_MODELS)]
+    found = s.registry.search_repos(ctx, conditions, order_by=_orders(body.order_by, REGISTERED_MODELS), limit=limit + 1, offset=start)
     page = Page(found[:limit], to_token([start + limit]) if len(found) > limit else None)
     return answers.page("registered_models", page, _models(s, ctx, page.items))
 
@@ -148,8 +148,8 @@ def delete_version(s: Platform, ctx: Context, body: m.VersionName) -> Json:
 def search_versions(s: Platform, ctx: Context, body: m.SearchRegistered) -> Json:
     limit = _limit(body.max_results, 10_000, MAX_VERSIONS)
     start = _start(body.page_token)
-    clauses = _clauses(body.filter, MODEL_VERSIONS)
-    found = s.registry.search_versions(ctx, clauses, order_by=_orders(body.order_by, MODEL_VERSIONS), limit=limit + 1, offset=start)
+    conditions = _conditions(body.filter, MODEL_VERSIONS)
+    found = s.registry.search_versions(ctx, conditions, order_by=_orders(body.order_by, MODEL_VERSIONS), limit=limit + 1, offset=start)
     page = Page(found[:limit], to_token([start + limit]) if len(found) > limit else None)
     return answers.page("model_versions", page, [answers.version(one) for one in page.items])
 
@@ -199,7 +199,7 @@ def delete_alias(s: Platform, ctx: Context, body: m.Alias) -> Json:
 def version_by_alias(s: Platform, ctx: Context, body: m.Alias) -> Json:
     repo = s.registry.get_repo(ctx, body.name)
     if body.alias.lower() == "latest":  # always there, and never set
-        newest = s.registry.search_versions(ctx, [Clause("name", "=", repo.name)], order_by=[("number", False)], limit=1)
+        newest = s.registry.search_versions(ctx, [Condition("attribute", "name", "=", repo.name)], order_by=[("number", False)], limit=1)
         if not newest:
             raise NotFound(f"{repo.name!r} has no version yet: register one.", param="alias")
         return _version(newest[0])
@@ -248,39 +248,21 @@ def _models(s: Platform, ctx: Context, repos: Sequence[Repo]) -> list[Json]:
     versions: dict[str, list[Version]] = {}
     for start in range(0, len(repos), 200):
         names = tuple(repo.name for repo in repos[start : start + 200])
-        for version in s.registry.search_versions(ctx, [Clause("name", "IN", names)], limit=MAX_VERSIONS):
+        for version in s.registry.search_versions(ctx, [Condition("attribute", "name", "IN", names)], limit=MAX_VERSIONS):
             versions.setdefault(version.repo_id, []).append(version)
     return [answers.registered_model(repo, _latest(versions.get(repo.id, ()))) for repo in repos]
 
 
-def _clauses(text: str, language: Language) -> list[Clause]:
+def _conditions(text: str, language: Language) -> list[Condition]:
     # Prompts are kept as models with a tag: they show only to those who ask for them. Models lack the tag, and clients that want them say
     # `!= 'true'` or `= 'false'`.
     conditions = parse_filter(text, language)
     about = [one for one in conditions if one.entity == "tag" and one.key == PROMPT]
     without = [one for one in about if (one.op, one.value) in (("!=", "true"), ("=", "false"))]
-    clauses = [_clause(one) for one in conditions if one not in without]
+    found = [replace(one, key=one.key if one.entity == "tag" else _KEYS.get(one.key, one.key)) for one in conditions if one not in without]
     if without or not about:
-        clauses.append(Clause(f"tags.{PROMPT}", "IS NULL"))
-    return clauses
-
-
-def _clause(condition: Condition) -> Clause:
-    value = condition.value
-    if condition.entity == "tag":
-        return Clause(f"tags.{condition.key}", condition.op, None if isinstance(value, float) else value)
-    key = _KEYS.get(condition.key, condition.key)
-    return Clause(key, condition.op, _whole(condition.op, value)) if isinstance(value, float) else Clause(key, condition.op, value)
-
-
-def _whole(op: str, value: float) -> int:
-    """Only whole numbers from 0 are stored: the whole number that selects the same of them."""
-    value = max(-1.0, min(value, float(1 << 53)))
-    if value.is_integer():
-        return int(value)
-    if op in ("=", "!="):
-        return -1  # no number is equal
-    return math.floor(value) if op in (">", "<=") else math.ceil(value)
+        found.append(Condition("tag", PROMPT, "IS NULL"))
+    return found
 
 
 def _orders(items: Sequence[str], language: Language) -> list[tuple[str, bool]]:

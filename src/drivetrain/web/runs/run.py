@@ -13,7 +13,7 @@ from fastapi.responses import RedirectResponse
 
 from drivetrain.identity.model import Context
 from drivetrain.platform import Platform
-from drivetrain.registry.model import Clause
+from drivetrain.search.conditions import Condition
 from drivetrain.tags import GIT_BRANCH, GIT_COMMIT, GIT_REPO, IMAGE, LABEL, MLFLOW, MODEL_HISTORY, NOTE, SOURCE, SOURCE_KIND, USER
 from drivetrain.tracking.model import Owner, Run
 from drivetrain.web.registry import models
@@ -112,7 +112,7 @@ def draw(platform: Platform, ctx: Context, run: Run) -> Drawing | None:
     """Data → this run → the versions that it made → where they serve."""
     nodes = models.run_nodes(run, here=True)
     serving = models.used_by(platform.serving.list(ctx))
-    versions = platform.registry.search_versions(ctx, [Clause("run_id", "=", run.id)], limit=20)
+    versions = platform.registry.search_versions(ctx, [Condition("attribute", "run_id", "=", run.id)], limit=20)
     for version in versions:
         key = f"v:{version.repo}:{version.number}"
         aliases = " ".join(f"@{alias}" for alias in version.aliases)
