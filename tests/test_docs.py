@@ -37,6 +37,15 @@ def test_every_setting_is_documented() -> None:
     assert len(fields(Settings)) < 40
 
 
+def test_every_loop_is_documented() -> None:
+    """The table of loops tells of those that the supervisor runs, and of no others; a star, of one server at a time."""
+    rows = re.findall(r'^            loop\("(\w+)", .*', (ROOT / "src/drivetrain/supervisor.py").read_text(), re.MULTILINE)
+    page = (ROOT / "docs/explanation/processes.md").read_text()
+    assert rows and set(re.findall(r"^\| `(\w+)`(?: \*)? \|", page, re.MULTILINE)) == set(rows)
+    leased = re.findall(r'^            loop\("(\w+)", .*lease=', (ROOT / "src/drivetrain/supervisor.py").read_text(), re.MULTILINE)
+    assert set(re.findall(r"^\| `(\w+)` \* \|", page, re.MULTILINE)) == set(leased)
+
+
 def commands() -> list[str]:
     """Every command, as one types it."""
 
