@@ -101,7 +101,7 @@ class Chaos:
                 assert c.scalar(sa.text("SELECT count(*) FROM variants")) == 2
         finally:
             db.close()
-        scripts = [p for p in psutil.process_iter() if "retraining.script" in command(p) and str(self.server.home) in command(p)]
+        scripts = [p for p in psutil.process_iter() if "retraining.attempt.script" in command(p) and str(self.server.home) in command(p)]
         assert not scripts
 
 

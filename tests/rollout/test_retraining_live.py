@@ -104,7 +104,7 @@ def test_cancelling_stops_the_script(server: Server, client: Client, tmp_path: P
     wait_for(lambda: client.jobs.get(client.retrainings.get(begun)["job_id"]).state == "cancelled", what="the job ends")
     one = client.retrainings.get(begun)
     assert one["state"] == "cancelled" and one["why"] == "not today" and one["version"] is None
-    wait_for(lambda: not [p for p in server.family() if "retraining.script" in command(p)], what="the script is gone")
+    wait_for(lambda: not [p for p in server.family() if "retraining.attempt.script" in command(p)], what="the script is gone")
 
 
 def _sleeping() -> list[psutil.Process]:

@@ -85,7 +85,7 @@ class Retrained(Struct, frozen=True, kw_only=True):
 KINDS: Mapping[str, Kind] = {
     "pull": Kind(handler="drivetrain.registry.pull:run", spec=Pull, result=Pulled),
     "environment": Kind(handler="drivetrain.engines.environments:run", spec=Environment, result=Built),
-    "retrain": Kind(handler="drivetrain.retraining.job:run", spec=Retrain, result=Retrained),
+    "retrain": Kind(handler="drivetrain.retraining.attempt.job:run", spec=Retrain, result=Retrained),
 }
 
 

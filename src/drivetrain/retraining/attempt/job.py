@@ -16,9 +16,9 @@ from __future__ import annotations
 from drivetrain.jobs import stages
 from drivetrain.jobs.handle import Handle
 from drivetrain.jobs.kinds import Retrain, Retrained
+from drivetrain.retraining.attempt.record import Record
+from drivetrain.retraining.attempt.stages import Stages
 from drivetrain.retraining.model import Stage
-from drivetrain.retraining.record import Record
-from drivetrain.retraining.stages import Stages
 
 
 def run(job: Handle[Retrain]) -> Retrained:

@@ -1,4 +1,4 @@
-"""What a model says of recorded inputs: `python -m drivetrain.retraining.predict MODEL ROWS.jsonl ANSWERS.json`.
+"""What a model says of recorded inputs: `python -m drivetrain.retraining.attempt.predict MODEL ROWS.jsonl ANSWERS.json`.
 
 Each row is an input as the deployment's events kept it; each answer what the model says of it, in the form in which labels come, or null
 where it cannot be asked. The model is loaded as a replica loads it. A process of its own, since models are users' code.

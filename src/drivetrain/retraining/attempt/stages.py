@@ -19,11 +19,11 @@ from drivetrain.jobs.handle import Handle
 from drivetrain.jobs.kinds import Retrain
 from drivetrain.jobs.model import Done
 from drivetrain.retraining import gate
-from drivetrain.retraining.inputs import Inputs
+from drivetrain.retraining.attempt.inputs import Inputs
+from drivetrain.retraining.attempt.record import Record
+from drivetrain.retraining.attempt.training_set import write_training_set
 from drivetrain.retraining.model import LEAST_ROWS, Labelled, Stage
 from drivetrain.retraining.progress import span
-from drivetrain.retraining.record import Record
-from drivetrain.retraining.training_set import write_training_set
 from drivetrain.tags import DATA_CONTEXT
 
 TAG = "drivetrain.retraining"
@@ -189,7 +189,7 @@ class Stages:
         }
         if self._policy.base:
             environ["DRIVETRAIN_BASE"] = str(self._inputs.base())
-        command = [sys.executable, "-m", "drivetrain.retraining.script", str(code / self._policy.entry)]
+        command = [sys.executable, "-m", "drivetrain.retraining.attempt.script", str(code / self._policy.entry)]
         limit = self._policy.time_limit
         status, words = run_logged(command, environ, scratch, self._job.log, limit=limit)
         if status is None:
@@ -209,7 +209,7 @@ class Stages:
         asked = self._job.folder / "held-out.jsonl"
         asked.write_bytes(b"".join(msgspec.json.encode(row.input) + b"\n" for row in rows))
         answers = self._job.folder / f"answers-{model.name}.json"
-        command = [sys.executable, "-m", "drivetrain.retraining.predict", str(model), str(asked), str(answers)]
+        command = [sys.executable, "-m", "drivetrain.retraining.attempt.predict", str(model), str(asked), str(answers)]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("DRIVETRAIN_")}
         status, words = run_logged(command, environ, self._job.folder, self._job.log)
         if status:

@@ -11,8 +11,8 @@ import msgspec
 from drivetrain.client.push import segment
 from drivetrain.jobs.handle import Handle
 from drivetrain.jobs.kinds import Retrain
+from drivetrain.retraining.attempt.record import Record
 from drivetrain.retraining.model import Labelled, Stage
-from drivetrain.retraining.record import Record
 
 
 class Inputs:

@@ -1,4 +1,4 @@
-"""Run a training script as `python SCRIPT` would: `python -m drivetrain.retraining.script SCRIPT`.
+"""Run a training script as `python SCRIPT` would: `python -m drivetrain.retraining.attempt.script SCRIPT`.
 
 It ends when the job that started it does, however that ended, with all that it has started itself: no two of them ever train into the same
 run.
