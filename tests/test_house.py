@@ -6,6 +6,8 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
+import tomllib
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -14,6 +16,8 @@ from types import ModuleType
 import drivetrain
 
 SOURCE = Path(drivetrain.__file__).parent
+ROOT = Path(__file__).parent.parent
+MOST_MODULES = 15
 
 
 def modules() -> Iterator[ModuleType]:
@@ -93,3 +97,115 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     house = {".".join(parts).removesuffix(".__init__"): path.read_text() for path, parts in files.items()}
     assert len(house) > 400
     assert circle(house) == []
+
+
+def test_no_folder_has_more_modules_than_one_looks_over() -> None:
+    folders = {path.parent for path in SOURCE.rglob("*.py")}
+    counted = {str(folder.relative_to(SOURCE)): len([*folder.glob("[!_]*.py")]) for folder in folders}
+    assert counted["."] > 1 and {name: count for name, count in counted.items() if count > MOST_MODULES} == {}
+
+
+STARTERS = ("__init__.py", "app.py", "supervisor.py", "webserver.py", "cli/")
+"""Where the house starts processes: what one of them needs is imported by that one only."""
+HEAVY = {
+    "alembic": ("store/migrate.py", "store/migrations/"),
+    "cloudpickle": ("engines/pyfunc/",),
+    "cryptography": ("identity/secrets.py",),
+    "mlflow": ("engines/pyfunc/",),
+    "numpy": ("profiles/", "monitoring/drift/", "engines/pyfunc/"),
+    "obstore": ("store/objects.py",),
+    "optuna": ("training/sweeps/suggest.py",),
+    "packaging": ("engines/",),
+    "pandas": ("engines/pyfunc/",),
+    "pickle": ("engines/pyfunc/",),
+    "polars": ("profiles/build.py", "monitoring/drift/", "portable/", "retraining/", "store/events/compact.py"),
+    "psutil": ("compute/", "loops/deployments.py", "sdk/", "serving/gateway/balance.py", "store/home.py"),
+    "re2": ("store/patterns.py",),
+    "scipy": ("monitoring/drift/",),
+    "skops": ("engines/pyfunc/",),
+    "sklearn": ("monitoring/drift/",),
+    "xllamacpp": ("engines/",),
+    "yaml": ("formats/", "portable/", "training/sweeps/plan.py"),
+}
+"""Library → its adapters, which import it when they need it: it takes long, or is not there for everybody."""
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """(line, module) of all imports within."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, one.name) for one in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, node.module or ""
+
+
+def files() -> Iterator[tuple[str, ast.Module]]:
+    """(path in the house, what is in it) of all modules."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        yield str(path.relative_to(SOURCE)), ast.parse(path.read_text())
+
+
+def adapters(module: str) -> tuple[str, ...] | None:
+    """Where a heavy library may be imported; None for what is no such library."""
+    return HEAVY.get(module.partition(".")[0])
+
+
+def test_modules_say_at_their_top_what_they_need() -> None:
+    wrong = {
+        f"{where}:{line} imports {module}"
+        for where, tree in files()
+        if not where.startswith(STARTERS)
+        for function in ast.walk(tree)
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+        for line, module in imports(function)
+        if not where.startswith(adapters(module) or ())
+    }
+    assert sorted(wrong) == []
+
+
+def test_heavy_libraries_are_imported_by_their_adapters_only() -> None:
+    assert [
+        f"{where}:{line} imports {module}"
+        for where, tree in files()
+        for line, module in imports(tree)
+        if (known := adapters(module)) and not where.startswith((*known, "cli/"))
+    ] == []
+
+
+def test_words_of_clients_stand_in_dialects_and_tags_only() -> None:
+    """`mlflow.…` and `wandb.…` as texts; in an engine it is the module that loads a model."""
+    word = re.compile(r"(mlflow|wandb)\.[a-z]")
+    assert [
+        f"{where}:{node.lineno} {node.value}"
+        for where, tree in files()
+        if not where.startswith(("dialects/", "engines/", "tags.py"))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and word.match(node.value)
+    ] == []
+
+
+def test_house_md_lists_the_layers() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (layers,) = (one["layers"] for one in config["tool"]["importlinter"]["contracts"] if one["type"] == "layers")
+    told = [
+        re.findall(r"`([a-z_]+)`", line)
+        for line in (ROOT / "docs/explanation/house.md").read_text().splitlines()
+        if re.match(r"\| `", line)
+    ]
+    assert [sorted(found) for found in told] == [sorted(part.strip() for part in layer.split("|")) for layer in layers]
+
+
+def test_no_domain_reads_the_tables_of_another() -> None:
+    def foreign(name: str, room: str) -> bool:
+        top, other, *rest = name.split(".")
+        return top == "drivetrain" and other != room and any(part.startswith("tables") for part in rest)
+
+    assert [
+        f"{where}:{node.lineno} {node.module}.{one.name}"
+        for where, tree in files()
+        if not where.startswith("store/")  # whose migrations make all of them
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for one in node.names
+        if foreign(f"{node.module}.{one.name}", where.partition("/")[0])
+    ] == []

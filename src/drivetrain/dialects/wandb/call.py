@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from drivetrain.errors import NotFound
@@ -68,8 +69,6 @@ def run_of(s: Call, ctx: Context, project_name: str | None, name: str) -> Run:
 
 def when(ms: int | None) -> str | None:
     """RFC 3339, to the second, as the protocol writes times."""
-    from datetime import UTC, datetime
-
     return None if ms is None else datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

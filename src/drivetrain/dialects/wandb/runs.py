@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 
 from drivetrain.dialects.wandb.call import MOUNT, Call, Json, Resolvers, artifacts_of, connection, project, run_of, when
 from drivetrain.errors import Invalid, NotFound
@@ -252,8 +253,6 @@ def file_object(s: Call, ctx: Context, run: Run, file: Artifact) -> Json:
 
 def _like(path: str, pattern: str) -> bool:
     """SQL's LIKE, which the client's `pattern` is."""
-    import re
-
     text = "".join(".*" if letter == "%" else "." if letter == "_" else re.escape(letter) for letter in pattern)
     return re.fullmatch(text, path, re.DOTALL) is not None
 
