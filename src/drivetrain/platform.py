@@ -10,6 +10,7 @@ from drivetrain.feedback.service import Feedback
 from drivetrain.identity.service import Identity
 from drivetrain.jobs.kinds import KINDS
 from drivetrain.jobs.service import Jobs
+from drivetrain.lineage.service import Lineage
 from drivetrain.monitoring.alerts.channels import Channels
 from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.reference import References
@@ -42,6 +43,7 @@ class Platform:
         self.blobs = Blobs(db, settings.blobs_url or str(home.blobs), min_free=settings.min_free_disk_bytes, scratch=home.cache)
         self.identity = Identity(db, home.secret)
         self.jobs = Jobs(db, KINDS, nudge)
+        self.lineage = Lineage(db)
         self.registry = Registry(db, self.blobs, serves=lambda commits: self.serving.named_by(commits))  # noqa: PLW0108 - made below
         self.tracking = Tracking.of(db, self.blobs)
         self.deletion = Deletion(db, self.registry.live_blobs, nudge)
@@ -49,7 +51,7 @@ class Platform:
         self.feedback = Feedback(db)
         self.events = Events(db, self.blobs, home)
         self.serving = Serving(db, self.registry, settings, nudge)
-        self.lineages = Lineages(self.events, self.registry, self.tracking, self.feedback)
+        self.lineages = Lineages(self.events, self.registry, self.tracking, self.feedback, self.lineage)
         self.alerts = Alerts(db, nudge)
         self.channels = Channels(db, self.identity.secrets, nudge)
         self.monitors = Monitors(db, self.serving, References(db, self.registry, self.tracking))
@@ -57,10 +59,11 @@ class Platform:
         self.retrainings = Retrainings(
             db, self.registry, self.tracking, self.serving, self.feedback, self.rollouts, self.jobs, self.events, nudge
         )
-        self.provenances = Provenances(self.rollouts, self.retrainings)
+        self.provenances = Provenances(self.rollouts, self.retrainings, self.lineage)
         self.checklists = Checklists(
             settings,
             serving=self.serving,
+            lineage=self.lineage,
             registry=self.registry,
             tracking=self.tracking,
             feedback=self.feedback,

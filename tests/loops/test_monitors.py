@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from drivetrain.errors import Invalid
 from drivetrain.feedback.model import About
 from drivetrain.feedback.tables import feedback
+from drivetrain.lineage.service import Lineage
 from drivetrain.loops.loop import Loop
 from drivetrain.loops.monitors import MonitorRunner, drift_answer
 from drivetrain.monitoring import ask, tables_monitors
@@ -52,7 +53,7 @@ class Scene:
         events = Events(db, blobs, self.home)
         tracking = Tracking.of(db, blobs)
         self.monitors = Monitors(db, self.world.serving, References(db, self.world.registry, tracking))
-        lineages = Lineages(events, self.world.registry, tracking, self.world.feedback)
+        lineages = Lineages(events, self.world.registry, tracking, self.world.feedback, Lineage(db))
         runner = MonitorRunner(self.monitors, self.world.serving, events, lineages, self.alerts, clock=lambda: self.now)
         self.loop = Loop("monitors", runner.step, interval=5.0, leases=Leases(db, "s1"), lease=60.0)
 

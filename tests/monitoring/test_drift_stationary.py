@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from drivetrain.lineage.service import Lineage
 from drivetrain.loops.loop import Loop
 from drivetrain.loops.monitors import MonitorRunner, drift_answer
 from drivetrain.monitoring.alerts.service import Alerts
@@ -84,7 +85,7 @@ def test_the_arms_of_a_rollout_are_compared_together(database: Database, tmp_pat
     home = Home.open(tmp_path / "home")
     tracking, events = Tracking.of(database, world.registry.blobs), Events(database, world.registry.blobs, home)
     monitors = Monitors(database, world.serving, References(database, world.registry, tracking))
-    lineages = Lineages(events, world.registry, tracking, world.feedback)
+    lineages = Lineages(events, world.registry, tracking, world.feedback, Lineage(database))
     runner = MonitorRunner(monitors, world.serving, events, lineages, Alerts(database, world.nudges.append))
     loop = Loop("monitors", runner.step, interval=5.0, leases=Leases(database, "s1"), lease=60.0)
 

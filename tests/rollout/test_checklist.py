@@ -15,6 +15,7 @@ from drivetrain.identity.audit import Audit
 from drivetrain.identity.secrets import Secrets
 from drivetrain.jobs.kinds import KINDS
 from drivetrain.jobs.service import Jobs
+from drivetrain.lineage.service import Lineage
 from drivetrain.monitoring.alerts.channels import Channels
 from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.reference import References
@@ -60,6 +61,7 @@ class Checked:
         self.checklists = Checklists(
             Settings(),
             serving=world.serving,
+            lineage=Lineage(world.db),
             registry=world.registry,
             tracking=self.tracking,
             feedback=world.feedback,
@@ -72,7 +74,7 @@ class Checked:
             auth=lambda: "open",
             backed_up=lambda: self.backed_up,
         )
-        self.provenances = Provenances(world.rollouts, self.retrainings)
+        self.provenances = Provenances(world.rollouts, self.retrainings, Lineage(world.db))
 
     def lines(self) -> dict[str, Line]:
         return {line.name: line for line in self.checklists.of(ME, "live").lines}

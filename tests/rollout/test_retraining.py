@@ -10,6 +10,8 @@ import pytest
 
 from drivetrain.errors import Conflict, Forbidden, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
+from drivetrain.lineage.model import Thing
+from drivetrain.lineage.service import Lineage
 from drivetrain.retraining.model import Gate, Retraining, Stage, State, Trigger
 from drivetrain.store.ids import uuid7
 from tests.rollout.parts import ME, OTHER, plan
@@ -188,6 +190,12 @@ def test_what_passes_the_gate_is_rolled_out_once(scene: Scene) -> None:
     assert scene.retrainings.roll_out(ME, one.id) == done
     (rollout,) = scene.world.rollouts.list(ME, deployment="live")
     assert rollout.id == done.rollout_id and rollout.origin["retraining"] == one.id and rollout.plan.name == "mine"
+    told = Lineage(scene.world.db)
+    version = scene.world.registry.get_version(ME, "digits", 2)
+    assert told.subjects(ME, Thing("version", version.id), "made", "retraining") == [one.id]
+    assert told.subjects(ME, Thing("rollout", rollout.id), "began", "retraining") == [one.id]
+    assert told.objects(ME, Thing("rollout", rollout.id), "brought", "variant") == [rollout.canary]
+    assert version.id in told.objects(ME, Thing("deployment", rollout.deployment_id), "serves", "version")
     assert rollout.canary_name == "v2" and done.stages[-1].undo == "drivetrain rollout abort live"
 
 

@@ -10,6 +10,7 @@ import pytest
 from drivetrain.errors import NotFound
 from drivetrain.feedback.service import Feedback
 from drivetrain.identity.model import Context
+from drivetrain.lineage.service import Lineage
 from drivetrain.registry.service import Registry
 from drivetrain.serving.lineage import Lineages
 from drivetrain.store.blobs import Blobs
@@ -59,7 +60,9 @@ def parts(database: Database, home: Home) -> Iterator[Parts]:
     blobs = Blobs(database, str(home.blobs), min_free=0, scratch=home.cache / "scratch")
     registry, tracking = Registry(database, blobs), Tracking.of(database, blobs)
     spool = Spool(home.spool / uuid7(), fsync_s=0.1)
-    yield Parts(registry, tracking, Lineages(Events(database, blobs, home), registry, tracking, Feedback(database)), spool)
+    yield Parts(
+        registry, tracking, Lineages(Events(database, blobs, home), registry, tracking, Feedback(database), Lineage(database)), spool
+    )
     spool.close()
 
 

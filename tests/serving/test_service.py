@@ -254,7 +254,7 @@ def test_one_more_variant_gets_no_traffic(serving: Serving, classifier: str, dat
         deployment = serving.get(ME, "live")
         values = serving.prepare_variant(ME, deployment, source, **more)
         with database.write() as c:
-            return serving.insert_variant(c, deployment.id, values)
+            return serving.insert_variant(c, ME, deployment.id, values)
 
     first = live(serving.deploy(ME, "live", f"{classifier}@1", min_replicas=2, max_replicas=3, prices={"request": 0.25}))
     added = add(f"{classifier}@2")

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 
 from drivetrain.identity.model import Context
 from drivetrain.jobs import tables as job_tables
+from drivetrain.lineage import service as lineage
+from drivetrain.lineage.model import Thing
 from drivetrain.monitoring.alerts.channels import Channels
 from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.drift.report import compare
@@ -367,7 +369,7 @@ def train(db: Database, blobs: Blobs, registry: Registry, retrainings: Retrainin
         ended = {"state": "rolled_out", "why": "models:/digits/4 is rolled out by the plan safe.", "ended_ms": now - 700_000}
         mine = retraining_tables.retrainings.c.id == second
         c.execute(sa.update(retraining_tables.retrainings).where(mine).values(**ended))
-        c.execute(sa.update(t.rollouts).where(t.rollouts.c.id == made["rollout"]).values(origin={"retraining": second}))
+        lineage.link(c, ctx, Thing("retraining", second), "began", Thing("rollout", made["rollout"]))
     made["retraining"] = second
     third = begin("local asked for it", now - 90_000)
     until(third, "run8", 0, Stage.training_set, Stage.run)

@@ -10,6 +10,7 @@ from drivetrain.config import Settings
 from drivetrain.errors import NotFound
 from drivetrain.feedback.service import Feedback
 from drivetrain.identity.model import Context, Scope
+from drivetrain.lineage.service import Lineage
 from drivetrain.monitoring.alerts.channels import Channels
 from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.service import Monitors
@@ -38,6 +39,7 @@ class Checklists:
         settings: Settings,
         *,
         serving: Serving,
+        lineage: Lineage,
         registry: Registry,
         tracking: Tracking,
         feedback: Feedback,
@@ -52,6 +54,7 @@ class Checklists:
     ) -> None:
         self._settings = settings
         self._serving = serving
+        self._lineage = lineage
         self._registry = registry
         self._tracking = tracking
         self._feedback = feedback
@@ -119,10 +122,11 @@ class Checklists:
             return None
 
     def _run(self, ctx: Context, version: Version | None) -> Run | None:
-        if version is None or version.run_id is None:
+        maker = self._lineage.maker(ctx, version.id) if version is not None else None
+        if maker is None:
             return None
         try:
-            return self._tracking.runs.get(ctx, version.run_id)
+            return self._tracking.runs.get(ctx, maker)
         except NotFound:
             return None
 

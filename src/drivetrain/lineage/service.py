@@ -16,7 +16,7 @@ from drivetrain.store.ids import now_ms
 from drivetrain.store.sql import Database, upsert
 
 CHUNK = 500  # SQLite takes a limited number of parameters in one statement
-MAKING: tuple[Role, ...] = ("made", "brings")
+MAKING: tuple[Role, ...] = ("made", "began", "brought")
 _e = edges.c
 _KEY = ("subject_kind", "subject_id", "role", "object_kind", "object_id")
 
@@ -46,6 +46,12 @@ def forget(c: sa.Connection, kind: Kind, ids: Sequence[str]) -> None:
         some = ids[start : start + CHUNK]
         c.execute(edges.delete().where(_e.object_kind == kind, _e.object_id.in_(some)))
         c.execute(edges.delete().where(_e.subject_kind == kind, _e.subject_id.in_(some), _e.role.not_in(MAKING)))
+
+
+def rename(c: sa.Connection, ctx: Context, kind: Kind, old: str, new: str) -> None:
+    """What was told of the workspace's `old` before it came is told of it under its new id."""
+    mine = (_e.workspace_id == ctx.workspace_id, _e.object_kind == kind, _e.object_id == old)
+    c.execute(edges.update().where(*mine).values(object_id=new))
 
 
 def objects(c: sa.Connection, ctx: Context, subject: Thing, role: Role, kind: Kind) -> list[str]:
@@ -95,3 +101,19 @@ class Lineage:
         ctx.require(Scope.read)
         with self.db.read() as c:
             return subjects(c, ctx, object_, role, kind)
+
+    def makers(self, ctx: Context, version_ids: Sequence[str]) -> dict[str, str]:
+        """version → the run that made it, also if that was deleted; without those that no run made. Of several that made the same files,
+        the first."""
+        ctx.require(Scope.read)
+        found: dict[str, str] = {}
+        mine = (_e.workspace_id == ctx.workspace_id, _e.object_kind == "version", _e.subject_kind == "run", _e.role == "made")
+        with self.db.read() as c:
+            for start in range(0, len(version_ids), CHUNK):
+                query = sa.select(_e.object_id, _e.subject_id).where(*mine, _e.object_id.in_(version_ids[start : start + CHUNK]))
+                for version, run in c.execute(query.order_by(_e.created_ms, _e.subject_id)):
+                    found.setdefault(version, run)
+        return found
+
+    def maker(self, ctx: Context, version_id: str) -> str | None:
+        return self.makers(ctx, [version_id]).get(version_id)

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
+from drivetrain.lineage.service import Lineage
 from drivetrain.monitoring.tables_monitors import references as table
 from drivetrain.profiles.model import FILE, Profile
 from drivetrain.registry.service import Registry
@@ -24,6 +25,7 @@ class References:
     def __init__(self, db: Database, registry: Registry, tracking: Tracking) -> None:
         self._db = db
         self._registry = registry
+        self._lineage = Lineage(db)
         self._tracking = tracking
 
     def of(self, ctx: Context, variant: Variant) -> Profile | None:
@@ -65,12 +67,13 @@ class References:
             return None
         try:
             version = self._registry.get_version(ctx, variant.repo.rpartition("/")[2], variant.version)
-            if version.run_id is None:
+            run_id = self._lineage.maker(ctx, version.id)
+            if run_id is None:
                 return None
-            artifact = self._tracking.artifacts.get(ctx, Owner.run, version.run_id, FILE)
+            artifact = self._tracking.artifacts.get(ctx, Owner.run, run_id, FILE)
             raw = b"".join(self._registry.blobs.read(artifact.sha256))
             profile = msgspec.json.decode(raw, type=Profile)
         except (NotFound, msgspec.DecodeError):
             return None
-        profile.source = f"the training data of run {version.run_id}"
+        profile.source = f"the training data of run {run_id}"
         return profile

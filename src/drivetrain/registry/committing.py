@@ -130,9 +130,16 @@ def add_commit(
 
 
 def add_version(
-    c: sa.Connection, ctx: Context, repo: sa.Row[Any], commit: Commit, *, tags: Mapping[str, str] | None = None, **values: Any
+    c: sa.Connection,
+    ctx: Context,
+    repo: sa.Row[Any],
+    commit: Commit,
+    *,
+    tags: Mapping[str, str] | None = None,
+    derived_from: str | None = None,
+    **values: Any,
 ) -> int:
-    """The next version of the repo; its number. `values`: columns in place of their defaults."""
+    """The next version of the repo; its number. `values`: columns in place of their defaults. `derived_from`: the id of a version."""
     now, number = now_ms(), int(repo.next_version)
     c.execute(t.repos.update().where(t.repos.c.id == repo.id).values(next_version=number + 1, updated_ms=now))
     row: dict[str, Any] = {
@@ -160,8 +167,8 @@ def add_version(
         lineage.link(c, ctx, Thing("run", row["run_id"]), "made", made)
     if row.get("model_id"):
         lineage.link(c, ctx, made, "derived", Thing("model", row["model_id"]))
-    if row.get("origin_id"):
-        lineage.link(c, ctx, made, "derived", Thing("version", row["origin_id"]))
+    if before := derived_from or row.get("origin_id"):
+        lineage.link(c, ctx, made, "derived", Thing("version", before))
     return number
 
 

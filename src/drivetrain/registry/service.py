@@ -36,9 +36,11 @@ class Registry(Repos):
         description: str = "",
         tags: Mapping[str, str] | None = None,
         status: str = "READY",
+        derived_from: str | None = None,
         kind: str = "model",
     ) -> Version:
-        """Register a commit of the repo as its next version. Numbers start at 1 and are never given again."""
+        """Register a commit of the repo as its next version. Numbers start at 1 and are never given again. `derived_from`: the id of the
+        version that it was made of."""
         ctx.require(Scope.write)
         check_tags(tags or {})
         with self.db.write() as c:
@@ -49,6 +51,7 @@ class Registry(Repos):
                 row,
                 finders.commit(c, row.id, commit_id),
                 tags=tags,
+                derived_from=derived_from,
                 run_id=run_id,
                 model_id=model_id,
                 source=source,
@@ -79,6 +82,24 @@ class Registry(Repos):
             if not rows:
                 raise NotFound("There is no such version: it was deleted.")
             return reading.versions(c, rows)[0]
+
+    def get_versions(self, ctx: Context, ids: Sequence[str]) -> list[Version]:
+        """Those of these ids that are there, in this order."""
+        ctx.require(Scope.read)
+        found: dict[str, Version] = {}
+        v = t.versions.c
+        with self.db.read() as c:
+            for some in reading.chunked(ids):
+                query = reading.select_versions().where(v.workspace_id == ctx.workspace_id, v.id.in_(some))
+                found.update((one.id, one) for one in reading.versions(c, c.execute(query).all()))
+        return [found[one] for one in ids if one in found]
+
+    def version_id(self, c: sa.Connection, ctx: Context, slug: str, number: int) -> str | None:
+        """The id of a model's version, in the caller's transaction; None once it was deleted."""
+        repo = finders.find_repo(c, ctx, slug, "model")
+        mine = t.versions.c.repo_id == (repo.id if repo is not None else None), t.versions.c.number == number
+        found: str | None = c.scalar(sa.select(t.versions.c.id).where(*mine))
+        return found
 
     def search_versions(
         self,

@@ -6,6 +6,8 @@ from msgspec import Struct
 
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
+from drivetrain.lineage.model import Thing
+from drivetrain.lineage.service import Lineage
 from drivetrain.retraining.model import Retraining
 from drivetrain.retraining.service import Retrainings
 from drivetrain.rollout.model import Decision, Rollout
@@ -23,24 +25,26 @@ class Provenance(Struct, frozen=True, kw_only=True):
 class Provenances:
     """Follows variants back beyond the registry."""
 
-    def __init__(self, rollouts: Rollouts, retrainings: Retrainings) -> None:
+    def __init__(self, rollouts: Rollouts, retrainings: Retrainings, lineage: Lineage) -> None:
         self._rollouts = rollouts
         self._retrainings = retrainings
+        self._lineage = lineage
 
     def of(self, ctx: Context, variant_id: str) -> Provenance:
         """Of the variant with this id, serving or not."""
-        rollout = self._rollouts.bringing(ctx, variant_id) if variant_id else None
-        if rollout is None:
+        brought = self._lineage.subjects(ctx, Thing("variant", variant_id), "brought", "rollout")
+        if not brought:
             return Provenance()
+        rollout = self._rollouts.get(ctx, brought[0])
         return Provenance(
             rollout=rollout, decisions=tuple(self._rollouts.decisions(ctx, rollout.id)), retraining=self._retraining(ctx, rollout)
         )
 
     def _retraining(self, ctx: Context, rollout: Rollout) -> Retraining | None:
-        origin = rollout.origin.get("retraining")
-        if not isinstance(origin, str):
+        began = self._lineage.subjects(ctx, Thing("rollout", rollout.id), "began", "retraining")
+        if not began:
             return None
         try:
-            return self._retrainings.get(ctx, origin)
+            return self._retrainings.get(ctx, began[0])
         except NotFound:
             return None

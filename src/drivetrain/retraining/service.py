@@ -17,6 +17,8 @@ from drivetrain.identity.model import Context, Scope
 from drivetrain.jobs import ledger as stages
 from drivetrain.jobs.model import Done
 from drivetrain.jobs.service import Jobs
+from drivetrain.lineage import service as lineage
+from drivetrain.lineage.model import Thing
 from drivetrain.registry.service import Registry
 from drivetrain.retraining import ledger
 from drivetrain.retraining import tables as t
@@ -249,6 +251,8 @@ class Retrainings:
             if stage not in {before.stage for before in one.stages}:
                 _refuse_ended(one)
                 stages.advance(c, one.id, STAGES, stage, Done(words=words, facts=dict(facts), undo=undo))
+                if (made := self._made(c, ctx, one, stage, facts)) is not None:
+                    lineage.link(c, ctx, Thing("retraining", one.id), "made", made)
                 if stage is Stage.gate and not facts["passed"]:
                     ledger.change(c, one, State.refused, words)
                 elif one.state is State.queued:
@@ -287,6 +291,14 @@ class Retrainings:
                 ledger.change(c, one, State.rolled_out, told)
         self._nudge("retraining")
         return self.get(ctx, retraining_id)
+
+    def _made(self, c: sa.Connection, ctx: Context, one: Retraining, stage: Stage, facts: Mapping[str, Any]) -> Thing | None:
+        """The run or the version that the stage has made."""
+        if stage is Stage.run:
+            return Thing("run", facts["run_id"])
+        if stage is Stage.version and (version := self._registry.version_id(c, ctx, one.model, facts["version"])) is not None:
+            return Thing("version", version)
+        return None
 
     def _doing(self, ctx: Context, one: Retraining) -> Retraining:
         if one.state not in OPEN:

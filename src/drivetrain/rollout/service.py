@@ -11,6 +11,8 @@ import sqlalchemy as sa
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.feedback.service import Feedback
 from drivetrain.identity.model import Context, Scope
+from drivetrain.lineage import service as lineage
+from drivetrain.lineage.model import MAX_ID, Thing
 from drivetrain.rollout import ledger
 from drivetrain.rollout import tables as t
 from drivetrain.rollout.counting.measures import parse
@@ -82,7 +84,7 @@ class Rollouts:
                         f"{deployment!r} is in a rollout already. Look at it: drivetrain rollout status {deployment}. A version that has "
                         f"all traffic: drivetrain rollout close {deployment}. Otherwise end it: drivetrain rollout abort {deployment}."
                     )
-                canary = self._serving.insert_variant(c, target.id, values)
+                canary = self._serving.insert_variant(c, ctx, target.id, values)
                 words = why or f"{canary.name} ({canary.repo}) against {stable.name}, by the plan {plan.name}"
                 rollout = Rollout(
                     id=identity,
@@ -106,6 +108,9 @@ class Rollouts:
                     origin=dict(origin or {}),
                 )
                 c.execute(sa.insert(t.rollouts).values(**_row(rollout), key=key))
+                lineage.link(c, ctx, Thing("rollout", identity), "brought", Thing("variant", canary.id))
+                if isinstance(began_by := rollout.origin.get("retraining"), str) and len(began_by) <= MAX_ID:
+                    lineage.link(c, ctx, Thing("retraining", began_by), "began", Thing("rollout", identity))
                 self._serving.move(c, target.id, weights={stable.id: WHOLE}, rollout=identity, phase=0, stable=stable.id, canary=canary.id)
                 undo = f"drivetrain rollout abort {target.name}"
                 ledger.note(c, rollout, action="started", actor=ctx.user_name, why=words, undo=undo)
@@ -136,14 +141,6 @@ class Rollouts:
         """The open rollout of a deployment, if there is one."""
         found = self.list(ctx, deployment=deployment, open_only=True, limit=1)
         return found[0] if found else None
-
-    def bringing(self, ctx: Context, variant_id: str) -> Rollout | None:
-        """The rollout that brought this variant to users, if one did."""
-        ctx.require(Scope.read)
-        mine = t.rollouts.c.workspace_id == ctx.workspace_id, t.rollouts.c.canary == variant_id
-        with self._db.read() as c:
-            row = c.execute(sa.select(t.rollouts).where(*mine)).one_or_none()
-        return ledger.rollout_of(row) if row is not None else None
 
     def decisions(self, ctx: Context, rollout_id: str) -> Sequence[Decision]:
         """What was done to it, the oldest first."""

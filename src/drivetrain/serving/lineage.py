@@ -12,6 +12,8 @@ from drivetrain.errors import NotFound
 from drivetrain.feedback.model import About, Opinion, Scalar
 from drivetrain.feedback.service import Feedback, request_id
 from drivetrain.identity.model import Context, Scope
+from drivetrain.lineage.model import Thing
+from drivetrain.lineage.service import Lineage as Edges
 from drivetrain.registry.model import Commit, FileEntry, Version
 from drivetrain.registry.service import Registry
 from drivetrain.store.events.lookup import Events
@@ -34,6 +36,7 @@ class Lineage:
     files: dict[str, FileEntry]
     run: Run | None
     experiment: Experiment | None
+    datasets: Sequence[Input]
     feedback: Sequence[Opinion]
     notes: Sequence[str]
 
@@ -46,19 +49,16 @@ class Lineage:
         """The run's seed, by the names that people give it."""
         return next((self.run.params[name] for name in SEEDS if name in self.run.params), None) if self.run else None
 
-    @property
-    def datasets(self) -> Sequence[Input]:
-        return self.run.inputs if self.run else ()
-
 
 class Lineages:
     """Looks up lineages, and takes feedback for answers that were really given."""
 
-    def __init__(self, events: Events, registry: Registry, tracking: Tracking, feedback: Feedback) -> None:
+    def __init__(self, events: Events, registry: Registry, tracking: Tracking, feedback: Feedback, edges: Edges) -> None:
         self._events = events
         self._registry = registry
         self._tracking = tracking
         self.feedback = feedback
+        self._edges = edges
 
     def of(self, ctx: Context, request: str) -> Lineage:
         """The lineage of the answer with this `x-request-id`. Raises `NotFound`."""
@@ -67,7 +67,8 @@ class Lineages:
         notes: list[str] = []
         version, commit, files = self._version(ctx, event, notes)
         run, experiment = self._run(ctx, version, notes)
-        return Lineage(event, version, commit, files, run, experiment, self.feedback.of(ctx, event.id), notes)
+        datasets = self._datasets(ctx, run)
+        return Lineage(event, version, commit, files, run, experiment, datasets, self.feedback.of(ctx, event.id), notes)
 
     def event(self, ctx: Context, request: str) -> Event:
         """The recorded request. Raises `NotFound`."""
@@ -133,18 +134,26 @@ class Lineages:
     def _run(self, ctx: Context, version: Version | None, notes: list[str]) -> tuple[Run | None, Experiment | None]:
         if version is None:
             return None, None
-        if version.run_id is None:
+        maker = self._edges.maker(ctx, version.id)
+        if maker is None:
             notes.append(f"This version was not made by a run: it came from {version.source or 'an upload'}.")
             return None, None
         try:
-            run = self._tracking.runs.get(ctx, version.run_id)
+            run = self._tracking.runs.get(ctx, maker)
         except NotFound:
-            notes.append(f"The run {version.run_id} has been deleted.")
+            notes.append(f"The run {maker} has been deleted.")
             return None, None
         try:
             return run, self._tracking.experiments.get(ctx, run.experiment_id)
         except NotFound:
             return run, None
+
+    def _datasets(self, ctx: Context, run: Run | None) -> Sequence[Input]:
+        """What the run used, as it described that."""
+        if run is None:
+            return ()
+        used = set(self._edges.objects(ctx, Thing("run", run.id), "used", "dataset"))
+        return [one for one in run.inputs if one.dataset.id in used]
 
 
 def about_of(event: Event) -> About:

@@ -16,6 +16,8 @@ from drivetrain.engines.plan import Plan, plan
 from drivetrain.errors import Conflict, Forbidden, Invalid, NotFound
 from drivetrain.formats.format import Files
 from drivetrain.identity.model import Context, Scope
+from drivetrain.lineage import service as lineage
+from drivetrain.lineage.model import Thing
 from drivetrain.registry.model import Resolved
 from drivetrain.registry.service import Registry
 from drivetrain.serving import tables as t
@@ -109,7 +111,7 @@ class Serving:
         kept = _prices(prices) if prices is not None else before.prices if before is not None else None
         return _values(ctx, resolved, chosen, options or {}) | {"min_replicas": least, "max_replicas": most, "prices": kept}
 
-    def insert_variant(self, c: sa.Connection, deployment_id: str, values: Mapping[str, Any]) -> Variant:
+    def insert_variant(self, c: sa.Connection, ctx: Context, deployment_id: str, values: Mapping[str, Any]) -> Variant:
         """Give a deployment one more variant, without traffic, in the caller's transaction."""
         live = t.variants.c.deployment_id == deployment_id, t.variants.c.retired_ms.is_(None)
         taken = set(c.scalars(sa.select(t.variants.c.name).where(*live)))
@@ -120,6 +122,7 @@ class Serving:
         identity = uuid7()
         row = {**values, "id": identity, "deployment_id": deployment_id, "name": name, "weight": 0, "created_ms": now_ms()}
         c.execute(sa.insert(t.variants).values(**row))
+        self._serves(c, ctx, deployment_id, values)
         return variant_of(c.execute(sa.select(t.variants).where(t.variants.c.id == identity)).one())
 
     def held(self, c: sa.Connection, deployment_id: str) -> sa.Row[Any] | None:
@@ -340,9 +343,15 @@ class Serving:
                 c.execute(sa.update(t.variants).where(*before).values(weight=0, shadow=0, retired_ms=now))
                 row_values = {**values, "id": uuid7(), "deployment_id": deployment, "weight": WHOLE, "created_ms": now}
                 c.execute(sa.insert(t.variants).values(**row_values))
+                self._serves(c, ctx, deployment, values)
         except sa.exc.IntegrityError as error:
             raise Conflict(f"Somebody else made the deployment {name!r} at the same moment. Look at it, then try again.") from error
         return name
+
+    def _serves(self, c: sa.Connection, ctx: Context, deployment_id: str, values: Mapping[str, Any]) -> None:
+        if values["version"] is not None:
+            version = self._registry.version_id(c, ctx, values["repo"].partition("/")[2], values["version"])
+            lineage.link(c, ctx, Thing("deployment", deployment_id), "serves", *([Thing("version", version)] if version else []))
 
     def _arrived(self, c: sa.Connection, deployment: sa.Row[Any]) -> bool:
         """Whether the deployment's rollout has given its version all the traffic."""

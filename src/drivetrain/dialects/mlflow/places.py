@@ -42,6 +42,7 @@ class Source:
     files: dict[str, str]
     run_id: str | None = None
     model_id: str | None = None
+    version_id: str | None = None
 
 
 def place(ctx: Context, path: str) -> Place:
@@ -81,7 +82,7 @@ def source(s: Platform, ctx: Context, text: str) -> Source:
         resolved = s.registry.resolve(ctx, text)
         files = {path: entry.sha256 for path, entry in s.registry.files(resolved.commit_id).items()}
         version = resolved.version
-        return Source(files, version.run_id if version else None, version.model_id if version else None)
+        return Source(files, version.run_id, version.model_id, version.id) if version else Source(files)
     if found := re.fullmatch(r"runs:/+([^/]+)(?:/(.*))?", text):
         return _of_run(s, ctx, found[1], found[2] or "")
     if found := re.fullmatch(r"mlflow-artifacts:(?://[^/]*)?/+(.*)", text):
@@ -94,7 +95,7 @@ def source(s: Platform, ctx: Context, text: str) -> Source:
         if at.kind is Owner.workspace:
             return Source(_manifest(s, ctx, Owner.workspace, at.owner, at.path))
         version = s.registry.version_by_id(ctx, at.owner)
-        return Source({p: e.sha256 for p, e in s.registry.files(version.commit_id).items()}, version.run_id, version.model_id)
+        return Source({p: e.sha256 for p, e in s.registry.files(version.commit_id).items()}, version.run_id, version.model_id, version.id)
     kind = "an address of another store" if _FOREIGN.match(text) and not text.startswith("file:") else "a path on the client's machine"
     raise Invalid(
         f"{checks.shown(text)} is {kind}: its files are not on this server. Log the model to a run (log_model, log_artifacts) and register "

@@ -125,6 +125,7 @@ def create_version(s: Platform, ctx: Context, body: m.CreateVersion) -> Json:
         commit.id,
         run_id=run_id,
         model_id=model_id,
+        derived_from=found.version_id,
         source=body.source,
         description=body.description,
         tags=tags,

@@ -11,6 +11,8 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
+from drivetrain.lineage import service as lineage
+from drivetrain.lineage.model import Thing
 from drivetrain.search.conditions import And, Condition
 from drivetrain.search.grammar import parse_filter, parse_order
 from drivetrain.search.languages import LOGGED_MODELS
@@ -86,6 +88,8 @@ class LoggedModels:
                 "updated_ms": now,
             }
             c.execute(t.logged_models.insert().values(**row))
+            if source_run_id:
+                lineage.link(c, ctx, Thing("run", source_run_id), "made", Thing("model", model_id))
             for table, entries in ((t.logged_model_params, params), (t.logged_model_tags, tags)):
                 if entries:
                     c.execute(table.insert(), [{"model_id": model_id, "key": k, "value": v} for k, v in entries.items()])

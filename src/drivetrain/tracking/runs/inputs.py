@@ -9,6 +9,8 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context, Scope
+from drivetrain.lineage import service as lineage
+from drivetrain.lineage.model import Role, Thing
 from drivetrain.store.ids import uuid7
 from drivetrain.store.sql import Database, upsert
 from drivetrain.tags import DATA_CONTEXT
@@ -18,7 +20,8 @@ from drivetrain.tracking.finders import model_row, run_row
 from drivetrain.tracking.model import Dataset, Input, ModelLink
 from drivetrain.tracking.runs.loading import dataset
 
-ROLES = ("input", "output")
+DID: dict[str, Role] = {"input": "used", "output": "made"}
+"""What a run did with a logged model that is its input or output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +34,8 @@ class Inputs:
         for one in inputs:
             _check(one)
         for link in models:
-            if link.role not in ROLES:
-                raise Invalid(f"The role of a model is one of {', '.join(ROLES)}, not {link.role!r}.", param="models")
+            if link.role not in DID:
+                raise Invalid(f"The role of a model is one of {', '.join(DID)}, not {link.role!r}.", param="models")
             checks.int64(link.step, "step")
         with self.db.write() as c:
             run = run_row(c, ctx, run_id, writable=True)
@@ -48,10 +51,12 @@ class Inputs:
                     "position": position,
                 }
                 upsert(c, t.run_inputs, [row], key=["run_id", "dataset_id"], update=["context", "tags"])
+                lineage.link(c, ctx, Thing("run", run_id), "used", Thing("dataset", dataset_id))
             for link in models:
                 model_row(c, ctx, link.model_id)
                 row = {"run_id": run_id, "model_id": link.model_id, "role": link.role, "step": link.step}
                 upsert(c, t.run_models, [row], key=["run_id", "model_id", "role"], update=["step"])
+                lineage.link(c, ctx, Thing("run", run_id), DID[link.role], Thing("model", link.model_id))
 
     def datasets(self, ctx: Context, experiment_ids: Sequence[str], *, limit: int = 1000) -> list[tuple[str, Input]]:
         """The datasets that runs of the experiments used: (experiment id, dataset with its context)."""

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
+from drivetrain.lineage import service as lineage
+from drivetrain.lineage.model import Thing
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
 from drivetrain.tags import DATA_CONTEXT, PARENT, RUN_NAME
@@ -26,7 +28,7 @@ from drivetrain.tracking.history.reporting import STATES
 from drivetrain.tracking.metrics import points
 from drivetrain.tracking.metrics.summaries import Packed
 from drivetrain.tracking.model import MODEL_STATUSES, RUN_STATUSES, Dataset, Line, Series
-from drivetrain.tracking.runs.inputs import ensure_dataset
+from drivetrain.tracking.runs.inputs import DID, ensure_dataset
 from drivetrain.tracking.transfer.records import ModelRecord, RunRecord
 from drivetrain.tracking.transfer.tables import imports
 from drivetrain.tracking.values import Json, parse_object, stored
@@ -76,18 +78,21 @@ class Imports:
             _put_map(c, t.params, "run_id", target, record.params)
             for position, one in enumerate(record.inputs):
                 dataset = Dataset(one.name, one.digest, one.source_type, one.source, one.schema, one.profile)
+                dataset_id = ensure_dataset(c, ctx, row["experiment_uid"], dataset)
                 used = {
                     "run_id": target,
-                    "dataset_id": ensure_dataset(c, ctx, row["experiment_uid"], dataset),
+                    "dataset_id": dataset_id,
                     "context": one.tags.get(DATA_CONTEXT, ""),
                     "tags": one.tags,
                     "position": position,
                 }
                 upsert(c, t.run_inputs, [used], key=["run_id", "dataset_id"], update=["context", "tags", "position"])
+                lineage.link(c, ctx, Thing("run", target), "used", Thing("dataset", dataset_id))
             for link in record.models:
                 model = _mapped(c, ctx, f"model:{link.id}") or link.id
                 linked = {"run_id": target, "model_id": model, "role": link.role, "step": link.step}
                 upsert(c, t.run_models, [linked], key=["run_id", "model_id", "role"], update=["step"])
+                lineage.link(c, ctx, Thing("run", target), DID[link.role], Thing("model", model))
             if record.client is not None:
                 _put_client(c, record, target, row["experiment_uid"])
         return target, state
@@ -191,6 +196,10 @@ class Imports:
             }
             changing = ["name", "status", "status_message", "model_type", "source_run_id", "updated_ms"]
             upsert(c, t.logged_models, [row], key=["id"], update=changing)
+            if target != record.id:
+                lineage.rename(c, ctx, "model", record.id, target)
+            if row["source_run_id"]:
+                lineage.link(c, ctx, Thing("run", row["source_run_id"]), "made", Thing("model", target))
             tags = record.tags if target == record.id else {**record.tags, WAS_MODEL: record.id}
             _put_map(c, t.logged_model_tags, "model_id", target, tags)
             _put_map(c, t.logged_model_params, "model_id", target, record.params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import quote
 
@@ -10,10 +11,11 @@ from fastapi import APIRouter, Depends, Request, Response
 from drivetrain.engines.plan import recognise
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
+from drivetrain.lineage.model import Thing
 from drivetrain.platform import Platform
 from drivetrain.registry.model import FileEntry, Repo, Version
 from drivetrain.serving.model import Deployment
-from drivetrain.tracking.model import Run
+from drivetrain.tracking.model import Input, Run
 from drivetrain.web import format as fmt
 from drivetrain.web import naming
 from drivetrain.web.registry.views import ModelPage, ModelRow, VersionRow
@@ -101,18 +103,19 @@ def view(platform: Platform, ctx: Context, name: str, number: int | None) -> Mod
     chosen = next((version for version in versions if version.number == (number or repo.latest)), None)
     if number is not None and chosen is None:
         chosen = platform.registry.get_version(ctx, repo.slug, number)
-    runs = {version.run_id: _run(platform, ctx, version.run_id) for version in versions[:50] if version.run_id}
+    makers = platform.lineage.makers(ctx, [version.id for version in versions])
+    runs = {one: _run(platform, ctx, one) for version in versions[:50] if (one := makers.get(version.id))}
     scores = [run.metrics.keys() for run in runs.values() if run is not None]
     score_names = sorted(set().union(*scores))[:3] if scores else []
     rows = []
     for version in versions:
-        run = runs.get(version.run_id or "")
+        run = runs.get(makers.get(version.id, ""))
         rows.append(
             VersionRow(
                 number=version.number,
                 aliases=version.aliases,
                 state=_STATUS.get(version.status, State(version.status.capitalize(), "idle")),
-                run_id=version.run_id or "",
+                run_id=makers.get(version.id, ""),
                 run_name=run.name if run else "",
                 scores=[(key, run.metrics[key].value) for key in score_names if run is not None and key in run.metrics],
                 deployed=used.get((repo.slug, version.number), []),
@@ -169,8 +172,8 @@ def _card(platform: Platform, files: dict[str, FileEntry]) -> str:
 
 def draw(platform: Platform, ctx: Context, repo: Repo, version: Version, used: dict[tuple[str, int | None], list[str]]) -> Drawing:
     """Data → run → version → deployments."""
-    run = _run(platform, ctx, version.run_id)
-    nodes = run_nodes(run) if run is not None else []
+    run = _run(platform, ctx, platform.lineage.maker(ctx, version.id))
+    nodes = run_nodes(run, data_of(platform, ctx, run)) if run is not None else []
     if run is None and version.source:
         nodes.append(source_node(version))
     aliases = " ".join(f"@{alias}" for alias in version.aliases)
@@ -199,9 +202,15 @@ def source_node(version: Version) -> Node:
     return Node("source", 1, "Source", name, {"pypi": "Python package", "file": "imported file"}.get(scheme, scheme))
 
 
-def run_nodes(run: Run, *, here: bool = False) -> list[Node]:
+def data_of(platform: Platform, ctx: Context, run: Run) -> list[Input]:
+    """What a run used, as it described that."""
+    used = set(platform.lineage.objects(ctx, Thing("run", run.id), "used", "dataset"))
+    return [one for one in run.inputs if one.dataset.id in used]
+
+
+def run_nodes(run: Run, used: Sequence[Input], *, here: bool = False) -> list[Node]:
     """A run and the data that it read."""
-    data = [Node(f"data:{i}", 0, "Data", one.dataset.name, one.context or one.dataset.digest[:12]) for i, one in enumerate(run.inputs)]
+    data = [Node(f"data:{i}", 0, "Data", one.dataset.name, one.context or one.dataset.digest[:12]) for i, one in enumerate(used)]
     commit = f"git {run.git_commit[:8]}" if run.git_commit else (run.source or "").rpartition("/")[2]
     return [*data, Node("run", 1, "Run", run.name, commit, f"/runs/{run.id}", here, tuple(node.key for node in data))]
 

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context
+from drivetrain.lineage.model import Thing
 from drivetrain.platform import Platform
 from drivetrain.rollout.judging.case import exposed
 from drivetrain.rollout.model import OPEN, Decision, Evidence, Guardrail, Role, Rollout, Verdict
@@ -84,7 +85,7 @@ def view(platform: Platform, ctx: Context, rollout_id: str, *, problem: str = ""
         decisions=[_decision(one, undo=rollout_summary.undo(one, decided)) for one in reversed(decided)],
         acts=[act for act in acts if act.key not in ("rollback", "abort")],
         back=next((act for act in acts if act.key in ("rollback", "abort")), None),
-        facts=_facts(rollout),
+        facts=_facts(rollout, platform.lineage.subjects(ctx, Thing("rollout", rollout.id), "began", "retraining")),
         notes=_notes(rollout),
         started_ms=rollout.created_ms,
         ended_ms=rollout.ended_ms,
@@ -198,7 +199,7 @@ def _decision(one: Decision, *, undo: str) -> DecisionRow:
     )
 
 
-def _facts(rollout: Rollout) -> list[Pair]:
+def _facts(rollout: Rollout, began_by: list[str]) -> list[Pair]:
     plan = rollout.plan
     guardrails = [one for one in plan.guardrails if one.role is Role.guardrail]
     found = [
@@ -209,9 +210,9 @@ def _facts(rollout: Rollout) -> list[Pair]:
         Pair("Settling", f"latencies do not count in the canary's first {fmt.span(plan.settle_seconds)}"),
         Pair("Kept warm", f"{fmt.span(plan.warm_seconds)} after the last step"),
     ]
-    if retraining := rollout.origin.get("retraining"):
+    for retraining in began_by:
         url = f"{naming.address(rollout.deployment)}/retraining#{retraining}"
-        found.append(Pair("Started by", f"retraining {fmt.short(str(retraining))}", url=url))
+        found.append(Pair("Started by", f"retraining {fmt.short(retraining)}", url=url))
     found.append(Pair("Id", rollout.id, mono=True))
     return found
 

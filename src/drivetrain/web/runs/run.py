@@ -12,8 +12,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from drivetrain.identity.model import Context
+from drivetrain.lineage.model import Thing
 from drivetrain.platform import Platform
-from drivetrain.search.conditions import Condition
 from drivetrain.tags import GIT_BRANCH, GIT_COMMIT, GIT_REPO, IMAGE, LABEL, MLFLOW, MODEL_HISTORY, NOTE, SOURCE, SOURCE_KIND, USER
 from drivetrain.tracking.model import Owner, Run
 from drivetrain.web.registry import models
@@ -110,9 +110,10 @@ def _environment(run: Run) -> list[Pair]:
 
 def draw(platform: Platform, ctx: Context, run: Run) -> Drawing | None:
     """Data → this run → the versions that it made → where they serve."""
-    nodes = models.run_nodes(run, here=True)
+    nodes = models.run_nodes(run, models.data_of(platform, ctx, run), here=True)
     serving = models.used_by(platform.serving.list(ctx))
-    versions = platform.registry.search_versions(ctx, [Condition("attribute", "run_id", "=", run.id)], limit=20)
+    made = platform.lineage.objects(ctx, Thing("run", run.id), "made", "version")
+    versions = platform.registry.get_versions(ctx, made[::-1][:20])
     for version in versions:
         key = f"v:{version.repo}:{version.number}"
         aliases = " ".join(f"@{alias}" for alias in version.aliases)

@@ -94,7 +94,7 @@ def _phases(event: Event) -> list[tuple[str, str, float, float]]:
 
 def _draw(platform: Platform, ctx: Context, found: Lineage) -> Drawing:
     event, version = found.event, found.version
-    nodes = models.run_nodes(found.run) if found.run else []
+    nodes = models.run_nodes(found.run, found.datasets) if found.run else []
     slug = event.repo.rpartition("/")[2]
     behind = tuple(node.key for node in nodes if node.column == 1)
     if not nodes and version is not None and version.source:
