@@ -27,7 +27,7 @@ def test_a_good_version_takes_as_long_as_its_steps() -> None:
     assert found.seconds == 1_800
     found = forecast(units_per_second=1.0)
     assert [one.seconds for one in found.steps] == [10_000, 6_000, 4_000, 4_000, 0]  # by units
-    assert "all traffic after 6.67 h" in found.words
+    assert "all traffic after 6.7 hours" in found.words
 
 
 def test_a_worse_version_is_seen_and_what_it_costs_until_then() -> None:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
 
 from drivetrain.tracking import model
+from drivetrain.words import spelled
 
 Number = float | str
-
-
-def number(value: float) -> Number:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 class Experiment(Struct, frozen=True, kw_only=True):
@@ -152,6 +146,6 @@ def about(run: model.Run, experiment: str | None) -> dict[str, Any]:
     return {
         **{name: getattr(run, name) for name in same},
         "experiment": experiment,
-        "metrics": {key: number(point.value) for key, point in run.metrics.items()},
+        "metrics": {key: spelled(point.value) for key, point in run.metrics.items()},
         "last_step": max((point.step for point in run.metrics.values()), default=None),
     }

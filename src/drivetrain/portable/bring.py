@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from drivetrain.client.http import Connection, Json, Unreachable
 from drivetrain.client.push import ATTEMPTS, Progress, segment
 from drivetrain.errors import Overloaded, Unavailable
 from drivetrain.portable.folder import digest
+from drivetrain.words import spelled
 
 API = "/api/v1"
 MAX_POINTS = 20_000
@@ -79,7 +79,7 @@ def bring(connection: Connection, source: Source, *, progress: Progress | None =
 
 def bring_model(connection: Connection, model: LoggedModel) -> str:
     """A logged model that belongs to no run that is brought in: its id here."""
-    record = spelled({key: value for key, value in model.record.items() if key != "artifacts"})
+    record = strict({key: value for key, value in model.record.items() if key != "artifacts"})
     model_id = str(connection.json("PUT", f"{API}/imports/models/{segment(record['id'])}", {"record": record})["id"])
     at = f"{API}/logged-models/{segment(model_id)}/files"
     upload(connection, at, model.files, there(connection, at, "files"), lambda file: None)
@@ -98,7 +98,7 @@ class _Bringing:
     def run(self, warnings: tuple[str, ...]) -> Brought:
         record, digest = self._source.record, self._source.digest
         at = f"{API}/imports/runs/{segment(record['id'])}"
-        begun = self._c.json("PUT", at, {"digest": digest, "record": spelled(record)})
+        begun = self._c.json("PUT", at, {"digest": digest, "record": strict(record)})
         run_id, state = str(begun["id"]), str(begun["state"])
         if state not in ("unchanged", "exists"):
             self._stream(run_id)
@@ -120,7 +120,7 @@ class _Bringing:
         for key, steps, times, values in self._source.points():
             for start in range(0, len(steps), MAX_POINTS):
                 end = start + MAX_POINTS
-                some = [value if math.isfinite(value) else _word(value) for value in values[start:end]]
+                some = [spelled(value) for value in values[start:end]]
                 series.append({"key": key, "steps": steps[start:end], "times": times[start:end], "values": some})
                 held += len(some)
                 if held >= MAX_POINTS:
@@ -189,11 +189,7 @@ def patiently(send: Callable[[], object]) -> None:
             time.sleep(0.3 * 2**attempt)
 
 
-def _word(value: float) -> str:
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def spelled(record: Json) -> Json:
+def strict(record: Json) -> Json:
     """The record as strict JSON can carry it: what a client said in config and summary may be NaN, and travels as text."""
     client = record.get("client")
     if not client:

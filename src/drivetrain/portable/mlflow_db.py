@@ -20,11 +20,11 @@ from drivetrain.portable.mlflow_store import (
     StoredModel,
     StoredRun,
     StoredVersion,
-    number,
     whole,
     word,
 )
 from drivetrain.tags import RUN_NAME
+from drivetrain.words import spelled
 
 _PAGE = 100_000
 DEFAULT_WORKSPACE = "default"
@@ -183,7 +183,7 @@ class DatabaseStore:
                 "metrics": [
                     {
                         "key": m["metric_name"],
-                        "value": number(float("nan") if m["metric_value"] is None else float(m["metric_value"])),
+                        "value": spelled(float("nan") if m["metric_value"] is None else float(m["metric_value"])),
                         "step": whole(m["metric_step"]),
                         "timestamp_ms": whole(m["metric_timestamp_ms"]),
                         "run_id": m["run_id"] or "",

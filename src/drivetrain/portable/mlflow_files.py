@@ -20,11 +20,11 @@ from drivetrain.portable.mlflow_store import (
     StoredModel,
     StoredRun,
     StoredVersion,
-    number,
     whole,
     word,
 )
 from drivetrain.tags import RUN_NAME
+from drivetrain.words import spelled
 
 MAX_META = 64 << 20
 MAX_TEXT = 1 << 20
@@ -241,7 +241,7 @@ def _model_metrics(folder: Path) -> list[Json]:
             "dataset_digest": about[3],
             "step": point[0],
             "timestamp_ms": point[1],
-            "value": number(point[2]),
+            "value": spelled(point[2]),
         }
         for about, point in sorted(latest.items())
     ]

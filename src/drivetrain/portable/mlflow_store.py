@@ -179,12 +179,5 @@ def whole(value: object, default: int = 0) -> int:
         return default
 
 
-def number(value: float) -> float | str:
-    """As JSON carries it."""
-    if value != value:
-        return "NaN"
-    return value if abs(value) != float("inf") else "Infinity" if value > 0 else "-Infinity"
-
-
 def _top(at: Path, own: str) -> Path:
     return at.parents[own.count("/")] if at.as_posix().endswith(own) else at

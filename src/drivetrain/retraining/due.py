@@ -11,7 +11,7 @@ from msgspec import Struct
 from drivetrain.monitoring.model import Alert
 from drivetrain.retraining import ledger
 from drivetrain.retraining.model import BACKOFF_SECONDS, LEAST_ROWS, MOST_FAILURES, Policy
-from drivetrain.retraining.progress import span
+from drivetrain.words import span
 
 
 class Due(Struct, frozen=True):

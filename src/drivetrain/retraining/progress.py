@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from drivetrain.jobs.model import QUEUED, Job
 from drivetrain.retraining.model import Retraining, Stage, State
+from drivetrain.words import span
 
 _DOES = {
     Stage.training_set: "It fetches the labelled answers",
@@ -28,15 +29,3 @@ def doing(one: Retraining, job: Job | None, now_ms: int) -> str:
     if one.stage is Stage.training:
         return f"{one.entry} is running, for {lasted} by now; it may take {span(one.time_limit)}."
     return f"{_DOES[one.stage] if one.stage is not None else 'It ends'}, for {lasted} by now."
-
-
-def span(seconds: float) -> str:
-    """A time in words, rounded up to what people count in."""
-    for limit, unit, name in ((90, 1, "second"), (5400, 60, "minute"), (172_800, 3600, "hour")):
-        if seconds < limit:
-            return _count(max(0, -(-seconds // unit)), name)
-    return _count(-(-seconds // 86_400), "day")
-
-
-def _count(number: float, name: str) -> str:
-    return f"{number:.0f} {name}{'' if number == 1 else 's'}"

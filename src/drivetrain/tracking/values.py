@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 from drivetrain.errors import Invalid
 from drivetrain.search.documents import NUMBER
 from drivetrain.tracking import checks
+from drivetrain.words import spelled
 
 MAX_DEPTH = 32
 EXACT = 1 << 53
@@ -129,8 +130,8 @@ def plain(value: float) -> float | int:
 
 def strict(value: Any) -> Any:
     """For JSON that knows neither NaN nor infinities: those as words."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, float):
+        return spelled(value)
     if isinstance(value, dict):
         return {key: strict(one) for key, one in value.items()}
     if isinstance(value, list):

@@ -12,6 +12,7 @@ from drivetrain.cli import output
 from drivetrain.cli.connect import connect, deployment_names, model_names
 from drivetrain.cli.output import JsonFlag, ago, console, emit, note
 from drivetrain.errors import Invalid
+from drivetrain.words import span
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -259,7 +260,13 @@ def forecast(found: dict[str, Any]) -> RenderableType:
     for number, one in enumerate(found["steps"], 1):
         share = _percent(one["share"]) if one["share"] else f"shadow {_percent(one['shadow'])}"
         whole = one["share"] == 10_000
-        steps.add_row(str(number), share, "" if whole else _duration(one["seconds"]), "" if whole else f"{one['units']:,.0f}")
+        takes = "never" if one["seconds"] is None else span(one["seconds"])
+        steps.add_row(
+            str(number),
+            share,
+            "" if whole else takes,
+            "" if whole else f"{one['units']:,.0f}",
+        )
     people = found["people"]
     known = f" and {people['known']:,.0f} who come back" if people["known"] else ""
     pace = f"With {people['fresh']:.3g} new people a second{known}; {100 * found['base_rate']:.3g} % of the answers are bad now:"
@@ -327,12 +334,3 @@ def _state(found: dict[str, Any]) -> Any:
     from rich.text import Text
 
     return Text(_word(found["state"]), style=_colour(found))
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "never"
-    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds / 86_400:.0f} days"

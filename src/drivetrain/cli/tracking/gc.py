@@ -12,6 +12,7 @@ from drivetrain.cli import output
 from drivetrain.cli.connect import connect
 from drivetrain.cli.output import JsonFlag, ago, console, emit, note, size
 from drivetrain.errors import Invalid
+from drivetrain.words import span
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
 experiments = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
@@ -115,7 +116,7 @@ def policy(
         emit(found)
         return
     then = "by itself" if found["automatic"] else "when somebody says: drivetrain gc --yes"
-    console().print(f"What was deleted can be restored for {duration(found['grace_ms'] / 1000)}; after that it goes {then}", soft_wrap=True)
+    console().print(f"What was deleted can be restored for {span(found['grace_ms'] / 1000)}; after that it goes {then}", soft_wrap=True)
 
 
 @experiments.callback()
@@ -170,13 +171,6 @@ def seconds(text: str | None) -> float | None:
     return sum(float(number) * UNITS[unit] for number, unit in parts)
 
 
-def duration(count: float) -> str:
-    for unit, word in (("d", "day"), ("h", "hour"), ("m", "minute")):
-        if count >= UNITS[unit] and count % UNITS[unit] == 0:
-            return _number(round(count / UNITS[unit]), word)
-    return _number(round(count), "second")
-
-
 def _confirmed() -> bool:
     return sys.stdin.isatty() and typer.confirm("Delete this for good?", err=True)
 
@@ -184,7 +178,7 @@ def _confirmed() -> bool:
 def _tell(shown: dict[str, Any]) -> None:
     if not (shown["runs"] or shown["models"] or shown["experiments"]):
         console().print(
-            f"Nothing was deleted long enough ago. (The grace is {duration(shown['grace_ms'] / 1000)}; --older-than 0 is for all.)",
+            f"Nothing was deleted long enough ago. (The grace is {span(shown['grace_ms'] / 1000)}; --older-than 0 is for all.)",
             soft_wrap=True,
         )
         return

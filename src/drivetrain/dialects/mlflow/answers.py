@@ -8,14 +8,9 @@ from typing import Any
 
 from drivetrain.registry.model import Repo, Version
 from drivetrain.tracking.model import Artifact, Experiment, Input, LoggedModel, Metric, Page, Point, Run
+from drivetrain.words import spelled
 
 Json = dict[str, Any]
-
-
-def number(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def entries(given: Mapping[str, str]) -> list[Json]:
@@ -64,7 +59,7 @@ def run(given: Run) -> Json:
     data: Json = {}
     if given.metrics:
         data["metrics"] = [
-            {"key": m.key, "value": number(m.value), "timestamp": m.timestamp_ms, "step": m.step} for m in given.metrics.values()
+            {"key": m.key, "value": spelled(m.value), "timestamp": m.timestamp_ms, "step": m.step} for m in given.metrics.values()
         ]
     if given.params:
         data["params"] = entries(given.params)
@@ -101,10 +96,10 @@ def dataset_input(given: Input) -> Json:
 
 def points(key: str, given: Iterable[Point], run_id: str | None = None) -> list[Json]:
     if run_id:
-        return [{"key": key, "value": number(p.value), "timestamp": p.timestamp_ms, "step": p.step, "run_id": run_id} for p in given]
+        return [{"key": key, "value": spelled(p.value), "timestamp": p.timestamp_ms, "step": p.step, "run_id": run_id} for p in given]
     finite = math.isfinite
     return [
-        {"key": key, "value": value if finite(value := p.value) else number(value), "timestamp": p.timestamp_ms, "step": p.step}
+        {"key": key, "value": value if finite(value := p.value) else spelled(value), "timestamp": p.timestamp_ms, "step": p.step}
         for p in given
     ]
 
@@ -141,7 +136,7 @@ def logged_model(given: LoggedModel) -> Json:
 
 def _model_metric(given: Metric) -> Json:
     name, digest = given.dataset or (None, None)
-    out = {"key": given.key, "value": number(given.value), "timestamp": given.timestamp_ms, "step": given.step}
+    out = {"key": given.key, "value": spelled(given.value), "timestamp": given.timestamp_ms, "step": given.step}
     return out | lean({"model_id": given.model_id, "run_id": given.run_id, "dataset_name": name, "dataset_digest": digest})
 
 

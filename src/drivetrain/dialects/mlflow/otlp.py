@@ -17,6 +17,7 @@ import msgspec
 from drivetrain.errors import Invalid, TooLarge
 from drivetrain.store.sql import INT64
 from drivetrain.tracking.traces.spans import Event, Link, Span, Status, Value
+from drivetrain.words import spelled
 
 MAX_DEPTH = 32
 """Of values within values."""
@@ -350,8 +351,7 @@ def _any_value(value: Value) -> dict[str, Any]:
     if isinstance(value, int):
         return {"int_value": value}
     if isinstance(value, float):
-        odd = {float("inf"): "Infinity", float("-inf"): "-Infinity"}.get(value)
-        return {"double_value": odd or ("NaN" if value != value else value)}
+        return {"double_value": spelled(value)}
     if isinstance(value, bytes):
         return {"bytes_value": base64.b64encode(value).decode()}
     if isinstance(value, dict):

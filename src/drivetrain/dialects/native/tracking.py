@@ -22,6 +22,7 @@ from drivetrain.wire.answers import native_router
 from drivetrain.wire.fastapi import RAW_BODY, Asking
 from drivetrain.wire.request import Request as WireRequest
 from drivetrain.wire.request import run_sync
+from drivetrain.words import spelled
 
 
 class NewExperiment(BaseModel):
@@ -164,7 +165,7 @@ def _runs(api: APIRouter, tracking: Tracking) -> None:
     ) -> answers.MetricHistory:
         """The points of a metric as [step, time in ms, value], ordered by step, then time."""
         found = tracking.metrics.history(ctx, run_id, key, limit=limit, token=token)
-        return answers.MetricHistory(key, [(p.step, p.timestamp_ms, answers.number(p.value)) for p in found.items], found.token)
+        return answers.MetricHistory(key, [(p.step, p.timestamp_ms, spelled(p.value)) for p in found.items], found.token)
 
 
 def _artifacts(api: APIRouter, tracking: Tracking, settings: Settings) -> None:

@@ -23,8 +23,8 @@ from drivetrain.retraining.attempt.inputs import Inputs
 from drivetrain.retraining.attempt.record import Record
 from drivetrain.retraining.attempt.training_set import write_training_set
 from drivetrain.retraining.model import LEAST_ROWS, Labelled, Stage
-from drivetrain.retraining.progress import span
 from drivetrain.tags import DATA_CONTEXT
+from drivetrain.words import span
 
 TAG = "drivetrain.retraining"
 _EXPERIMENT = "does not match environment run ID"

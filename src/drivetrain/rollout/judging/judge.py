@@ -11,7 +11,8 @@ from drivetrain.rollout.counting.measures import is_feedback
 from drivetrain.rollout.judging.case import WHOLE, evidence, exposed
 from drivetrain.rollout.ledger import Book
 from drivetrain.rollout.model import Evidence, Role, State, Verdict
-from drivetrain.rollout.planning.pace import endless, span
+from drivetrain.rollout.planning.pace import endless
+from drivetrain.words import span
 
 LACKING = (Verdict.no_measure, Verdict.not_enough_data, Verdict.blind, Verdict.waiting)
 """Verdicts that hold a step which could end otherwise."""

@@ -7,6 +7,7 @@ import math
 from drivetrain.rollout.judging.looks import CAP
 from drivetrain.rollout.ledger import Book
 from drivetrain.rollout.model import Plan
+from drivetrain.words import span
 
 WHOLE = 10_000
 TELLS = 100
@@ -62,15 +63,6 @@ def meetable(plan: Plan, people: float) -> str:
         return ""
     least = int(PART * CAP * shares[0] / WHOLE * people)
     return f"--plan {','.join(f'{share / 100:g}' for share in shares)},100 --min-units {least}"
-
-
-def span(seconds: float) -> str:
-    """A time in words, rounded up to what people count in."""
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    if seconds < 5400:
-        return f"{math.ceil(seconds / 60)} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 2 * LONGEST else f"{seconds / LONGEST:,.0f} days"
 
 
 def span_rate(per_second: float) -> str:

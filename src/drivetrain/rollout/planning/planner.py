@@ -17,6 +17,7 @@ from drivetrain.rollout.judging.looks import CAP, Alike
 from drivetrain.rollout.judging.statistics import PhaseCounts, log_e, log_e_certify
 from drivetrain.rollout.model import Detection, Forecast, People, Plan, Role, Step, StepForecast
 from drivetrain.rollout.planning.pace import meetable
+from drivetrain.words import span
 
 WHOLE = 10_000
 LONGEST = 10 * 365 * 86_400.0
@@ -304,8 +305,8 @@ def _pace(found: Forecast, plan: Plan) -> str:
         return f"It does not get beyond step {stuck + 1} by itself: what that step waits for takes more than ten years of this traffic."
     if not plan.auto_promote:
         total = math.fsum(one.seconds or 0.0 for one in found.steps)
-        return f"A version that is no worse waits for somebody after {_time(total)}."
-    return f"A version that is no worse has all traffic after {_time(found.seconds or 0.0)}."
+        return f"A version that is no worse waits for somebody after {span(total)}."
+    return f"A version that is no worse has all traffic after {span(found.seconds or 0.0)}."
 
 
 def _way_out(plan: Plan, people: People) -> str:
@@ -323,7 +324,7 @@ def _harm(found: Forecast) -> str:
     if at is not None:
         share = f"{at.share / 100:g} % of the traffic" if at.share else "its shadow, before anybody gets an answer of it"
         got = f", when {_count(at.bad)} units have had a bad answer of it, {_count(at.extra)} more than without it" if at.share else ""
-        return f"One that is {times} worse {rates} is seen at {share}, after {_time(at.seconds)} and {_count(at.units)} units{got}."
+        return f"One that is {times} worse {rates} is seen at {share}, after {span(at.seconds)} and {_count(at.units)} units{got}."
     more = f" Its largest step but the last would need {_count(found.missing)} units of the new version." if found.missing else ""
     return f"One that is {times} worse {rates} gets through unseen more often than not.{more}"
 
@@ -334,10 +335,3 @@ def _percent(rate: float) -> str:
 
 def _count(value: float) -> str:
     return f"{math.ceil(value):,}" if value < 100 else f"about {float(f'{value:.2g}'):,.0f}"
-
-
-def _time(seconds: float) -> str:
-    for unit, length in (("days", 86_400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 1.5 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.3g} s"

@@ -13,6 +13,7 @@ from msgspec import Struct
 from drivetrain.errors import Invalid
 from drivetrain.store.sql import INT64
 from drivetrain.tags import SPAN_COST, SPAN_KIND, SPAN_USAGE
+from drivetrain.words import spelled
 
 Value = Any
 """None, bool, int, float, str, bytes, a list of these, or a dict with them."""
@@ -249,8 +250,8 @@ def _plain(value: Value) -> Any:
         return clean(value)
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, float):
+        return spelled(value)
     if isinstance(value, dict):
         return {clean(key): _plain(one) for key, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, list) else value

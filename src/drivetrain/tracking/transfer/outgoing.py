@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +32,7 @@ from drivetrain.tracking.transfer.records import (
     RunRecord,
 )
 from drivetrain.tracking.values import Json, loaded
+from drivetrain.words import spelled
 
 MAX_POINTS = 100_000
 _m = t.metrics.c
@@ -176,12 +176,6 @@ class Exports:
         )
         found: Json = msgspec.to_builtins(record)
         return found | {"artifacts": self._files(ctx, Owner.model, one.id)}
-
-
-def spelled(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _series(c: sa.Connection, run_id: str, *, system: bool) -> list[tuple[str, int]]:
