@@ -44,7 +44,7 @@ from drivetrain.store.events.spool import Spool
 from drivetrain.web import pages
 from drivetrain.wire.answers import describe_answers
 from drivetrain.wire.door import Dialect, Door
-from drivetrain.wire.fastapi import install_errors
+from drivetrain.wire.fastapi import Native
 from drivetrain.wire.hosts import Hosts
 from drivetrain.wire.meter import Meter, exposition, forget_strangers, share_file, siblings
 from drivetrain.wire.request import Receive, Scope, Send, run_sync
@@ -62,7 +62,7 @@ def mounts() -> list[str]:
 
 
 class Application:
-    """What one web process answers with: the door, all dialects behind it, and FastAPI (native API, pages) behind those.
+    """What one web process answers with: the door, and behind it all dialects, the native API and the pages.
 
     `routes` is filled, and `wake` heard, by the supervisor. `ports`: ports that belong to one dialect alone, which has no mount there.
     """
@@ -86,7 +86,7 @@ class Application:
         self._meter = Meter()
         self._folder = platform.home.runtime
         self._family = 0
-        self._rest = _fastapi(platform, routes, spool, self.metrics, self._ending)
+        self._native = _native(platform, routes, spool, self.metrics, self._ending)
         self._door = self._make_door({at: dialect for dialect in self._dialects for at in dialect.prefixes})
         self._ports = {port: self._make_door({"": self._named(name)}, whole=False) for port, name in (ports or {}).items()}
 
@@ -137,12 +137,11 @@ class Application:
         open_paths = (*pages.OPEN, "/health", "/api/v1/session")
         return Door(
             at,
-            self._rest,
+            self._native if whole else None,
             self._who,
             signed=self._who.signed,
             hosts=self._hosts,
             open_paths=open_paths,
-            kept=pages.BELOW_MOUNTS if whole else (),
             meter=self._meter,
             most_body=self._most_body,
         )
@@ -180,9 +179,9 @@ def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog, who: Who) 
     ]
 
 
-def _fastapi(
+def _native(
     platform: Platform, routes: RoutesHolder, spool: Spool, metrics: Callable[[Context], str], stopping: Callable[[], bool]
-) -> FastAPI:
+) -> Native:
     app = FastAPI(
         title="drivetrain",
         version=version("drivetrain"),
@@ -190,7 +189,6 @@ def _fastapi(
         docs_url=None,  # a page of the dashboard: the framework's own is loaded from elsewhere
         redoc_url=None,
     )
-    install_errors(app)
     routers = (
         server.router(server.Health(platform.db, spool, lambda: routes.current.generation), metrics),
         identity.router(platform.identity, platform.nudge, session_hours=platform.settings.session_hours),
@@ -208,7 +206,5 @@ def _fastapi(
         sweeps.router(platform.sweeps),
         pages.routes(platform, stopping),
     )
-    for router in routers:
-        app.include_router(router)
     describe_answers(app, routers)
-    return app
+    return Native(app, routers)

@@ -6,6 +6,7 @@
     ├── Unauthenticated             401  we do not know who is asking
     ├── Forbidden                   403  we know, and the answer is no
     ├── NotFound                    404  no such thing, or not yours
+    ├── MethodNotAllowed            405  there is such a thing, but it does not take this method
     ├── Conflict                    409  it exists already, or in another state
     ├── Overloaded                  429  ask again after `retry_after` seconds
     ├── UpstreamFailed              502  a replica or provider broke the answer
@@ -49,6 +50,16 @@ class Forbidden(DrivetrainError):
 
 class NotFound(DrivetrainError):
     status = 404
+
+
+class MethodNotAllowed(DrivetrainError):
+    """`allowed` are the methods that what is there takes."""
+
+    status = 405
+
+    def __init__(self, message: str, *, allowed: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
 
 
 class Conflict(DrivetrainError):

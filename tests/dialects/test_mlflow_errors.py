@@ -328,7 +328,7 @@ def test_files_have_their_errors_too(http: httpx.Client, names: dict[str, str]) 
         (http.get(FILES, params={"path": "0/../x"}), INVALID, "relative"),
         (http.delete(f"{at}/%2e%2e/x"), INVALID, "relative"),
         (http.delete(f"{FILES}/"), INVALID, "all files of the workspace"),
-        (http.post(f"{at}/a.txt"), (405, "BAD_REQUEST"), "GET, HEAD, PUT and DELETE"),
+        (http.post(f"{at}/a.txt"), (405, "BAD_REQUEST"), "takes DELETE, GET, HEAD, PUT, not POST"),
         (http.get("/mlflow/get-artifact", params={"run_id": run, "path": "never"}), ABSENT, "list what there is"),
         (http.get("/mlflow/model-versions/get-artifact", params={"name": "reg", "version": "x", "path": "a"}), INVALID, "numbers from 1"),
         (http.get("/mlflow/api/2.0/mlflow-artifacts/other/x"), NO_ENDPOINT, "does not serve"),

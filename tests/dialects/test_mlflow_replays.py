@@ -11,12 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from drivetrain.dialects.mlflow import logged, registry, tracking
+from drivetrain.dialects.mlflow.dialect import ROUTES
 from drivetrain.dialects.mlflow.messages import read
-from drivetrain.dialects.mlflow.routing import Json, Router
+from drivetrain.dialects.mlflow.routing import Json, Route
 from drivetrain.errors import DrivetrainError
 from drivetrain.identity.model import Context
 from drivetrain.platform import Platform
+from drivetrain.wire.routing import Table
 
 Call = Callable[[str, str, Json], Json]
 
@@ -36,12 +37,15 @@ batches = st.fixed_dictionaries({"metrics": st.lists(points, max_size=6)}, optio
 @pytest.fixture
 def call(platform: Platform) -> Call:
     """A request to the dialect, as its door hands it on."""
-    router = Router((*tracking.ROUTES, *logged.ROUTES, *registry.ROUTES))
+    table: Table[Route] = Table()
+    for one in ROUTES:
+        table.add((one.method,), f"/{one.path}", one)
     ctx = Context("u1", "ann", "w1", "red")
 
     def ask(method: str, path: str, body: Json) -> Json:
-        route, parts = router.find(method, path)
-        return route.call(platform, ctx, read(msgspec.json.encode(body), route.message), parts)
+        found = table.find(method, path.split("/"))
+        assert found is not None and found.target is not None
+        return found.target.call(platform, ctx, read(msgspec.json.encode(body), found.target.message), tuple(found.params.values()))
 
     return ask
 

@@ -166,4 +166,5 @@ def test_other_refusals(plane: Plane) -> None:
     unknown = post(plane, "/v1/chat/completions", said("x", model="nobody"))
     assert (unknown.status_code, unknown.json()["error"]["code"], unknown.json()["error"]["param"]) == (404, "not_found", "model")
     assert post(plane, "/v1/audio/speech", {}).status_code == 404
-    assert httpx.get(f"{plane.url}/v1/chat/completions").status_code == 404
+    wrong = httpx.get(f"{plane.url}/v1/chat/completions")
+    assert (wrong.status_code, wrong.headers["allow"], wrong.json()["error"]["type"]) == (405, "POST", "invalid_request_error")

@@ -163,7 +163,7 @@ class Plane:
         listener.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
-            Door(dialects, nothing, anybody), log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=5
+            Door(dialects, None, anybody), log_level="warning", access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=5
         )
         self._server = uvicorn.Server(config)
         with contextlib.suppress(NotImplementedError):
@@ -176,11 +176,6 @@ class Plane:
         await self.gateway.close()
         for replica in self.replicas:
             await replica.stop()
-
-
-async def nothing(scope: Any, receive: Any, send: Any) -> None:
-    """What is mounted at no dialect."""
-    raise NotFound("There is nothing here.")
 
 
 async def anybody(*_: str | None) -> Context:

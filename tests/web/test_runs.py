@@ -226,7 +226,7 @@ def test_a_run_is_deleted_and_restored_from_its_page(site: Site) -> None:
     assert httpx.post(f"{site.url}/runs/{run}/restore").status_code == 303
     assert "not needed" in site.get("/runs").text
     assert httpx.post(f"{site.url}/runs/{'0' * 32}/delete").status_code == 404
-    assert httpx.post(f"{site.url}/runs/{run}/burn").status_code == 422
+    assert httpx.post(f"{site.url}/runs/{run}/burn").status_code == 400
 
 
 def test_a_run_whose_client_listens_is_stopped_from_its_page(site: Site) -> None:

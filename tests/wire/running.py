@@ -8,7 +8,7 @@ import hashlib
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from drivetrain.dialects.native import identity as native
-from drivetrain.errors import DrivetrainError, Overloaded
+from drivetrain.errors import DrivetrainError, NotFound, Overloaded
 from drivetrain.identity.service import Identity
 from drivetrain.serving.routes import Snapshot
 from drivetrain.store.blobs import Blobs
 from drivetrain.wire.door import Dialect, Door
-from drivetrain.wire.fastapi import install_errors
+from drivetrain.wire.fastapi import Native
 from drivetrain.wire.hosts import Hosts
 from drivetrain.wire.request import Request
+from drivetrain.wire.routing import Endpoint
 from drivetrain.wire.who import Who
 from tests.conftest import new_sqlite
 
@@ -52,45 +53,64 @@ class Echo:
     def error(self, error: DrivetrainError, request_id: str) -> tuple[int, bytes, str]:
         return error.status, json.dumps({"echo_error": error.message, "id": request_id}).encode(), "application/json"
 
-    async def handle(self, request: Request) -> None:
-        match request.method, request.path:
-            case _, "/who":
-                ctx = request.context
-                await request.respond_json(
-                    {
-                        "user": ctx.user_name,
-                        "workspace": ctx.workspace,
-                        "scopes": sorted(ctx.scopes),
-                        "id": ctx.request_id,
-                        "path": request.path,
-                    }
-                )
-            case "POST", "/body":
-                body = await request.body(1000)
-                await request.respond(200, body, "text/plain", [("x-extra", "1")])
-            case "POST", "/json":
-                await request.respond_json(await request.json(Point, 1000))
-            case "PUT", "/blob":
-                blob = await request.save(self.blobs, 10 << 20, sha256=request.header("x-sha256"), md5=True)
-                await request.respond_json({"sha256": blob.sha256, "md5": blob.md5, "size": blob.size})
-            case (("GET" | "HEAD"), path) if path.startswith("/blob/"):
-                await request.respond_blob(self.blobs, path.removeprefix("/blob/"), name="a b.html", content_type="text/html")
-            case "GET", "/query":
-                await request.respond_json(request.query)
-            case "GET", "/stream":
-                await self._stream(request, int(request.query.get("n", ["3"])[0]))
-            case "GET", "/broken-stream":
-                async with request.streaming("text/plain") as write:
-                    await write(b"one")
-                    raise RuntimeError("secret-of-the-server")
-            case "GET", "/bug":
-                raise RuntimeError("secret-of-the-server")
-            case "GET", "/busy":
-                raise Overloaded("Too much.", retry_after=2.4)
-            case "GET", path:
-                await request.respond_json({"path": path, "query": request.query})
+    def endpoints(self, mount: str) -> Iterable[Endpoint]:
+        return (
+            Endpoint("GET", "/who", self._who),
+            Endpoint("POST", "/body", self._body),
+            Endpoint("POST", "/json", self._json),
+            Endpoint("PUT", "/blob", self._save),
+            Endpoint("GET", "/blob/{sha256:path}", self._load),
+            Endpoint("GET", "/query", self._query),
+            Endpoint("GET", "/stream", self._stream),
+            Endpoint("GET", "/broken-stream", self._broken),
+            Endpoint("GET", "/bug", self._bug),
+            Endpoint("GET", "/busy", self._busy),
+            Endpoint("GET", "/", self._told),
+            Endpoint("GET", "/{rest:path}", self._told),
+            Endpoint("GET", "/named/{name}/end", self._told),
+        )
 
-    async def _stream(self, request: Request, n: int) -> None:
+    def unserved(self, request: Request) -> DrivetrainError:
+        return NotFound("Here is no echo.")
+
+    async def _who(self, request: Request) -> None:
+        ctx = request.context
+        await request.respond_json(
+            {"user": ctx.user_name, "workspace": ctx.workspace, "scopes": sorted(ctx.scopes), "id": ctx.request_id, "path": request.path}
+        )
+
+    async def _body(self, request: Request) -> None:
+        await request.respond(200, await request.body(1000), "text/plain", [("x-extra", "1")])
+
+    async def _json(self, request: Request) -> None:
+        await request.respond_json(await request.json(Point, 1000))
+
+    async def _save(self, request: Request) -> None:
+        blob = await request.save(self.blobs, 10 << 20, sha256=request.header("x-sha256"), md5=True)
+        await request.respond_json({"sha256": blob.sha256, "md5": blob.md5, "size": blob.size})
+
+    async def _load(self, request: Request, sha256: str) -> None:
+        await request.respond_blob(self.blobs, sha256, name="a b.html", content_type="text/html")
+
+    async def _query(self, request: Request) -> None:
+        await request.respond_json(request.query)
+
+    async def _broken(self, request: Request) -> None:
+        async with request.streaming("text/plain") as write:
+            await write(b"one")
+            raise RuntimeError("secret-of-the-server")
+
+    async def _bug(self, request: Request) -> None:
+        raise RuntimeError("secret-of-the-server")
+
+    async def _busy(self, request: Request) -> None:
+        raise Overloaded("Too much.", retry_after=2.4)
+
+    async def _told(self, request: Request, **parts: str) -> None:
+        await request.respond_json({"path": request.path, "query": request.query, "parts": parts})
+
+    async def _stream(self, request: Request) -> None:
+        n = int(request.query.get("n", ["3"])[0])
         try:
             async with request.streaming("text/event-stream") as write:
                 for i in range(n):
@@ -133,9 +153,7 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(
-    folder: Path, *, hosts: Hosts | None = None, generation: int = 1, more: Sequence[Dialect] = (), kept: Sequence[str] = ()
-) -> Iterator[Running]:
+def running(folder: Path, *, hosts: Hosts | None = None, generation: int = 1, more: Sequence[Dialect] = ()) -> Iterator[Running]:
     """SQLite, blobs, identity with its native API, the door, uvicorn. The table follows the database at `refresh`."""
     folder.mkdir(exist_ok=True)
     db = new_sqlite(folder / "wire.db")
@@ -160,16 +178,19 @@ def running(
         current[0] = table()
 
     rest = FastAPI()
-    install_errors(rest)
-    rest.include_router(native.router(identity, refresh, session_hours=1))
 
     @rest.get("/bug")
     def bug() -> Any:
         raise RuntimeError("secret-of-the-server")
 
+    @rest.get("/deep/page")
+    def page() -> str:
+        return "native"
+
     who = Who(identity, lambda: current[0])
     echo = Echo(blobs)
-    door = Door([echo, *more], rest, who, signed=who.signed, hosts=hosts, open_paths=("/api/v1/session",), kept=kept)
+    behind = Native(rest, [native.router(identity, refresh, session_hours=1)])
+    door = Door([echo, *more], behind, who, signed=who.signed, hosts=hosts, open_paths=("/api/v1/session",))
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(door, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=2)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from drivetrain.store.ids import uuid7_ms
 from drivetrain.wire.hosts import Hosts, is_loopback
+from drivetrain.wire.routing import Endpoint
 from tests.conftest import wait_for
 from tests.wire.running import Echo, Running, running
 
@@ -172,7 +175,10 @@ class TestOtherSites:
 
 
 class Rootless(Echo):
-    prefixes = ("",)
+    prefixes: tuple[str, ...] = ("",)
+
+    def endpoints(self, mount: str) -> Iterable[Endpoint]:
+        return (Endpoint("GET", "/{rest:path}", self._told),)
 
 
 def test_a_port_of_one_dialect(tmp_path: Path, wire: Running) -> None:
@@ -181,11 +187,55 @@ def test_a_port_of_one_dialect(tmp_path: Path, wire: Running) -> None:
         assert client.get("/echo/who").json()["path"] == "/who"
 
 
-def test_single_paths_below_a_mount_are_kept_for_the_rest(tmp_path: Path) -> None:
-    with running(tmp_path / "other", kept=["/echo", "/echo/"]) as other, other.client() as client:
-        for path in ("/echo", "/echo/"):
-            assert client.get(path).json()["error"]["type"] == "NotFound"
-        assert client.get("/echo/who").json()["path"] == "/who"
+class Leaves(Rootless):
+    """Has no page of its own where the native API has one."""
+
+    prefixes = ("/deep",)
+
+    def endpoints(self, mount: str) -> Iterable[Endpoint]:
+        return (Endpoint("GET", "/{name}", self._told), Endpoint("POST", "/{name}/leaf", self._told))
+
+
+def test_a_dialect_and_the_native_api_share_an_address(tmp_path: Path, wire: Running) -> None:
+    with running(tmp_path / "other", more=[Leaves(wire.blobs)]) as other, other.client() as client:
+        assert client.get("/deep/x").json()["parts"] == {"name": "x"}
+        assert client.get("/deep/bug").json()["parts"] == {"name": "bug"}
+        assert client.get("/deep/page").json() == "native"
+        assert client.get("/deep/echo/x").json()["path"] == "/x"
+
+
+class TestMethods:
+    def test_one_that_is_not_taken_is_told_in_the_form_of_whose_path_it_is(self, wire: Running) -> None:
+        with wire.client() as client:
+            mine, native = client.delete("/echo/body"), client.delete("/api/v1/me")
+            assert (mine.status_code, mine.headers["allow"], "echo_error" in mine.json()) == (405, "POST", True)
+            assert (native.status_code, native.headers["allow"], "error" in native.json()) == (405, "GET", True)
+            assert "takes POST, not DELETE" in mine.text
+            assert client.get("/echo/body").status_code == 405
+
+    def test_what_answers_get_answers_head(self, wire: Running) -> None:
+        with wire.client() as client:
+            answer = client.head("/echo/who")
+            assert (answer.status_code, answer.content, int(answer.headers["content-length"]) > 0) == (200, b"", True)
+            assert client.head("/echo/body").status_code == 405
+
+    def test_unknown_paths_below_a_mount_are_the_dialects(self, wire: Running) -> None:
+        with wire.client() as client:
+            assert client.post("/echo/nothing/of/the/kind").json()["echo_error"]
+            assert client.post("/nothing/of/the/kind").json()["error"]["type"] == "NotFound"
+
+
+class TestSegments:
+    @pytest.mark.parametrize("sent", ["a%2Fb", "a%252Fb", "%e2%82%ac%20", "..%2f..", "%25", "a+b"])
+    def test_each_is_decoded_once(self, wire: Running, sent: str) -> None:
+        with wire.client() as client:
+            assert client.get(f"/echo/named/{sent}/end").json()["parts"] == {"name": unquote(sent)}
+
+    def test_a_slash_at_the_end_says_nothing(self, wire: Running) -> None:
+        with wire.client() as client:
+            assert client.get("/echo/who/").json()["path"] == "/who/"
+            answer = client.get("/api/v1/me/?a=1")
+            assert (answer.status_code, answer.headers["location"]) == (307, "/api/v1/me?a=1")
 
 
 def test_bytes_that_are_no_text_are_no_bug(wire: Running) -> None:

@@ -1,7 +1,6 @@
 """The dashboard: all pages as one router, mounted at `/`.
 
 `OPEN` are the paths that somebody unknown may see: the sign-in page and what it is drawn with, and the page that only leads on.
-`BELOW_MOUNTS` are the pages at addresses that would be a dialect's.
 """
 
 from __future__ import annotations
@@ -22,18 +21,14 @@ from drivetrain.web.runs import index as runs
 from drivetrain.web.runs import run as runpage
 from drivetrain.web.serving import deployments, playground, requests
 
-BELOW_MOUNTS = links.ADDRESSES
-OPEN = ("/sign-in", "/static", "/favicon.ico", *BELOW_MOUNTS)
+OPEN = ("/sign-in", "/static", "/favicon.ico", *links.ADDRESSES)
 
 
 def routes(platform: Platform, stopping: Callable[[], bool] = lambda: False) -> APIRouter:
     """All pages. `stopping` tells when the process is to end: live pages let go then."""
     files = Assets()
     pages = Pages(files, platform.home.cache / "pages")
-    router = APIRouter(include_in_schema=False)
-    router.include_router(assets.routes(files))
-    # Names of deployments may hold slashes: what is below one comes before it.
-    sides = (rollouts, alerts, drift, quality, retraining, checklist)
+    router = assets.routes(files)
     for part in (
         signin,
         overview,
@@ -43,7 +38,12 @@ def routes(platform: Platform, stopping: Callable[[], bool] = lambda: False) -> 
         panels,
         sweeps,
         models,
-        *sides,
+        rollouts,
+        alerts,
+        drift,
+        quality,
+        retraining,
+        checklist,
         deployments,
         requests,
         playground,
@@ -52,6 +52,6 @@ def routes(platform: Platform, stopping: Callable[[], bool] = lambda: False) -> 
         links,
         search,
     ):
-        router.include_router(part.routes(platform, pages))
-    router.include_router(live.routes(platform, pages, stopping))
+        router.routes.extend(part.routes(platform, pages).routes)
+    router.routes.extend(live.routes(platform, pages, stopping).routes)
     return router

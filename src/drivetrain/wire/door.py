@@ -1,7 +1,7 @@
 """The door: every request comes through here, once.
 
-It chooses the dialect by the longest matching prefix (a switch on the path, in front of FastAPI), checks the Host and, for what changes
-something, the Origin, finds out who asks, gives the request its id, and turns errors into the dialect's own.
+It finds what answers in one table of all paths (see routing.py), checks the Host and, for what changes something, the Origin, finds out who
+asks, gives the request its id, and turns errors into the form of the dialect that the path belongs to.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ import base64
 import binascii
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import msgspec
 
-from drivetrain.errors import DrivetrainError, Forbidden, Invalid, Unauthenticated
+from drivetrain.errors import DrivetrainError, Forbidden, Invalid, MethodNotAllowed, NotFound, Unauthenticated
 from drivetrain.identity.model import Context
 from drivetrain.identity.service import SIGNATURE
 from drivetrain.store.ids import uuid7
 from drivetrain.wire.hosts import Hosts
 from drivetrain.wire.meter import Meter
 from drivetrain.wire.request import Disconnected, Receive, Request, Scope, Send, too_large
+from drivetrain.wire.routing import Endpoint, Match, Table, raw_path, segments
 
 log = logging.getLogger(__name__)
 
@@ -43,15 +45,19 @@ class Dialect(Protocol):
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """Where it is mounted. `request.path` is what follows."""
+        """Where it is mounted: what is below is told in its own form, served or not."""
+
+    def endpoints(self, mount: str) -> Iterable[Endpoint]:
+        """What it serves below a mount; "" on a port of its own."""
+
+    def unserved(self, request: Request) -> DrivetrainError:
+        """Its error for a path that it does not serve."""
 
     def token(self, request: Request) -> str | None:
         """The key, where the protocol has its own place for it; None: the usual headers."""
 
     def error(self, error: DrivetrainError, request_id: str) -> tuple[int, bytes, str]:
         """Status, body and content type of an error in the protocol's own form."""
-
-    async def handle(self, request: Request) -> None: ...
 
 
 class Authenticator(Protocol):
@@ -65,66 +71,104 @@ Signed = Callable[[str, str, str, str], Context]
 """Finds out who asks by an address that this server signed: request id, method, address, signature. Raises `Unauthenticated`."""
 
 
-class App(Protocol):
+class Rest(Protocol):
+    """What stands behind all dialects: FastAPI, with the native API and the pages."""
+
+    def endpoints(self) -> Iterable[tuple[Iterable[str], str, Any]]:
+        """Methods, pattern, and what the table has chosen when they fit: it is found as `CHOSEN` in the scope's state."""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
-class Door:
-    """The ASGI application. `rest` (FastAPI) gets what no dialect is mounted at; it finds the context in `scope["state"]`.
+CHOSEN = "chosen"
 
-    A dialect mounted at "" gets everything that no other one does (a port of its own: Ollama's 11434). `kept` are single paths that are
-    the rest's although a dialect is mounted above them.
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What the table has for a pattern. `dialect` None: the rest's, which gets `target` back."""
+
+    dialect: Dialect | None
+    handle: Callable[..., Awaitable[None]] | None
+    target: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a path means. `path` is what follows the mount, decoded; `moved`: the same without the slash at its end is meant."""
+
+    dialect: Dialect | None
+    path: str
+    match: Match[_Row] | None
+    moved: bool = False
+
+
+class Door:
+    """The ASGI application. `rest` gets what is of no dialect; it finds the context in `scope["state"]`.
+
+    A dialect mounted at "" has a port of its own. Pages and operations of the rest at `open_paths` and below them may be seen by anybody.
     """
 
     def __init__(
         self,
         mounts: Sequence[Dialect] | Mapping[str, Dialect],
-        rest: App,
+        rest: Rest | None,
         who: Authenticator,
         *,
         signed: Signed | None = None,
         hosts: Hosts | None = None,
         open_paths: Sequence[str] = (),
-        kept: Collection[str] = (),
         meter: Meter | None = None,
         most_body: int = 32 << 20,
     ) -> None:
-        self._mounts = dict(mounts) if isinstance(mounts, Mapping) else {at: dialect for dialect in mounts for at in dialect.prefixes}
-        self._found: dict[str, tuple[Dialect | None, str]] = {}
+        at = mounts if isinstance(mounts, Mapping) else {prefix: dialect for dialect in mounts for prefix in dialect.prefixes}
+        self._mounts = {tuple(prefix.split("/")[1:]): dialect for prefix, dialect in at.items()}
+        self._deepest = max(map(len, self._mounts), default=0)
+        self._table: Table[_Row] = Table()
+        for prefix, dialect in at.items():
+            for one in dialect.endpoints(prefix):
+                self._table.add(one.methods, (prefix + one.path.rstrip("/")) or "/", _Row(dialect, one.handle))
+        for methods, pattern, target in rest.endpoints() if rest is not None else ():
+            self._table.add(methods, pattern, _Row(None, None, target))
+        self._found: dict[tuple[str, bytes], _Found] = {}
         self._rest = rest
         self._who = who
         self._signed = signed
         self._hosts = hosts or Hosts()
         self._open = tuple(open_paths)
-        self._kept = frozenset(kept)
         self.meter = meter or Meter()
         self._most_body = most_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            if scope["type"] == "lifespan":
+            if scope["type"] == "lifespan" and self._rest is not None:
                 await self._rest(scope, receive, send)
             elif scope["type"] == "websocket":
                 await receive()
                 await send({"type": "websocket.close", "code": 1000})
             return
         began = time.perf_counter()
-        dialect, mount = self._find(scope["path"])
-        # A path with an escaped slash or a space has its raw form in raw_path; dialects take the decoded one.
-        request = Request(scope, receive, send, NOBODY, uuid7(), scope["path"][len(mount) :] or "/")
+        found = self._find(scope["method"], raw_path(scope))
+        request = Request(scope, receive, send, NOBODY, uuid7(), found.path)
         try:
-            await self._serve(request, dialect, scope, receive, send)
+            await self._serve(request, found, scope, receive, send)
         finally:
+            dialect = found.dialect
             self.meter.count("native" if dialect is None else dialect.name, request.status, time.perf_counter() - began)
 
-    async def _serve(self, request: Request, dialect: Dialect | None, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, request: Request, found: _Found, scope: Scope, receive: Receive, send: Send) -> None:
+        dialect, match = found.dialect, found.match
         try:
-            found = self._check(request, scope, dialect)
+            shown = self._check(request, scope, dialect)
             if dialect is None:
-                await self._pass_on(request, found, scope, receive, send)
+                await self._pass_on(request, found, shown, scope, receive, send)
                 return
-            request.context = await self._identify(request, scope, found)
-            await dialect.handle(request)
+            request.context = await self._identify(request, scope, shown)
+            if match is None:
+                raise dialect.unserved(request)
+            if match.target is None:
+                raise _not_allowed(request, match)
+            assert match.target.handle is not None
+            await match.target.handle(request, **match.params)
         except Disconnected:
             if not request.status:
                 request.status = 499
@@ -136,27 +180,34 @@ class Door:
             log.exception("request %s: %s %s failed", request.id, request.method, scope["path"])
             await self._fail(request, dialect, DrivetrainError(f"The server failed at this request; its log says why, under {request.id}."))
 
-    def _find(self, path: str) -> tuple[Dialect | None, str]:
-        """The dialect with the longest prefix of whole segments."""
-        found = self._found.get(path)
+    def _find(self, method: str, raw: bytes) -> _Found:
+        found = self._found.get((method, raw))
         if found is None:
-            found = self._search(path)
-            if len(path) <= _LONGEST_PATH:
+            found = self._search(method, segments(raw))
+            if len(raw) <= _LONGEST_PATH:
                 if len(self._found) >= _MOST_PATHS:
                     self._found.clear()
-                self._found[path] = found
+                self._found[method, raw] = found
         return found
 
-    def _search(self, path: str) -> tuple[Dialect | None, str]:
-        if path in self._kept:
-            return None, ""
-        end = len(path)
-        while end > 0:
-            found = self._mounts.get(path[:end])
-            if found is not None:
-                return found, path[:end]
-            end = path.rfind("/", 0, end)
-        return self._mounts.get(""), ""
+    def _search(self, method: str, parts: list[str]) -> _Found:
+        # Unless a pattern takes it, the slash at the end of a path says nothing.
+        match, moved = self._table.find(method, parts), False
+        if match is None and len(parts) > 1 and not parts[-1]:
+            match = self._table.find(method, parts[:-1])
+            moved = match is not None
+        mount, dialect = self._mount(parts)
+        if match is not None:
+            # The pattern says whose it is, also where a page stands at a dialect's address.
+            dialect = match.owner.dialect
+        return _Found(dialect, "/" + "/".join(parts[mount:]), match, moved)
+
+    def _mount(self, parts: list[str]) -> tuple[int, Dialect | None]:
+        """The longest prefix of whole segments at which a dialect is mounted."""
+        for end in range(min(len(parts), self._deepest), -1, -1):
+            if (found := self._mounts.get(tuple(parts[:end]))) is not None:
+                return end, found
+        return 0, None
 
     def _check(self, request: Request, scope: Scope, dialect: Dialect | None) -> _Shown:
         """One look at the headers: refuse a wrong Host and another site's page, and note what says who asks."""
@@ -192,14 +243,25 @@ class Door:
             return self._signed(request.id, request.method, f"{path}?{before}".rstrip("?&"), signature)
         return await self._who(request.id, token, workspace, cookie)
 
-    async def _pass_on(self, request: Request, shown: _Shown, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _pass_on(self, request: Request, found: _Found, shown: _Shown, scope: Scope, receive: Receive, send: Send) -> None:
         """To FastAPI. Its answers get the request id; pages decide by themselves what somebody unknown may see."""
+        match = found.match
+        if match is None:
+            raise NotFound(f"There is nothing at {scope['path'][:_LONGEST_PATH]}. The API is described at /api/v1/docs.")
+        if match.target is None:
+            raise _not_allowed(request, match)
+        if found.moved:
+            query = scope["query_string"].decode("latin-1")
+            there = raw_path(scope).decode("latin-1").rstrip("/") + (f"?{query}" if query else "")
+            await request.respond(307, b"", "text/plain", [("location", there)])
+            return
         state = scope.setdefault("state", {})
         state["request"] = request
+        state[CHOSEN] = match.target.target, match.params
         try:
             state["context"] = await self._identify(request, scope, shown)
         except DrivetrainError as error:
-            if not any(scope["path"] == path or scope["path"].startswith(path + "/") for path in self._open):
+            if not any(match.pattern == path or match.pattern.startswith(path + "/") for path in self._open):
                 state["refused"] = error
             state["context"] = NOBODY
 
@@ -225,6 +287,7 @@ class Door:
                 raise too_large(self._most_body)
             return message
 
+        assert self._rest is not None
         await self._rest(scope, receive_bounded, send_with_id)
 
     async def _fail(self, request: Request, dialect: Dialect | None, error: DrivetrainError) -> None:
@@ -236,7 +299,16 @@ class Door:
             headers.append(("retry-after", str(max(1, round(after)))))
         if status == 401:
             headers.append(("www-authenticate", 'Bearer realm="drivetrain"'))
+        if isinstance(error, MethodNotAllowed):
+            headers.append(("allow", ", ".join(error.allowed)))
+        if dialect is None:
+            headers += [(name.decode(), value.decode()) for name, value in PROTECTED]
         await request.respond(status, body, content_type, headers)
+
+
+def _not_allowed(request: Request, match: Match[_Row]) -> MethodNotAllowed:
+    takes = ", ".join(match.allowed)
+    return MethodNotAllowed(f"{request.path[:_LONGEST_PATH]} takes {takes}, not {request.method[:_LONGEST_PATH]}.", allowed=match.allowed)
 
 
 def native_error(error: DrivetrainError, request_id: str) -> tuple[int, bytes, str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
 
-from drivetrain.errors import DrivetrainError, Invalid, NotFound
+from drivetrain.errors import DrivetrainError, Invalid
 from drivetrain.identity.model import Context
-from drivetrain.wire.door import native_error
+from drivetrain.wire.door import CHOSEN, native_error
+from drivetrain.wire.request import Receive, Scope, Send
 
 
 def context(request: Request) -> Context:
@@ -26,6 +29,38 @@ Asking = Annotated[Context, Depends(context)]
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 RAW_BODY: dict[str, Any] = {"requestBody": {"required": True, "content": _BYTES}}
 """For `openapi_extra` of routes that read the body as it comes: FastAPI does not see that they have one."""
+
+
+class _Chosen(BaseRoute):
+    """The route that the door's table has found: no other is looked for, so that the order of routers means nothing."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        route, params = scope["state"][CHOSEN]
+        return Match.FULL, {"endpoint": route.endpoint, "path_params": params, "route": route}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route, params = scope["state"][CHOSEN]
+        scope["route"], scope["path_params"] = route, params
+        await route.handle(scope, receive, send)
+
+
+class Native:
+    """FastAPI as the door sees it: these routers' routes and the app's own, in no order."""
+
+    def __init__(self, app: FastAPI, routers: Iterable[APIRouter]) -> None:
+        install_errors(app)
+        for router in routers:
+            app.router.routes.extend(router.routes)
+        self._app = app
+        self._routes = [route for route in app.routes if isinstance(route, Route)]
+        app.router.routes.insert(0, _Chosen())
+
+    def endpoints(self) -> Iterator[tuple[set[str], str, Route]]:
+        for route in self._routes:
+            yield set(route.methods or ()), route.path, route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
 
 
 def install_errors(app: FastAPI) -> None:
@@ -45,8 +80,6 @@ def install_errors(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         if isinstance(error.__cause__, DrivetrainError):
             return _answer(request, error.__cause__)  # FastAPI wraps whatever went wrong while it read the body
-        if error.status_code == 404:
-            return _answer(request, NotFound(f"There is nothing at {request.url.path}. The API is described at /api/v1/docs."))
         plain = DrivetrainError(str(error.detail))
         plain.status = error.status_code
         return _answer(request, plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -12,7 +13,9 @@ from drivetrain.errors import DrivetrainError, Invalid, NotFound, Unavailable, U
 from drivetrain.identity.model import Scope
 from drivetrain.serving.gateway.canonical import INFER, parsed
 from drivetrain.serving.gateway.gateway import Gateway
+from drivetrain.serving.routes import DeploymentRoute
 from drivetrain.wire.request import Request
+from drivetrain.wire.routing import Endpoint
 
 _ON_THE_LOOP = 128 * 1024
 """Bodies up to this size (bytes) are converted at once; larger ones in a thread, so that they do not hold up others' streams."""
@@ -40,15 +43,16 @@ class Invocations:
             "application/json",
         )
 
-    async def handle(self, request: Request) -> None:
-        name, _, what = request.path.strip("/").rpartition("/")
-        if name and request.method == "POST" and what == "invocations":
-            await self._invoke(request, name)
-            return
-        if name and request.method == "GET" and what in ("ping", "health", "version"):
-            await self._about(request, name, what)
-            return
-        raise NotFound(f"This server does not serve {request.method} {request.path} here. Send POST /invoke/DEPLOYMENT/invocations.")
+    def endpoints(self, mount: str) -> Iterable[Endpoint]:
+        return (
+            Endpoint("POST", "/{name:path}/invocations", self._invoke),
+            Endpoint("GET", "/{name:path}/ping", self._ready),
+            Endpoint("GET", "/{name:path}/health", self._ready),
+            Endpoint("GET", "/{name:path}/version", self._about),
+        )
+
+    def unserved(self, request: Request) -> DrivetrainError:
+        return NotFound(f"This server does not serve {request.method} {request.path} here. Send POST /invoke/DEPLOYMENT/invocations.")
 
     async def _invoke(self, request: Request, name: str) -> None:
         with self._gateway.exchange(request, dialect=self.name, task="infer") as call:
@@ -64,17 +68,21 @@ class Invocations:
             call.finish(output=answer.body)
             await request.respond(200, out, "application/json")
 
-    async def _about(self, request: Request, name: str, what: str) -> None:
+    async def _about(self, request: Request, name: str) -> None:
+        self._deployment(request, name)
+        await request.respond(200, self._version.encode(), "text/plain; charset=utf-8")
+
+    async def _ready(self, request: Request, name: str) -> None:
+        if not any(variant.replicas for variant in self._deployment(request, name).variants):
+            raise Unavailable(f"The deployment {name!r} has no ready replica.")
+        await request.respond(200, b"\n", "application/json")
+
+    def _deployment(self, request: Request, name: str) -> DeploymentRoute:
         request.context.require(Scope.read)
         deployment = self._gateway.directory.named(request.context, name)
         if deployment is None:
             raise NotFound(f"There is no deployment {name!r} in the workspace {request.context.workspace!r}.")
-        if what == "version":
-            await request.respond(200, self._version.encode(), "text/plain; charset=utf-8")
-            return
-        if not any(variant.replicas for variant in deployment.variants):
-            raise Unavailable(f"The deployment {name!r} has no ready replica.")
-        await request.respond(200, b"\n", "application/json")
+        return deployment
 
 
 _any = msgspec.json.Decoder(Any)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -15,11 +15,10 @@ from drivetrain.serving.gateway.canonical import INFER, METADATA
 from drivetrain.serving.gateway.gateway import Gateway
 from drivetrain.serving.routes import DeploymentRoute, VariantRoute
 from drivetrain.wire.request import Request
+from drivetrain.wire.routing import Endpoint
 
 _ON_THE_LOOP = 128 * 1024
 """Bodies up to this size (bytes) are converted at once; larger ones in a thread, so that they do not hold up others' streams."""
-_MODEL = re.compile(r"/models/(?P<name>.+?)(?:/versions/(?P<version>[^/]+))?(?P<what>/infer|/ready|/config|/stats)?")
-_REPOSITORY = re.compile(r"/repository/models/(?P<name>.+)/(?P<what>load|unload)")
 
 
 class KServe:
@@ -40,32 +39,35 @@ class KServe:
     def error(self, error: DrivetrainError, request_id: str) -> tuple[int, bytes, str]:
         return error.status, msgspec.json.encode({"error": error.message}), "application/json"
 
-    async def handle(self, request: Request) -> None:
-        method, path = request.method, request.path.removeprefix("/v2").rstrip("/")
-        if method == "GET" and path == "":
-            extensions = ["binary_tensor_data", "model_repository"]
-            await request.respond_json({"name": "drivetrain", "version": self._version, "extensions": extensions})
-            return
-        if method == "GET" and path in ("/health/live", "/health/ready"):
-            await request.respond_json({"live" if path.endswith("live") else "ready": True})
-            return
-        if method == "POST" and path == "/repository/index":
-            await self._index(request)
-            return
-        if method == "POST" and (found := _REPOSITORY.fullmatch(path)):
-            await self._load(request, found["name"], found["what"])
-            return
-        if found := _MODEL.fullmatch(path):
-            name, version, what = found["name"], found["version"], found["what"]
-            if method == "POST" and what == "/infer":
-                await self._infer(request, name, version)
-                return
-            if method == "GET" and what in (None, "/ready", "/config"):
-                await self._about(request, name, version, what)
-                return
-        raise NotFound(f"This server does not serve {method} {path or '/'} of the Open Inference Protocol.")
+    def endpoints(self, mount: str) -> Iterable[Endpoint]:
+        """Clients put the version of the protocol before every path: below `/v2` it is there already."""
+        at = "" if mount == "/v2" else "/v2"
+        yield Endpoint("GET", at or "/", self._server)
+        yield Endpoint("GET", f"{at}/health/live", self._live)
+        yield Endpoint("GET", f"{at}/health/ready", self._ready)
+        yield Endpoint("POST", f"{at}/repository/index", self._index)
+        yield Endpoint("POST", f"{at}/repository/models/{{name:path}}/load", self._load)
+        yield Endpoint("POST", f"{at}/repository/models/{{name:path}}/unload", self._unload)
+        for of in (f"{at}/models/{{name:path}}", f"{at}/models/{{name:path}}/versions/{{version}}"):
+            yield Endpoint("POST", f"{of}/infer", self._infer)
+            yield Endpoint("GET", of, self._metadata)
+            yield Endpoint("GET", f"{of}/ready", self._model_ready)
+            yield Endpoint("GET", f"{of}/config", self._config)
 
-    async def _infer(self, request: Request, name: str, version: str | None) -> None:
+    def unserved(self, request: Request) -> DrivetrainError:
+        return NotFound(f"This server does not serve {request.method} {request.path} of the Open Inference Protocol.")
+
+    async def _server(self, request: Request) -> None:
+        extensions = ["binary_tensor_data", "model_repository"]
+        await request.respond_json({"name": "drivetrain", "version": self._version, "extensions": extensions})
+
+    async def _live(self, request: Request) -> None:
+        await request.respond_json({"live": True})
+
+    async def _ready(self, request: Request) -> None:
+        await request.respond_json({"ready": True})
+
+    async def _infer(self, request: Request, name: str, version: str | None = None) -> None:
         with self._gateway.exchange(request, dialect=self.name, task="infer") as call:
             raw = await request.body(self._max_body)
             encoding = (request.header("content-encoding") or "").strip().lower()
@@ -88,27 +90,38 @@ class KServe:
                 return
             await request.respond(200, out, "application/octet-stream", [("inference-header-content-length", str(cut))])
 
-    async def _about(self, request: Request, name: str, version: str | None, what: str | None) -> None:
+    async def _model_ready(self, request: Request, name: str, version: str | None = None) -> None:
+        deployment = self._deployment(request, name, version)
+        if not any(variant.replicas for variant in deployment.variants):
+            raise Invalid(f"The deployment {name!r} is not ready.")
+        await request.respond_json({"name": name, "ready": True})
+
+    async def _config(self, request: Request, name: str, version: str | None = None) -> None:
+        deployment = self._deployment(request, name, version)
+        facts = await self._facts(deployment)
+        engine = _main(deployment).engine
+        config = {"name": name, "platform": engine, "backend": engine, "max_batch_size": 0}
+        await request.respond_json(config | {kind: _tensors(facts.get(f"{kind}s") or []) for kind in ("input", "output")})
+
+    async def _metadata(self, request: Request, name: str, version: str | None = None) -> None:
+        deployment = self._deployment(request, name, version)
+        facts = await self._facts(deployment)
+        versions = [str(variant.version or 1) for variant in deployment.variants if variant.weight > 0]
+        platform = facts.get("platform") or _main(deployment).engine
+        tensors = {kind: facts.get(kind) or [] for kind in ("inputs", "outputs")}
+        await request.respond_json({"name": name, "versions": versions, "platform": platform, **tensors})
+
+    async def _facts(self, deployment: DeploymentRoute) -> dict[str, Any]:
+        facts: dict[str, Any] = msgspec.json.decode(await self._gateway.directory.ask(deployment, METADATA))
+        return facts
+
+    def _deployment(self, request: Request, name: str, version: str | None) -> DeploymentRoute:
         request.context.require(Scope.read)
         deployment = self._gateway.directory.named(request.context, name)
         if deployment is None:
             raise NotFound(f"There is no deployment {name!r} in the workspace {request.context.workspace!r}.")
         _check_version(deployment, version)
-        if what == "/ready":
-            if not any(variant.replicas for variant in deployment.variants):
-                raise Invalid(f"The deployment {name!r} is not ready.")
-            await request.respond_json({"name": name, "ready": True})
-            return
-        facts: dict[str, Any] = msgspec.json.decode(await self._gateway.directory.ask(deployment, METADATA))
-        main = _main(deployment)
-        inputs, outputs = facts.get("inputs") or [], facts.get("outputs") or []
-        if what == "/config":
-            config = {"name": name, "platform": main.engine, "backend": main.engine, "max_batch_size": 0}
-            await request.respond_json(config | {"input": _config(inputs), "output": _config(outputs)})
-            return
-        versions = [str(variant.version or 1) for variant in deployment.variants if variant.weight > 0]
-        platform = facts.get("platform") or main.engine
-        await request.respond_json({"name": name, "versions": versions, "platform": platform, "inputs": inputs, "outputs": outputs})
+        return deployment
 
     async def _index(self, request: Request) -> None:
         request.context.require(Scope.read)
@@ -120,21 +133,24 @@ class KServe:
                     out.append({"name": deployment.name, "version": str(variant.version or 1), "state": state, "reason": variant.problem})
         await request.respond_json(out)
 
-    async def _load(self, request: Request, name: str, what: str) -> None:
-        request.context.require(Scope.invoke)
-        if self._gateway.directory.named(request.context, name) is None:
-            raise NotFound(
-                f"There is no deployment {name!r} in the workspace {request.context.workspace!r}. Make it with: drivetrain deploy"
-            )
-        if what == "unload":
-            raise Invalid(
-                f"Deployments are not unloaded over this protocol. Scale {name!r} to nothing or delete it: drivetrain deploy --help"
-            )
+    async def _load(self, request: Request, name: str) -> None:
+        self._known(request, name)
         with self._gateway.exchange(request, dialect=self.name, task="infer") as call:
             await call.route(name, unit=None, stream=False, body=b"")
             await call.ready()
             call.finish()
             await request.respond(200, b"", "application/json")
+
+    async def _unload(self, request: Request, name: str) -> None:
+        self._known(request, name)
+        raise Invalid(f"Deployments are not unloaded over this protocol. Scale {name!r} to nothing or delete it: drivetrain deploy --help")
+
+    def _known(self, request: Request, name: str) -> None:
+        request.context.require(Scope.invoke)
+        if self._gateway.directory.named(request.context, name) is None:
+            raise NotFound(
+                f"There is no deployment {name!r} in the workspace {request.context.workspace!r}. Make it with: drivetrain deploy"
+            )
 
 
 def _main(deployment: DeploymentRoute) -> VariantRoute:
@@ -151,7 +167,7 @@ def _check_version(deployment: DeploymentRoute, version: str | None) -> None:
         raise NotFound(f"The deployment {deployment.name!r} serves version {', '.join(sorted(live)) or 'none'}, not {version}.")
 
 
-def _config(tensors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _tensors(tensors: list[dict[str, Any]]) -> list[dict[str, Any]]:
     kinds = {"BYTES": "STRING"}
     return [
         {"name": t["name"], "data_type": f"TYPE_{kinds.get(t['datatype'], t['datatype'])}", "dims": t.get("shape", [])} for t in tensors

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import re
+from collections.abc import Iterable
 from concurrent.futures import Future
+from functools import partial
 
 import msgspec
 
 from drivetrain.dialects.mlflow import evaluation, files, ingest, logged, otlp, registry, traces, tracking
 from drivetrain.dialects.mlflow.messages import read, read_query
-from drivetrain.dialects.mlflow.routing import NoEndpoint, Router, WrongMethod, answered
+from drivetrain.dialects.mlflow.routing import NoEndpoint, Route, answered
 from drivetrain.errors import (
     Conflict,
     DrivetrainError,
     Forbidden,
     Invalid,
+    MethodNotAllowed,
     NotFound,
     Overloaded,
     StorageFull,
@@ -25,12 +27,15 @@ from drivetrain.errors import (
 )
 from drivetrain.platform import Platform
 from drivetrain.wire.request import Request, run_sync
+from drivetrain.wire.routing import Endpoint
 
 SPOKEN_VERSION = "3.17.2"
 """The release of MLflow whose protocol this is; clients ask for it."""
 
-_API = re.compile(r"/(?:ajax-)?api/[23]\.0/mlflow/(.+)")
-_ARTIFACTS = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/(.+)", re.DOTALL)
+ROUTES = (*tracking.ROUTES, *logged.ROUTES, *registry.ROUTES, *evaluation.ROUTES, *traces.ROUTES)
+_APIS = tuple(f"/{api}/{number}/mlflow" for api in ("api", "ajax-api") for number in ("2.0", "3.0"))
+_UNSERVED = ("traces/metrics", "traces/calculate-trace-filter-correlation")
+"""Of the protocol, but not served, where a trace's id would stand."""
 _ROOT = b"This port speaks MLflow's protocol. The dashboard is at the server's own address.\n"
 """What its root says on a port of its own; below `/mlflow` the dashboard has a page there."""
 _SERVER_INFO = {
@@ -47,7 +52,7 @@ _SERVER_INFO = {
 # The first that fits; this protocol answers 400 to what exists already.
 _ERRORS: tuple[tuple[type[DrivetrainError], int, str], ...] = (
     (NoEndpoint, 404, "ENDPOINT_NOT_FOUND"),
-    (WrongMethod, 405, "BAD_REQUEST"),
+    (MethodNotAllowed, 405, "BAD_REQUEST"),
     (TooLarge, 413, "RESOURCE_LIMIT_EXCEEDED"),
     (files.NoMultipart, 501, "NOT_IMPLEMENTED"),
     (otlp.Unprocessable, 422, "INVALID_PARAMETER_VALUE"),
@@ -73,7 +78,6 @@ class MLflow:
         self._platform = platform
         self._max_body = platform.settings.max_body_bytes
         self._files = files.Files(platform)
-        self._router = Router((*tracking.ROUTES, *logged.ROUTES, *registry.ROUTES, *evaluation.ROUTES, *traces.ROUTES))
 
     def token(self, request: Request) -> str | None:
         return None  # Authorization, Basic or Bearer, which the door reads
@@ -82,31 +86,44 @@ class MLflow:
         status, code = next(((status, code) for kind, status, code in _ERRORS if isinstance(error, kind)), (error.status, "INTERNAL_ERROR"))
         return status, msgspec.json.encode({"error_code": code, "message": error.message}), "application/json"
 
-    async def handle(self, request: Request) -> None:
-        path = request.path
-        if found := _API.fullmatch(path):
-            await self._call(request, found[1])
-        elif found := _ARTIFACTS.fullmatch(path):
-            await self._files.handle(request, found[1])
-        elif path == ingest.PATH:
-            await ingest.ingest(self._platform.tracking, request, self._max_body)
-        elif path == "/version":
-            await request.respond(200, SPOKEN_VERSION.encode(), "text/plain; charset=utf-8")
-        elif path == "/health":
-            await request.respond(200, b"OK", "text/plain; charset=utf-8")
-        elif path in ("/get-artifact", "/model-versions/get-artifact"):
-            await self._files.by_query(request, of_version=path != "/get-artifact")
-        elif path == "/" and request.method in ("GET", "HEAD"):
-            await request.respond(200, _ROOT, "text/plain; charset=utf-8")
-        else:
-            raise NoEndpoint(f"This server does not serve {request.method} {path[:200]!r} of MLflow's API.")
+    def endpoints(self, mount: str) -> Iterable[Endpoint]:
+        for api in _APIS:
+            yield Endpoint("GET", f"{api}/server-info", self._server_info)
+            yield Endpoint("GET", f"{api}/server-features", self._server_info)
+            for route in ROUTES:
+                yield Endpoint(route.method, f"{api}/{route.path}", partial(self._call, route))
+            for path in _UNSERVED:
+                yield Endpoint("POST", f"{api}/{path}", self._refuse)
+        yield from self._files.endpoints()
+        yield Endpoint("POST", ingest.PATH, self._ingest)
+        yield Endpoint("GET", "/version", self._version)
+        yield Endpoint("GET", "/health", self._health)
+        if not mount:
+            yield Endpoint("GET", "/", self._here)
 
-    async def _call(self, request: Request, path: str) -> None:
-        if path in ("server-info", "server-features") and request.method == "GET":
-            await request.respond_json(_SERVER_INFO)
-            return
-        route, parts = self._router.find(request.method, path)
-        if request.method == "GET":
+    def unserved(self, request: Request) -> DrivetrainError:
+        return NoEndpoint(f"This server does not serve {request.method} {request.path[:200]!r} of MLflow's API.")
+
+    async def _refuse(self, request: Request) -> None:
+        raise self.unserved(request)
+
+    async def _ingest(self, request: Request) -> None:
+        await ingest.ingest(self._platform.tracking, request, self._max_body)
+
+    async def _version(self, request: Request) -> None:
+        await request.respond(200, SPOKEN_VERSION.encode(), "text/plain; charset=utf-8")
+
+    async def _health(self, request: Request) -> None:
+        await request.respond(200, b"OK", "text/plain; charset=utf-8")
+
+    async def _here(self, request: Request) -> None:
+        await request.respond(200, _ROOT, "text/plain; charset=utf-8")
+
+    async def _server_info(self, request: Request) -> None:
+        await request.respond_json(_SERVER_INFO)
+
+    async def _call(self, route: Route, request: Request, **parts: str) -> None:
+        if route.method == "GET":
             message = read_query(request.query, route.message)
         else:
             raw = await request.body(self._max_body)
@@ -114,7 +131,7 @@ class MLflow:
             if raw and kind.partition(";")[0].strip().lower() != "application/json":
                 raise Invalid(f"The body's type is {kind[:80]!r}: send JSON, with the header Content-Type: application/json.")
             message = read(raw, route.message)
-        answer = await run_sync(route.begin, self._platform, request.context, message, parts)
+        answer = await run_sync(route.begin, self._platform, request.context, message, tuple(parts.values()))
         if isinstance(answer, Future):  # a write on its way to the disk: no thread waits for it
             answer = answered(await asyncio.wrap_future(answer))
         await request.respond_json(answer)

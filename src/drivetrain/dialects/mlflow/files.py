@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from drivetrain.dialects.mlflow import answers, places
 from drivetrain.dialects.mlflow import messages as m
-from drivetrain.dialects.mlflow.routing import NoEndpoint, WrongMethod
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
 from drivetrain.platform import Platform
 from drivetrain.store.blobs import Blob
 from drivetrain.tracking.model import Artifact, Owner
 from drivetrain.wire.request import Request, run_sync
+from drivetrain.wire.routing import Endpoint
 
 _WHO = ("authorization", "x-api-key", "x-mlflow-workspace", "x-drivetrain-workspace")
 SMALL = 1 << 20
@@ -29,44 +31,40 @@ class Files:
         self._max_upload = platform.settings.upload_max_bytes
         self._max_body = platform.settings.max_body_bytes
 
-    async def handle(self, request: Request, path: str) -> None:
-        """`path` is what follows `/api/2.0/mlflow-artifacts/`."""
-        what, _, rest = path.partition("/")
-        if what == "presigned" and request.method == "GET":
-            await self._presigned(request, rest)
-            return
-        if what in ("mpu", "presigned"):
-            raise NoMultipart("Multipart upload is not supported for the current artifact repository: files are sent in one piece.")
-        if what != "artifacts":
-            raise NoEndpoint(f"This server does not serve {request.method} {path[:200]!r} of MLflow's artifact API.")
-        if rest == "" and request.method == "GET":
-            await self._list(request, (request.query.get("path") or [""])[-1])
-        elif request.method in ("GET", "HEAD"):
-            at = places.place(request.context, rest)
-            await self._send(request, await run_sync(places.file, self._platform, request.context, at))
-        elif request.method == "PUT":
-            await self._put(request, rest)
-        elif request.method == "DELETE":
-            at = _writable(places.place(request.context, rest))
-            await run_sync(self._delete, request.context, at)
-            await request.respond_json({})
-        else:
-            raise WrongMethod(f"Artifacts take GET, HEAD, PUT and DELETE, not {request.method}.")
+    def endpoints(self) -> Iterable[Endpoint]:
+        for api in ("/api", "/ajax-api"):
+            at = f"{api}/2.0/mlflow-artifacts"
+            yield Endpoint("GET", f"{at}/artifacts", self._list)
+            yield Endpoint("GET", f"{at}/artifacts/{{path:path}}", self._get)
+            for path in ("/artifacts", "/artifacts/{path:path}"):
+                yield Endpoint("PUT", at + path, self._put)
+                yield Endpoint("DELETE", at + path, self._delete)
+            yield Endpoint("GET", f"{at}/presigned/{{path:path}}", self._presigned)
+            for what in ("POST", "PUT", "DELETE"):
+                yield Endpoint(what, f"{at}/presigned/{{path:path}}", self._multipart)
+            for what in ("GET", "POST", "PUT", "DELETE"):
+                yield Endpoint(what, f"{at}/mpu/{{path:path}}", self._multipart)
+        yield Endpoint("GET", "/get-artifact", self._of_run)
+        yield Endpoint("GET", "/model-versions/get-artifact", self._of_version)
 
-    async def by_query(self, request: Request, *, of_version: bool) -> None:
-        """`get-artifact`, as MLflow's own pages ask for files."""
-        if request.method not in ("GET", "HEAD"):
-            raise WrongMethod(f"This takes GET, not {request.method}.")
-        if of_version:
-            wanted = m.read_query(request.query, m.VersionArtifact)
-            file = await run_sync(self._of_version, request.context, wanted.name, wanted.version, wanted.path)
-        else:
-            asked = m.read_query(request.query, m.RunArtifact)
-            file = await run_sync(self._platform.tracking.artifacts.get, request.context, Owner.run, asked.run, asked.path)
-        await self._send(request, file)
+    async def _multipart(self, request: Request, path: str) -> None:
+        raise NoMultipart("Multipart upload is not supported for the current artifact repository: files are sent in one piece.")
 
-    async def _list(self, request: Request, folder: str) -> None:
-        at = places.place(request.context, folder)
+    async def _of_run(self, request: Request) -> None:
+        """As MLflow's own pages ask for files."""
+        asked = m.read_query(request.query, m.RunArtifact)
+        await self._send(request, await run_sync(self._platform.tracking.artifacts.get, request.context, Owner.run, asked.run, asked.path))
+
+    async def _of_version(self, request: Request) -> None:
+        wanted = m.read_query(request.query, m.VersionArtifact)
+        await self._send(request, await run_sync(self._versions_file, request.context, wanted.name, wanted.version, wanted.path))
+
+    async def _get(self, request: Request, path: str) -> None:
+        at = places.place(request.context, path)
+        await self._send(request, await run_sync(places.file, self._platform, request.context, at))
+
+    async def _list(self, request: Request) -> None:
+        at = places.place(request.context, (request.query.get("path") or [""])[-1])
         found = await run_sync(places.look, self._platform, request.context, at)
         await request.respond_json({"files": answers.files(found, below=at.path)})
 
@@ -81,7 +79,7 @@ class Files:
         url = request.url.replace("/mlflow-artifacts/presigned/", "/mlflow-artifacts/artifacts/", 1)
         await request.respond_json({"url": url, "headers": who, "file_size": file.size})
 
-    async def _put(self, request: Request, path: str) -> None:
+    async def _put(self, request: Request, path: str = "") -> None:
         at = _writable(places.place(request.context, path))
         if at.path == "":
             raise Invalid("The path names a folder: add the file's name.", param="path")
@@ -103,14 +101,18 @@ class Files:
         assert at.kind is not None
         self._platform.tracking.artifacts.write(ctx, at.kind, at.owner, at.path, body)
 
-    def _delete(self, ctx: Context, at: places.Place) -> None:
+    async def _delete(self, request: Request, path: str = "") -> None:
+        await run_sync(self._remove, request.context, _writable(places.place(request.context, path)))
+        await request.respond_json({})
+
+    def _remove(self, ctx: Context, at: places.Place) -> None:
         assert at.kind is not None
         if at.path == "" and at.kind is Owner.workspace:
             raise Invalid("The path names all files of the workspace: say which to delete.", param="path")
         # Nothing there is no error: clients repeat a request whose answer they missed.
         self._platform.tracking.artifacts.delete(ctx, at.kind, at.owner, at.path or None)
 
-    def _of_version(self, ctx: Context, name: str, version: str, path: str) -> Artifact:
+    def _versions_file(self, ctx: Context, name: str, version: str, path: str) -> Artifact:
         if not (version.isascii() and version.isdigit() and len(version) < 10):
             raise Invalid(f"{version!r} is no version: versions are numbers from 1.", param="version")
         found = self._platform.registry.get_version(ctx, name, int(version))

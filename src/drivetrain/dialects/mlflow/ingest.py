@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from drivetrain.dialects.mlflow import otlp
-from drivetrain.dialects.mlflow.routing import WrongMethod
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.tracking.service import Tracking
 from drivetrain.wire.request import Request, run_sync
+from drivetrain.wire.routing import Endpoint
 
 PATH = "/v1/traces"
 _READ = {"application/x-protobuf": otlp.from_protobuf, "application/json": otlp.from_json}
@@ -32,16 +34,18 @@ class Otlp:
     def error(self, error: DrivetrainError, request_id: str) -> tuple[int, bytes, str]:
         return error.status, msgspec.json.encode({"code": error.status, "message": error.message}), "application/json"
 
-    async def handle(self, request: Request) -> None:
-        if request.path not in ("/", PATH):
-            raise NotFound(f"Spans are posted to {PATH}.")
+    def endpoints(self, mount: str) -> Iterable[Endpoint]:
+        yield Endpoint("POST", "/" if mount else PATH, self._ingest)
+
+    def unserved(self, request: Request) -> DrivetrainError:
+        return NotFound(f"Spans are posted to {PATH}.")
+
+    async def _ingest(self, request: Request) -> None:
         await ingest(self._tracking, request, self._max_body)
 
 
 async def ingest(tracking: Tracking, request: Request, max_body: int) -> None:
     """Answered when the spans are on disk."""
-    if request.method != "POST":
-        raise WrongMethod(f"Spans are posted, not asked for with {request.method}.")
     experiment = request.header("x-mlflow-experiment-id")
     if not experiment:
         raise otlp.Unprocessable("The header x-mlflow-experiment-id is missing: it says which experiment the traces belong to.")

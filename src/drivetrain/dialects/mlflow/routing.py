@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +20,6 @@ Written = Future[DrivetrainError | None]
 
 class NoEndpoint(NotFound):
     """A path that is not served."""
-
-
-class WrongMethod(DrivetrainError):  # noqa: N818  as the rest of the tree is named
-    status = 405
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +45,3 @@ def answered(error: DrivetrainError | None) -> Json:
     if error is not None:
         raise error
     return {}
-
-
-class Router:
-    def __init__(self, routes: Iterable[Route]) -> None:
-        self._fixed: dict[str, dict[str, Route]] = {}
-        patterns: dict[str, dict[str, Route]] = {}
-        for route in routes:
-            (patterns if "{" in route.path else self._fixed).setdefault(route.path, {})[route.method] = route
-        self._patterns = [(re.compile(re.sub(r"\{\w+\}", "([^/]+)", path)), methods) for path, methods in patterns.items()]
-
-    def find(self, method: str, path: str) -> tuple[Route, tuple[str, ...]]:
-        """Raises `NoEndpoint` or `WrongMethod`."""
-        parts: tuple[str, ...] = ()
-        methods = self._fixed.get(path)
-        if methods is None:
-            for pattern, some in self._patterns:
-                # With another method, the last part may be the name of an endpoint that is not served: traces/metrics.
-                if method in some and (found := pattern.fullmatch(path)) is not None:
-                    methods, parts = some, found.groups()
-                    break
-        if methods is None:
-            raise NoEndpoint(f"This server does not serve {method} {path[:200]!r} of MLflow's API.")
-        route = methods.get(method)
-        if route is None:
-            raise WrongMethod(f"{path!r} takes {', '.join(sorted(methods))}, not {method}.")
-        return route, parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from drivetrain.serving.gateway.gateway import Gateway
 from drivetrain.serving.gateway.generate import Transcript
 from drivetrain.serving.gateway.relay import relay
 from drivetrain.wire.request import Request, run_sync
+from drivetrain.wire.routing import Endpoint
 
 API_VERSION = "0.13.0"
 """The version of Ollama's API that this speaks: clients decide by it which features they use."""
@@ -49,35 +51,39 @@ class Ollama:
     def error(self, error: DrivetrainError, request_id: str) -> tuple[int, bytes, str]:
         return error.status, msgspec.json.encode({"error": error.message}), "application/json"
 
-    async def handle(self, request: Request) -> None:
-        method, path = request.method, request.path.rstrip("/")
-        match ("GET" if method == "HEAD" else method), path:
-            case "POST", "/api/chat":
-                await self._chat(request)
-            case "POST", "/api/generate":
-                await self._generate(request)
-            case "POST", "/api/embed":
-                await self._embed(request)
-            case "POST", "/api/embeddings":
-                await self._embedding(request)
-            case "GET", "/api/tags":
-                await request.respond_json({"models": [listing.tag(item) for item in await self._listed(request)]})
-            case "GET", "/api/ps":
-                items = await self._listed(request)
-                await request.respond_json(
-                    {"models": listing.running(items, self._gateway.directory.deployments(request.context.workspace_id))}
-                )
-            case "POST", "/api/show":
-                wanted = parsed(named_decoder, await request.body(self._max_body))
-                await request.respond_json(listing.shown(await self._one(request, wanted.called)))
-            case "POST", "/api/pull":
-                await self._pull(request)
-            case "GET", "/api/version":
-                await request.respond_json({"version": API_VERSION})
-            case "GET", "":
-                await request.respond(200, b"Ollama is running", "text/plain; charset=utf-8")
-            case _:
-                raise NotFound(f"This server does not serve {method} {path or '/'} of the Ollama API.")
+    def endpoints(self, mount: str) -> Iterable[Endpoint]:
+        return (
+            Endpoint("POST", "/api/chat", self._chat),
+            Endpoint("POST", "/api/generate", self._generate),
+            Endpoint("POST", "/api/embed", self._embed),
+            Endpoint("POST", "/api/embeddings", self._embedding),
+            Endpoint("GET", "/api/tags", self._tags),
+            Endpoint("GET", "/api/ps", self._running),
+            Endpoint("POST", "/api/show", self._show),
+            Endpoint("POST", "/api/pull", self._pull),
+            Endpoint("GET", "/api/version", self._version),
+            Endpoint("GET", "/", self._here),
+        )
+
+    def unserved(self, request: Request) -> DrivetrainError:
+        return NotFound(f"This server does not serve {request.method} {request.path} of the Ollama API.")
+
+    async def _tags(self, request: Request) -> None:
+        await request.respond_json({"models": [listing.tag(item) for item in await self._listed(request)]})
+
+    async def _running(self, request: Request) -> None:
+        items, deployments = await self._listed(request), self._gateway.directory.deployments(request.context.workspace_id)
+        await request.respond_json({"models": listing.running(items, deployments)})
+
+    async def _show(self, request: Request) -> None:
+        wanted = parsed(named_decoder, await request.body(self._max_body))
+        await request.respond_json(listing.shown(await self._one(request, wanted.called)))
+
+    async def _version(self, request: Request) -> None:
+        await request.respond_json({"version": API_VERSION})
+
+    async def _here(self, request: Request) -> None:
+        await request.respond(200, b"Ollama is running", "text/plain; charset=utf-8")
 
     async def _chat(self, request: Request) -> None:
         with self._gateway.exchange(request, dialect=self.name, task="chat") as call:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from array import array
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from drivetrain.serving.gateway.gateway import Gateway
 from drivetrain.serving.gateway.generate import Transcript
 from drivetrain.serving.gateway.relay import relay
 from drivetrain.wire.request import Request, run_sync
+from drivetrain.wire.routing import Endpoint
 
 
 class OpenAI:
@@ -46,27 +48,26 @@ class OpenAI:
     def error(self, error: DrivetrainError, request_id: str) -> tuple[int, bytes, str]:
         return error.status, msgspec.json.encode(error_body(error)), "application/json"
 
-    async def handle(self, request: Request) -> None:
-        method, path = request.method, request.path
-        if method == "POST" and path == "/chat/completions":
-            await self._generate(request, "chat", CHAT, chat_decoder)
-            return
-        if method == "POST" and path == "/completions":
-            await self._generate(request, "completion", COMPLETIONS, completion_decoder)
-            return
-        if method == "POST" and path == "/embeddings":
-            await self._embed(request)
-            return
-        if method == "GET" and path == "/models":
-            await request.respond_json({"object": "list", "data": [_model(item) for item in await self._listed(request)]})
-            return
-        if method == "GET" and path.startswith("/models/"):
-            await self._one_model(request, path.removeprefix("/models/"))
-            return
-        raise NotFound(
-            f"This server does not serve {method} {path} of the OpenAI API. It serves: POST /chat/completions, /completions, /embeddings; "
-            "GET /models, /models/{id}."
+    def endpoints(self, mount: str) -> Iterable[Endpoint]:
+        return (
+            Endpoint("POST", "/chat/completions", self._chat),
+            Endpoint("POST", "/completions", self._completions),
+            Endpoint("POST", "/embeddings", self._embed),
+            Endpoint("GET", "/models", self._models),
+            Endpoint("GET", "/models/{name:path}", self._model),
         )
+
+    def unserved(self, request: Request) -> DrivetrainError:
+        return NotFound(
+            f"This server does not serve {request.method} {request.path} of the OpenAI API. It serves: POST /chat/completions, "
+            "/completions, /embeddings; GET /models, /models/{id}."
+        )
+
+    async def _chat(self, request: Request) -> None:
+        await self._generate(request, "chat", CHAT, chat_decoder)
+
+    async def _completions(self, request: Request) -> None:
+        await self._generate(request, "completion", COMPLETIONS, completion_decoder)
 
     async def _generate(self, request: Request, task: str, target: str, decoder: msgspec.json.Decoder[Any]) -> None:
         with self._gateway.exchange(request, dialect=self.name, task=task) as call:
@@ -106,13 +107,16 @@ class OpenAI:
             call.finish(tokens=said.usage.counts)
             await request.respond(200, out, "application/json")
 
+    async def _models(self, request: Request) -> None:
+        await request.respond_json({"object": "list", "data": [_about(item) for item in await self._listed(request)]})
+
     async def _listed(self, request: Request) -> list[Servable]:
         return list(await run_sync(self._catalog, request.context))
 
-    async def _one_model(self, request: Request, name: str) -> None:
+    async def _model(self, request: Request, name: str) -> None:
         for item in await self._listed(request):
             if name in (item.name, f"{item.name}:latest"):
-                await request.respond_json(_model(item) | {"id": name})
+                await request.respond_json(_about(item) | {"id": name})
                 return
         raise NotFound(
             f"There is no model {name!r} in the workspace {request.context.workspace!r}. GET /v1/models lists those there are.",
@@ -163,5 +167,5 @@ def _encoded(vector: list[float], encoding: str, dimensions: int | None) -> list
 _BIG_ENDIAN = array("H", [1]).tobytes() == b"\0\1"
 
 
-def _model(item: Servable) -> dict[str, Any]:
+def _about(item: Servable) -> dict[str, Any]:
     return {"id": item.name, "object": "model", "created": item.created_ms // 1000, "owned_by": "drivetrain"}

@@ -11,9 +11,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
-from drivetrain.dialects.wandb.call import Call
 from drivetrain.errors import NotFound
 from drivetrain.registry.artifacts import Artifacts
 from drivetrain.registry.model import Version
@@ -21,26 +18,7 @@ from drivetrain.registry.uploads import Uploads
 from drivetrain.wire.request import Request, run_sync
 
 
-async def handle(
-    request: Request, call: Call, parts: list[str], enter: Callable[[Request, str | None], Awaitable[None]], limit: int
-) -> bool:
-    """Whether it was for this module."""
-    if parts[:2] == ["storage", "artifact"] and len(parts) == 5:
-        what, key, name = parts[3], parts[2], parts[4]
-        if request.method == "PUT":
-            await _put(request, call.platform.registry.uploads, what, key, name, limit)
-            return True
-        if request.method in ("GET", "HEAD"):
-            await _get(request, Artifacts(call.platform.registry), what, key, name)
-            return True
-    elif parts[0] == "artifactsV2" and len(parts) in (8, 9) and request.method in ("GET", "HEAD"):
-        await enter(request, parts[2])
-        await _by_md5(request, call.platform.registry.uploads, parts[-2], parts[-1])
-        return True
-    return False
-
-
-async def _put(request: Request, uploads: Uploads, what: str, key: str, name: str, limit: int) -> None:
+async def put(request: Request, uploads: Uploads, what: str, key: str, name: str, limit: int) -> None:
     ctx = request.context
     # Asked before the bytes are taken.
     if what == "file":
@@ -59,17 +37,17 @@ async def _put(request: Request, uploads: Uploads, what: str, key: str, name: st
     await request.respond(200, b"", "text/plain", [("etag", f'"{blob.md5}"')])
 
 
-async def _get(request: Request, artifacts: Artifacts, what: str, key: str, name: str) -> None:
+async def get(request: Request, artifacts: Artifacts, what: str, key: str, name: str) -> None:
     found = await run_sync(artifacts.get, request.context, key)
     if what == "manifest" and isinstance(found, Version) and found.manifest is not None:
         await request.respond_blob(artifacts.registry.blobs, found.manifest, content_type="application/json")
     elif what == "file":
-        await _by_md5(request, artifacts.registry.uploads, name, "")
+        await by_md5(request, artifacts.registry.uploads, name, "")
     else:
         raise NotFound("This artifact has no manifest yet: it was not committed.")
 
 
-async def _by_md5(request: Request, uploads: Uploads, md5: str, name: str) -> None:
+async def by_md5(request: Request, uploads: Uploads, md5: str, name: str) -> None:
     found = await run_sync(uploads.known, request.context, [md5])
     if md5 not in found:
         raise NotFound(f"There is no file with the md5 {md5[:64]!r} in this workspace.")

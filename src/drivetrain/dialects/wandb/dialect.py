@@ -16,10 +16,10 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote
 
 import msgspec
 
@@ -28,14 +28,20 @@ from drivetrain.dialects.wandb.call import Call, Json, run_of
 from drivetrain.errors import Conflict, DrivetrainError, Forbidden, Invalid, NotFound, Unauthenticated
 from drivetrain.identity.model import Context
 from drivetrain.platform import Platform
+from drivetrain.registry.artifacts import Artifacts
 from drivetrain.tracking.model import Owner
 from drivetrain.wire.door import credential
 from drivetrain.wire.request import Request, run_sync
+from drivetrain.wire.routing import Endpoint
 
 log = logging.getLogger(__name__)
 
 _NO_RETRY = (Invalid, NotFound, Conflict, Forbidden)
 """Mistakes: the client tries everything of 500 and above again, for minutes."""
+
+
+_NO_ENTITIES = ("files", "storage", "artifactsV2", "artifacts", "oidc")
+"""Words of the protocol where a link of the client's has a workspace."""
 
 
 class GraphQLRequest(msgspec.Struct):
@@ -63,24 +69,40 @@ class Wandb:
     def error(self, error: DrivetrainError, request_id: str) -> tuple[int, bytes, str]:
         return error.status, msgspec.json.encode({"errors": [{"message": error.message}], "error": error.message}), "application/json"
 
-    async def handle(self, request: Request) -> None:
-        parts = [unquote(part) for part in request.path.strip("/").split("/")]
-        method = request.method
-        call = Call(self._platform, request.base_url)
-        if parts == ["graphql"] and method == "POST":
-            await self._graphql(request, call)
-        elif parts[0] == "files" and parts[-1] == "file_stream" and len(parts) == 5 and method == "POST":
-            await self._in(request, parts[1])
-            body = filestream.inflate(await request.body(self._max_body), request.header("content-encoding") or "", self._max_body)
-            await request.respond_json(await run_sync(filestream.stream, call, request.context, parts[2], parts[3], body))
-        elif parts[:2] == ["storage", "run"] and len(parts) == 4:
-            await self._run_file(request, call, parts[2], parts[3])
-        elif await artifact_files.handle(request, call, parts, self._in, self._max_upload):
-            pass
-        elif method in ("GET", "HEAD") and parts[0] not in ("files", "storage", "artifactsV2", "artifacts", "oidc"):
-            await self._link(request, call, parts)
-        else:
-            raise NotFound(f"This server does not serve {method} {request.path[:200]!r} of wandb's API.")
+    def endpoints(self, mount: str) -> Iterable[Endpoint]:
+        yield Endpoint("POST", "/graphql", self._graphql)
+        yield Endpoint("POST", "/files/{entity}/{project}/{run}/file_stream", self._file_stream)
+        yield Endpoint("PUT", "/storage/run/{run}/{name}", self._put_run_file)
+        yield Endpoint("GET", "/storage/run/{run}/{name}", self._run_file)
+        yield Endpoint("PUT", "/storage/artifact/{key}/{what}/{name}", self._put_artifact)
+        yield Endpoint("GET", "/storage/artifact/{key}/{what}/{name}", self._artifact)
+        for place in ("{collection}", "{collection}/{id}"):
+            yield Endpoint("GET", f"/artifactsV2/{{region}}/{{entity}}/{{project}}/{place}/{{birth}}/{{md5}}/{{name}}", self._one_file)
+        yield Endpoint("GET", "/", self._all_runs)
+        yield Endpoint("GET", "/{entity}", self._all_runs)
+        yield Endpoint("GET", "/{entity}/{project}", self._project)
+        yield Endpoint("GET", "/{entity}/{project}/{more:path}", self._project)
+        yield Endpoint("GET", "/{entity}/{project}/runs/{run}", self._run)
+        yield Endpoint("GET", "/{entity}/{project}/runs/{run}/{more:path}", self._run)
+        yield Endpoint("GET", "/{entity}/{project}/sweeps/{sweep}", self._sweep)
+        yield Endpoint("GET", "/{entity}/{project}/sweeps/{sweep}/{more:path}", self._sweep)
+        for word in _NO_ENTITIES:
+            yield Endpoint("GET", f"/{word}", self._refuse)
+            yield Endpoint("GET", f"/{word}/{{more:path}}", self._refuse)
+
+    def unserved(self, request: Request) -> DrivetrainError:
+        return NotFound(f"This server does not serve {request.method} {request.path[:200]!r} of wandb's API.")
+
+    async def _refuse(self, request: Request, more: str = "") -> None:
+        raise self.unserved(request)
+
+    async def _file_stream(self, request: Request, entity: str, project: str, run: str) -> None:
+        await self._in(request, entity)
+        body = filestream.inflate(await request.body(self._max_body), request.header("content-encoding") or "", self._max_body)
+        await request.respond_json(await run_sync(filestream.stream, self._call(request), request.context, project, run, body))
+
+    def _call(self, request: Request) -> Call:
+        return Call(self._platform, request.base_url)
 
     async def _in(self, request: Request, entity: str | None) -> None:
         """Let the request speak of the workspace that it names."""
@@ -88,7 +110,8 @@ class Wandb:
             header = request.header("authorization")
             request.context = await self._enter(request.id, credential(header) if header else None, entity)
 
-    async def _graphql(self, request: Request, call: Call) -> None:
+    async def _graphql(self, request: Request) -> None:
+        call = self._call(request)
         asked = await request.json(GraphQLRequest, self._max_body)
         variables = asked.variables or {}
         try:
@@ -109,36 +132,55 @@ class Wandb:
             return
         await request.respond_json({"data": data})
 
-    async def _run_file(self, request: Request, call: Call, run_id: str, name: str) -> None:
-        tracking = call.platform.tracking
-        try:
-            path = base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
-        except (binascii.Error, ValueError):
-            raise Invalid("This is no address that the server made.") from None
-        if request.method == "PUT":
-            await run_sync(tracking.artifacts.check_owner, request.context, Owner.run, run_id, writable=True)
-            blob = await request.save(tracking.artifacts.blobs, self._max_upload, md5=True)
-            await run_sync(tracking.artifacts.put, request.context, Owner.run, run_id, path, blob)
-            await request.respond(200, b"", "text/plain", [("etag", f'"{blob.md5}"')])
-        elif request.method in ("GET", "HEAD"):
-            file = await run_sync(tracking.artifacts.get, request.context, Owner.run, run_id, path)
-            await request.respond_blob(tracking.artifacts.blobs, file.sha256, name=path.rpartition("/")[2])
-        else:
-            raise NotFound(f"A run's files take PUT, GET and HEAD, not {request.method}.")
+    async def _put_run_file(self, request: Request, run: str, name: str) -> None:
+        artifacts, path = self._platform.tracking.artifacts, _decoded(name)
+        await run_sync(artifacts.check_owner, request.context, Owner.run, run, writable=True)
+        blob = await request.save(artifacts.blobs, self._max_upload, md5=True)
+        await run_sync(artifacts.put, request.context, Owner.run, run, path, blob)
+        await request.respond(200, b"", "text/plain", [("etag", f'"{blob.md5}"')])
 
-    async def _link(self, request: Request, call: Call, parts: list[str]) -> None:
-        """The addresses that the client prints lead to the dashboard."""
-        target = "/runs"
-        if len(parts) >= 4 and parts[2] == "runs":
-            await self._in(request, parts[0])
-            found = await run_sync(run_of, call, request.context, parts[1], parts[3])
-            target = f"/runs/{found.id}"
-        elif len(parts) >= 4 and parts[2] == "sweeps":
-            target = f"/sweeps/{parts[3]}"
-        elif len(parts) >= 2:
-            experiment = await run_sync(call.platform.tracking.experiments.find, request.context, parts[1])
-            target = f"/runs?experiment={experiment.id}"
-        await request.respond(302, b"", "text/plain", [("location", target)])
+    async def _run_file(self, request: Request, run: str, name: str) -> None:
+        artifacts, path = self._platform.tracking.artifacts, _decoded(name)
+        file = await run_sync(artifacts.get, request.context, Owner.run, run, path)
+        await request.respond_blob(artifacts.blobs, file.sha256, name=path.rpartition("/")[2])
+
+    async def _put_artifact(self, request: Request, key: str, what: str, name: str) -> None:
+        await artifact_files.put(request, self._platform.registry.uploads, what, key, name, self._max_upload)
+
+    async def _artifact(self, request: Request, key: str, what: str, name: str) -> None:
+        await artifact_files.get(request, Artifacts(self._platform.registry), what, key, name)
+
+    async def _one_file(self, request: Request, entity: str, md5: str, name: str, **_: str) -> None:
+        await self._in(request, entity)
+        await artifact_files.by_md5(request, self._platform.registry.uploads, md5, name)
+
+    # The addresses that the client prints lead to the dashboard.
+
+    async def _all_runs(self, request: Request, entity: str = "") -> None:
+        await _lead_on(request, "/runs")
+
+    async def _project(self, request: Request, entity: str, project: str, more: str = "") -> None:
+        experiment = await run_sync(self._platform.tracking.experiments.find, request.context, project)
+        await _lead_on(request, f"/runs?experiment={experiment.id}")
+
+    async def _run(self, request: Request, entity: str, project: str, run: str, more: str = "") -> None:
+        await self._in(request, entity)
+        found = await run_sync(run_of, self._call(request), request.context, project, run)
+        await _lead_on(request, f"/runs/{found.id}")
+
+    async def _sweep(self, request: Request, entity: str, project: str, sweep: str, more: str = "") -> None:
+        await _lead_on(request, f"/sweeps/{quote(sweep, safe='')}")
+
+
+def _decoded(name: str) -> str:
+    try:
+        return base64.urlsafe_b64decode(name + "=" * (-len(name) % 4)).decode()
+    except (binascii.Error, ValueError):
+        raise Invalid("This is no address that the server made.") from None
+
+
+async def _lead_on(request: Request, target: str) -> None:
+    await request.respond(302, b"", "text/plain", [("location", target)])
 
 
 class Telemetry:
@@ -154,8 +196,16 @@ class Telemetry:
     def error(self, error: DrivetrainError, request_id: str) -> tuple[int, bytes, str]:
         return 404, b"{}", "application/json"
 
-    async def handle(self, request: Request) -> None:
-        raise NotFound("This server wants no telemetry.")
+    def endpoints(self, mount: str) -> Iterable[Endpoint]:
+        for method in ("GET", "POST", "PUT"):
+            for path in ("/", "/{path:path}"):
+                yield Endpoint(method, path, self._refuse)
+
+    def unserved(self, request: Request) -> DrivetrainError:
+        return NotFound("This server wants no telemetry.")
+
+    async def _refuse(self, request: Request, path: str = "") -> None:
+        raise self.unserved(request)
 
 
 @lru_cache(maxsize=256)
