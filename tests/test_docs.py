@@ -46,6 +46,31 @@ def test_every_loop_is_documented() -> None:
     assert set(re.findall(r"^\| `(\w+)` \* \|", page, re.MULTILINE)) == set(leased)
 
 
+def engines_table() -> str:
+    """What docs/reference/engines.md says of each engine, made from the declarations."""
+    from drivetrain.engines.options import declared
+    from drivetrain.engines.table import ENGINES
+
+    parts = []
+    for engine in sorted(ENGINES, key=lambda one: one.name):
+        formats = ", ".join(one.title for one in engine.formats)
+        code = any(one.runs_code for one in engine.formats)
+        parts += [f"## {engine.name}", "", f"Serves {engine.serves} (format {formats}): {', '.join(engine.tasks)}."]
+        start = "Models are started by `drivetrain deploy` alone, since the format can carry code."
+        parts += [start if code else "Models start when they are first called by name; no deployment is needed.", ""]
+        parts += [f"Without the package `{one.module}`: {one.without}. `pip install {one.install}`" for one in engine.packages]
+        rows = [f"| `{one.name}` | {one.takes} | {one.otherwise} | {one.help} |" for one in declared(engine.options)]
+        if rows:
+            parts += ["", "| option | takes | otherwise | for |", "|---|---|---|---|", *rows]
+        parts.append("")
+    return "\n".join(parts).rstrip()
+
+
+def test_every_engine_is_documented() -> None:
+    page = (ROOT / "docs/reference/engines.md").read_text()
+    assert engines_table() in page, "docs/reference/engines.md differs from the declarations; write it anew with: python -m tests.test_docs"
+
+
 def commands() -> list[str]:
     """Every command, as one types it."""
 
@@ -153,8 +178,7 @@ def test_examples_run(page: Path, server: Server, tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    file = ROOT / "docs/reference/settings.md"
-    text = re.sub(
-        r"(<!-- settings:.*?-->\n).*(<!-- /settings -->)", lambda m: f"{m[1]}{settings_table()}\n{m[2]}", file.read_text(), flags=re.DOTALL
-    )
-    file.write_text(text)
+    for name, table in (("settings", settings_table()), ("engines", engines_table())):
+        file = ROOT / f"docs/reference/{name}.md"
+        whole = re.compile(rf"(<!-- {name}:.*?-->\n).*(<!-- /{name} -->)", re.DOTALL)
+        file.write_text(whole.sub(lambda found, text=table: f"{found[1]}{text}\n{found[2]}", file.read_text()))  # type: ignore[misc]

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import drivetrain
+from drivetrain.engines import plan, table
 
 SOURCE = Path(drivetrain.__file__).parent
 ROOT = Path(__file__).parent.parent
@@ -209,3 +210,25 @@ def test_no_domain_reads_the_tables_of_another() -> None:
         for one in node.names
         if foreign(f"{node.module}.{one.name}", where.partition("/")[0])
     ] == []
+
+
+def test_nobody_outside_engines_names_an_engine() -> None:
+    """What has to do with an engine is asked of its declaration, so that one more costs a folder and a row. Formats are told by name in
+    texts for people alone; a program that compares with one would have to be changed for the next."""
+    names = [*table.names(), r"llama\.cpp"]
+    named = re.compile(rf"(?<!mlflow\.)\b(x?{'|x?'.join(names)})\b", re.IGNORECASE)
+    assert named.search('if variant.engine == "llamacpp":') and named.search("import xllamacpp") and not named.search("mlflow.pyfunc.load")
+    outside = [file for file in SOURCE.rglob("*") if file.suffix in (".py", ".html", ".js") and "vendor" not in file.parts]
+    outside = [file for file in outside if file.relative_to(SOURCE).parts[0] != "engines"]
+    assert len(outside) > 300
+    assert [f"{file.relative_to(SOURCE)}: {found[0]}" for file in outside if (found := named.search(file.read_text()))] == []
+    formats = {word.lower() for one, _ in plan.formats() for word in (one.name, one.title, *one.endings)}
+    formats -= {"mlflow", "torch"}  # also a protocol, and a library
+    compared = [
+        f"{file.relative_to(SOURCE)}: {node.value}"
+        for file in outside
+        if file.suffix == ".py" and file.relative_to(SOURCE).parts[0] != "formats"
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.lower() in formats
+    ]
+    assert compared == []

@@ -46,6 +46,13 @@ class Option(Struct, frozen=True, kw_only=True):
             return f"a whole number above {self.least - 1}" if self.most == MOST else f"a whole number from {self.least} to {self.most}"
         return "a text"
 
+    @property
+    def otherwise(self) -> str:
+        """What holds where it is not given, in words."""
+        if self.setting:
+            return f"as the setting {self.setting}"
+        return str(self.default).lower() if self.kind is bool else str(self.default)
+
     def check(self, value: Any) -> None:
         if self.choices:
             fine = value in self.choices or value == self.default

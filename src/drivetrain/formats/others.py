@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from drivetrain.formats.format import Format, ending
 
-_CONVERT = "Convert it to GGUF (llama.cpp's convert_hf_to_gguf.py), or log it with mlflow."
+_CONVERT = "Convert it to GGUF (with convert_hf_to_gguf.py), or log it with mlflow."
 _SAFETENSORS = (".safetensors",)
 _ONNX = (".onnx",)
 

@@ -12,9 +12,17 @@ from drivetrain.cli import output
 from drivetrain.cli.connect import connect, deployment_names, model_names
 from drivetrain.cli.output import JsonFlag, ago, console, emit, note, size
 from drivetrain.cli.rollout.rollout import plan_of, told
+from drivetrain.engines.options import declared
+from drivetrain.engines.table import ENGINES, names
 from drivetrain.errors import Invalid
 
 Name = Annotated[str, typer.Argument(help="The deployment.", autocompletion=deployment_names)]
+
+
+def _options_of_engines() -> str:
+    """For the command's help: each engine's options with what they take."""
+    told = {engine.name: [f"{one.name} ({one.takes})" for one in declared(engine.options)] for engine in ENGINES}
+    return " ".join(f"{name}: {', '.join(some)}." for name, some in sorted(told.items()) if some)
 
 
 class Capture(StrEnum):
@@ -34,8 +42,10 @@ def deploy(
     source: Annotated[
         str, typer.Argument(help="A registered model: NAME, NAME@alias, NAME@3, models:/NAME@alias …", autocompletion=model_names)
     ],
-    engine: Annotated[str, typer.Option(help="llamacpp, pyfunc, …; auto chooses by the model's format.")] = "auto",
-    option: Annotated[list[str] | None, typer.Option("--option", "-o", help="An option of the engine, as KEY=VALUE.")] = None,
+    engine: Annotated[str, typer.Option(help=f"{', '.join(sorted(names()))}; auto chooses by the model's format.")] = "auto",
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", help=f"An option of the engine, as KEY=VALUE. {_options_of_engines()}")
+    ] = None,
     replicas: Annotated[
         int | None, typer.Option(min=0, help="Replicas that always run (1). 0: started by the first request.", show_default=False)
     ] = None,

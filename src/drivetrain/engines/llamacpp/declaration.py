@@ -24,7 +24,7 @@ class Options:
     file: str = option("", "Which of several GGUF files; the first model otherwise.")
     parallel: int = option(8, "Requests that a replica works on at once.", setting="parallel")
     context_tokens: int = option(4096, "Context length of each of them, unless the model's own is shorter.", setting="context_tokens")
-    threads: int = option(0, "Threads of a replica; 0: the number of cores.", setting="threads")
+    threads: int = option(0, "Threads of a replica.", setting="threads")
     pooling: str = option("", "Give embeddings instead of text, made in this way.", choices=gguf.POOLINGS)
 
 

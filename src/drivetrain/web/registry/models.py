@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from drivetrain.engines.options import declared
 from drivetrain.engines.plan import recognise
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
@@ -18,7 +19,7 @@ from drivetrain.serving.model import Deployment
 from drivetrain.tracking.model import Input, Run
 from drivetrain.web import format as fmt
 from drivetrain.web import naming
-from drivetrain.web.registry.views import ModelPage, ModelRow, VersionRow
+from drivetrain.web.registry.views import ModelPage, ModelRow, OptionRow, VersionRow
 from drivetrain.web.render import Pages, viewer
 from drivetrain.web.serving import deployments as serving_pages
 from drivetrain.web.svg import Drawing, Node, lineage
@@ -141,13 +142,24 @@ def view(platform: Platform, ctx: Context, name: str, number: int | None) -> Mod
         ],
         bytes=sum(entry.size for entry in files.values()),
         details=_details(repo, chosen, files),
+        options=_options(files),
         drawing=draw(platform, ctx, repo, chosen, used) if chosen else None,
         score_names=score_names,
     )
 
 
+def _options(files: dict[str, FileEntry]) -> list[OptionRow]:
+    found = recognise(files)
+    if found is None or found.engine is None:
+        return []
+    return [OptionRow(one.name, one.takes, one.otherwise, one.help.replace("`", "")) for one in declared(found.engine.options)]
+
+
 def _details(repo: Repo, version: Version | None, files: dict[str, FileEntry]) -> list[Pair]:
+    found = recognise(files)
     pairs = [Pair("Format", format_of(files))]
+    if found is not None and found.engine is not None:
+        pairs.append(Pair("Engine", found.engine.name))
     if version is not None:
         pairs.append(Pair("Commit", version.commit_id[:16], mono=True))
         if version.source:

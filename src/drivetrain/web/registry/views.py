@@ -38,6 +38,16 @@ class VersionRow:
 
 
 @dataclass(frozen=True)
+class OptionRow:
+    """An option that a deployment may be given."""
+
+    name: str
+    takes: str
+    otherwise: str
+    help: str
+
+
+@dataclass(frozen=True)
 class ModelPage:
     name: str
     slug: str
@@ -49,5 +59,6 @@ class ModelPage:
     files: Sequence[FileRow]
     bytes: int
     details: Sequence[Pair]
+    options: Sequence[OptionRow]  # of the engine that would serve it
     drawing: Drawing | None
     score_names: Sequence[str]
