@@ -14,12 +14,12 @@ from drivetrain.feedback.model import About
 from drivetrain.feedback.tables import feedback
 from drivetrain.lineage.service import Lineage
 from drivetrain.loops.loop import Loop
-from drivetrain.loops.monitors import MonitorRunner, drift_answer
-from drivetrain.monitoring import ask, tables_monitors
+from drivetrain.loops.monitors import MonitorRunner, drift_finding
+from drivetrain.monitoring import checks, tables
 from drivetrain.monitoring.accuracy import Memory
 from drivetrain.monitoring.alerts.service import Alerts
+from drivetrain.monitoring.kinds import Drift
 from drivetrain.monitoring.model import Alert, Monitor, Window
-from drivetrain.monitoring.questions import Drift
 from drivetrain.monitoring.reference import References
 from drivetrain.monitoring.service import Monitors
 from drivetrain.serving.lineage import Lineages
@@ -62,7 +62,7 @@ class Scene:
         at = now_ms() + 1
         while now_ms() < at:
             pass  # the next label shall be of a later millisecond
-        self.now = max(self.now, at + ask.SETTLED_MS)
+        self.now = max(self.now, at + checks.SETTLED_MS)
         self.loop.step()
 
     def monitor(self, kind: str) -> Monitor:
@@ -128,7 +128,7 @@ def test_labels_are_read_once_and_give_the_same_answer_read_anew(scene: Scene) -
     scene.look()
     assert remembered(scene).labels == 90
     with scene.db.write() as c:
-        c.execute(sa.update(tables_monitors.monitors).values(memory="", words=""))
+        c.execute(sa.update(tables.monitors).values(memory="", words=""))
     scene.restart()
     scene.look()
     assert scene.monitor("quality").words == words
@@ -190,7 +190,7 @@ def test_settings_of_an_earlier_version_are_read_and_new_ones_checked(scene: Sce
     }
     with scene.db.write() as c:
         for kind, config in old.items():
-            c.execute(sa.update(tables_monitors.monitors).where(tables_monitors.monitors.c.kind == kind).values(config=config))
+            c.execute(sa.update(tables.monitors).where(tables.monitors.c.kind == kind).values(config=config))
     scene.count(100)
     scene.look()
     assert scene.monitor("errors").state == "ok" and "10.0%" in scene.monitor("errors").words
@@ -208,5 +208,5 @@ def test_drift_knows_when_it_began(drifted: str, began: int) -> None:
     windows = [
         Window(id=f"{i}", variant_id="v", from_ms=i, to_ms=i + 1, rows=200, features=4, drifted=int(one)) for i, one in enumerate(drifted)
     ]
-    answer = drift_answer(Drift(), windows[::-1], [])
-    assert answer.state == "alarm" and answer.evidence["since_ms"] == began
+    found = drift_finding(Drift(), windows[::-1], [])
+    assert found.state == "alarm" and found.evidence["since_ms"] == began

@@ -12,13 +12,13 @@ import pytest
 
 from drivetrain.lineage.service import Lineage
 from drivetrain.loops.loop import Loop
-from drivetrain.loops.monitors import MonitorRunner, drift_answer
+from drivetrain.loops.monitors import MonitorRunner, drift_finding
 from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.drift.report import compare
 from drivetrain.monitoring.drift.work import Work
 from drivetrain.monitoring.drift.worker import run
+from drivetrain.monitoring.kinds import Drift
 from drivetrain.monitoring.model import Window
-from drivetrain.monitoring.questions import Drift
 from drivetrain.monitoring.reference import References
 from drivetrain.monitoring.service import Monitors
 from drivetrain.profiles.build import profile
@@ -73,7 +73,7 @@ def test_two_thousand_users_are_quiet_for_an_hour(zipf: bool, seed: int, tmp_pat
         assert done.report is not None and done.report.rows_live == config.rows
         count = len(done.report.drifted)
         windows.insert(0, Window(id=str(i), variant_id="v1", from_ms=0, to_ms=0, rows=config.rows, features=3, drifted=count))
-        answers.append(drift_answer(config, windows, []).state)
+        answers.append(drift_finding(config, windows, []).state)
     assert "alarm" not in answers
 
 

@@ -12,7 +12,7 @@ import pytest
 from drivetrain.monitoring import accuracy
 from drivetrain.monitoring.accuracy import DAY_MS, LEAST_RUN, Label, Memory
 from drivetrain.monitoring.evidence import FEWER, MORE, Bet, Usual, counts, evidence, strongest, uniform
-from drivetrain.monitoring.questions import Quality
+from drivetrain.monitoring.kinds import Quality
 
 RATE = 1000.0
 """Labels a day in these streams: a year has 365,000."""
@@ -146,7 +146,7 @@ def test_how_often_one_looks_changes_nothing() -> None:
         memory = Memory(variant="v")
         for start in range(0, len(stream), look):
             accuracy.take(Quality(), memory, stream[start : start + look])
-        seen.append(accuracy.answer(Quality(), memory))
+        seen.append(accuracy.finding(Quality(), memory))
     assert seen[0].state == "alarm" and all(one == seen[0] for one in seen)
 
 
@@ -154,7 +154,7 @@ def test_a_change_is_told_with_its_time_and_what_was_before() -> None:
     stream = labels(draw(np.random.default_rng(4), (3000, 0.1), (600, 0.3)))
     memory = Memory(variant="v")
     accuracy.take(Quality(), memory, stream)
-    said = accuracy.answer(Quality(), memory)
+    said = accuracy.finding(Quality(), memory)
     assert said.state == "alarm"
     assert abs(said.evidence["since_ms"] - stream[3000].at_ms) < 0.1 * DAY_MS
     assert said.evidence["before"] == pytest.approx(0.9, abs=0.02) and said.evidence["accuracy"] == pytest.approx(0.7, abs=0.08)
@@ -166,7 +166,7 @@ def test_a_small_drop_is_told_but_does_not_alarm() -> None:
     config, memory, told = Quality(drop=0.05), Memory(variant="v"), ""
     for start in range(0, len(stream), 100):
         accuracy.take(config, memory, stream[start : start + 100])
-        said = accuracy.answer(config, memory)
+        said = accuracy.finding(config, memory)
         assert said.state != "alarm"
         told = said.words if "Surely fewer now" in said.words else told
     assert "less than the drop of 5 points" in told and "% before" in told
@@ -178,7 +178,7 @@ def test_an_alarm_lasts_until_labels_show_that_it_is_well() -> None:
     memory = Memory(variant="v")
     bad = labels(draw(rng, (2000, 0.1), (6000, 0.25)))
     accuracy.take(Quality(), memory, bad)
-    assert accuracy.answer(Quality(), memory).state == "alarm"
+    assert accuracy.finding(Quality(), memory).state == "alarm"
     took = 0
     for label in labels(draw(rng, (3000, 0.1)), start=len(bad)):
         took += 1
@@ -186,11 +186,11 @@ def test_an_alarm_lasts_until_labels_show_that_it_is_well() -> None:
         if memory.alarm is None:
             break
     assert 50 < took < 900
-    assert accuracy.answer(Quality(), memory).state == "ok"
+    assert accuracy.finding(Quality(), memory).state == "ok"
     # What is usual is what it was before: the next drop is seen as quickly.
     again = labels(draw(rng, (500, 0.1), (1500, 0.25)), start=len(bad) + took)
     accuracy.take(Quality(), memory, again)
-    said = accuracy.answer(Quality(), memory)
+    said = accuracy.finding(Quality(), memory)
     assert said.state == "alarm" and said.evidence["before"] == pytest.approx(0.9, abs=0.02)
 
 
@@ -204,18 +204,18 @@ def test_a_fixed_line_is_kept_and_guarded() -> None:
     # It was never better, so there is nothing to compare with; the line is there from the first label on.
     memory = Memory(variant="v")
     accuracy.take(config, memory, labels(draw(rng, (60, 0.9))))
-    assert accuracy.answer(config, memory).state == "alarm"
+    assert accuracy.finding(config, memory).state == "alarm"
 
 
 def test_waiting_is_said_as_waiting_and_what_is_missing_with_its_number() -> None:
     memory = Memory(variant="v")
-    assert accuracy.answer(Quality(), memory).words.startswith("0 labelled answers of this version; 101 more")
+    assert accuracy.finding(Quality(), memory).words.startswith("0 labelled answers of this version; 101 more")
     accuracy.take(Quality(), memory, labels(np.zeros(40, dtype=bool)))
-    said = accuracy.answer(Quality(), memory)
+    said = accuracy.finding(Quality(), memory)
     assert said.state == "waiting" and "40 labelled answers" in said.words and "61 more are needed" in said.words
     stream = labels(draw(np.random.default_rng(8), (2000, 0.1), (120, 0.25)), start=40)
     accuracy.take(Quality(), memory, stream)
-    said = accuracy.answer(Quality(), memory)
+    said = accuracy.finding(Quality(), memory)
     assert said.state == "ok" and "not sure yet" in said.words and "more labels show it" in said.words
 
 

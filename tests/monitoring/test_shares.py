@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from drivetrain.monitoring import ask, shares
-from drivetrain.monitoring.questions import Answer, Errors, Latency
+from drivetrain.monitoring import checks, shares
+from drivetrain.monitoring.kinds import Errors, Finding, Latency
 from drivetrain.monitoring.shares import MINUTE_MS, Memory, Minute, Seen
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.events import counters
@@ -171,11 +171,11 @@ class Served:
     def latencies(self, at_ms: int, ms: float, number: int) -> None:
         self.count(at_ms, requests=number, **{f"latency__{counters.bucket(ms)}": number})
 
-    def errors(self, now_ms: int, **changes: float) -> Answer:
-        return ask.errors(self.events, "d1", Errors(**changes), self.memory, now_ms)
+    def errors(self, now_ms: int, **changes: float) -> Finding:
+        return checks.errors(self.events, "d1", Errors(**changes), self.memory, now_ms)
 
-    def latency(self, now_ms: int, **changes: float) -> Answer:
-        return ask.latency(self.events, "d1", Latency(**changes), self.memory, now_ms)  # type: ignore[arg-type]
+    def latency(self, now_ms: int, **changes: float) -> Finding:
+        return checks.latency(self.events, "d1", Latency(**changes), self.memory, now_ms)  # type: ignore[arg-type]
 
 
 @pytest.fixture

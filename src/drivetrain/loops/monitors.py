@@ -15,12 +15,12 @@ import msgspec
 
 from drivetrain.identity.model import Context, Scope
 from drivetrain.loops.loop import Loop
-from drivetrain.monitoring import accuracy, ask, questions, shares
+from drivetrain.monitoring import accuracy, checks, kinds, shares
 from drivetrain.monitoring.alerts.service import Alerts
 from drivetrain.monitoring.drift.report import Options
 from drivetrain.monitoring.drift.work import Done, Work
+from drivetrain.monitoring.kinds import Finding
 from drivetrain.monitoring.model import Monitor, Window
-from drivetrain.monitoring.questions import Answer
 from drivetrain.monitoring.service import Monitors
 from drivetrain.serving.lineage import Lineages
 from drivetrain.serving.model import Deployment, Variant
@@ -88,12 +88,12 @@ class MonitorRunner:
         for kind, (monitor, before) in self._monitors.of(deployment.id).items():
             if monitor.paused or not loop.mine():
                 continue
-            answer, memory = self._answer(deployment, variant, kind, monitor, before)
-            if answer is None:
+            finding, memory = self._check(deployment, variant, kind, monitor, before)
+            if finding is None:
                 continue
-            if (answer.state, answer.words, memory) != (monitor.state, monitor.words, before):
-                self._monitors.answered(monitor, answer.state, answer.words, memory=memory)
-            self._tell(monitor, answer, variant)
+            if (finding.state, finding.words, memory) != (monitor.state, monitor.words, before):
+                self._monitors.answered(monitor, finding.state, finding.words, memory=memory)
+            self._tell(monitor, finding, variant)
 
     def _outlived(self, deployment: Deployment, variant: Variant) -> None:
         """What was wrong with a version that serves no longer is over: its successor is asked anew."""
@@ -101,30 +101,30 @@ class MonitorRunner:
             if alert.source in _OF_A_VERSION and alert.evidence.get("variant", variant.id) != variant.id:
                 self._alerts.resolve_key(deployment.workspace_id, alert.key)
 
-    def _answer(
+    def _check(
         self, deployment: Deployment, variant: Variant | None, kind: str, monitor: Monitor, before: str
-    ) -> tuple[Answer | None, str]:
+    ) -> tuple[Finding | None, str]:
         """The answer, and what the monitor remembers from now on."""
         now = self._clock()
-        config = questions.stored_config(kind, monitor.config)
-        if isinstance(config, questions.Errors | questions.Latency):
+        config = kinds.stored_config(kind, monitor.config)
+        if isinstance(config, kinds.Errors | kinds.Latency):
             counted = _remembered(before, shares.Memory)
-            if isinstance(config, questions.Errors):
-                answer = ask.errors(self._events, deployment.id, config, counted, now)
+            if isinstance(config, kinds.Errors):
+                finding = checks.errors(self._events, deployment.id, config, counted, now)
             else:
-                answer = ask.latency(self._events, deployment.id, config, counted, now)
-            return answer, _kept(counted)
+                finding = checks.latency(self._events, deployment.id, config, counted, now)
+            return finding, _kept(counted)
         if variant is None:
             return None, before
-        if isinstance(config, questions.Quality):
+        if isinstance(config, kinds.Quality):
             labelled = _remembered(before, accuracy.Memory)
             if labelled.variant != variant.id:
                 labelled = accuracy.Memory(variant=variant.id)
-            answer = self._monitors.quality(deployment.id, variant.id, config, labelled, until_ms=now - ask.SETTLED_MS)
-            return answer, _kept(labelled)
+            finding = self._monitors.quality(deployment.id, variant.id, config, labelled, until_ms=now - checks.SETTLED_MS)
+            return finding, _kept(labelled)
         return self._drift(deployment, variant, monitor, config), before
 
-    def _drift(self, deployment: Deployment, variant: Variant, monitor: Monitor, config: questions.Drift) -> Answer | None:
+    def _drift(self, deployment: Deployment, variant: Variant, monitor: Monitor, config: kinds.Drift) -> Finding | None:
         last, before = self._compared.get(deployment.id, (float("-inf"), ("", -1)))
         if time.monotonic() - last < config.seconds:
             return None
@@ -137,7 +137,7 @@ class MonitorRunner:
         if (monitor.cursor, asked) == before:
             return None
         if asked < config.rows:
-            return None if monitor.checked_ms else Answer(state="waiting", words=f"It compares every {config.rows} requests.")
+            return None if monitor.checked_ms else Finding(state="waiting", words=f"It compares every {config.rows} requests.")
         self._compared[deployment.id] = time.monotonic(), (monitor.cursor, asked)
         acting = acting_for(deployment)
         reference = self._monitors.references.of(acting, variant)
@@ -169,12 +169,12 @@ class MonitorRunner:
             return None
         if newest.window.rows < config.rows // 2:
             self._monitors.skip(monitor, newest.last)
-            return Answer(state="waiting", words="Its events keep no inputs that could be compared: see the policy --capture.")
+            return Finding(state="waiting", words="Its events keep no inputs that could be compared: see the policy --capture.")
         if newest.report is None:
             self._monitors.references.learned(variant, newest.window)
             self._monitors.skip(monitor, newest.last)
             rows_in = f"{newest.window.rows} live rows stand in for it"
-            return Answer(state="waiting", words=f"No profile of the training data was logged (drivetrain.log_profile): {rows_in}.")
+            return Finding(state="waiting", words=f"No profile of the training data was logged (drivetrain.log_profile): {rows_in}.")
         windows: list[Window] = []
         for one in done:
             if one.report is not None:
@@ -182,13 +182,13 @@ class MonitorRunner:
                     monitor, variant, one.report, one.window, cursor=one.last, from_ms=one.first_ms, to_ms=one.last_ms
                 )
                 monitor = msgspec.structs.replace(monitor, cursor=one.last)
-        return drift_answer(config, windows, [(one.name, one.effect, one.words) for one in newest.report.drifted])
+        return drift_finding(config, windows, [(one.name, one.effect, one.words) for one in newest.report.drifted])
 
-    def _tell(self, monitor: Monitor, answer: Answer, variant: Variant | None) -> None:
+    def _tell(self, monitor: Monitor, finding: Finding, variant: Variant | None) -> None:
         key = f"{monitor.kind}:{monitor.deployment_id}"
-        if answer.state == "ok":
+        if finding.state == "ok":
             self._alerts.resolve_key(monitor.workspace_id, key)
-        elif answer.state == "alarm":
+        elif finding.state == "alarm":
             self._alerts.raise_alert(
                 workspace_id=monitor.workspace_id,
                 deployment=monitor.deployment,
@@ -196,8 +196,8 @@ class MonitorRunner:
                 key=key,
                 severity=_SEVERITY[monitor.kind],
                 title=_TITLES[monitor.kind].format(monitor.deployment),
-                text=answer.words,
-                evidence={**answer.evidence, "variant": variant.id if variant is not None else None},
+                text=finding.words,
+                evidence={**finding.evidence, "variant": variant.id if variant is not None else None},
                 undo=f"To hear no more of it: drivetrain monitor pause {monitor.deployment} {monitor.kind}",
             )
 
@@ -214,7 +214,7 @@ def _kept(memory: msgspec.Struct) -> str:
     return msgspec.json.encode(memory).decode()
 
 
-def drift_answer(config: questions.Drift, windows: list[Window], drifted: list[tuple[str, float, str]]) -> Answer:
+def drift_finding(config: kinds.Drift, windows: list[Window], drifted: list[tuple[str, float, str]]) -> Finding:
     """Persistence: `persistence` of the last `of` windows must have drifted."""
     last = windows[: config.of]
     bad = sum(window.drifted > 0 for window in last)
@@ -230,10 +230,10 @@ def drift_answer(config: questions.Drift, windows: list[Window], drifted: list[t
     if bad >= config.persistence:
         names = ", ".join(name for name, _, _ in drifted[:5]) + (" …" if len(drifted) > 5 else "")
         which = f": {len(drifted)} of {last[0].features} features of the newest ({names})" if drifted else ""
-        return Answer(state="alarm", words=f"{told}{which}.", evidence=evidence)
+        return Finding(state="alarm", words=f"{told}{which}.", evidence=evidence)
     if bad:
-        return Answer(state="waiting", words=f"{told}; {config.persistence} are needed for an alarm.", evidence=evidence)
-    return Answer(state="ok", words=f"None of the last {len(last)} windows has drifted.", evidence=evidence)
+        return Finding(state="waiting", words=f"{told}; {config.persistence} are needed for an alarm.", evidence=evidence)
+    return Finding(state="ok", words=f"None of the last {len(last)} windows has drifted.", evidence=evidence)
 
 
 def live_variants(deployment: Deployment) -> list[Variant]:
@@ -241,7 +241,7 @@ def live_variants(deployment: Deployment) -> list[Variant]:
     return [variant for variant in deployment.variants if variant.retired_ms is None and variant.weight > 0]
 
 
-def _since(config: questions.Drift, windows: list[Window]) -> int:
+def _since(config: kinds.Drift, windows: list[Window]) -> int:
     """When the drift began: the oldest window before which it was calm for long enough to end an alarm."""
     since, calm = windows[0].from_ms, 0
     for window in windows:

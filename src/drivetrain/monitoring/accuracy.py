@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from msgspec import Struct, field
 
 from drivetrain.monitoring.evidence import FEWER, MORE, Bet, Usual, counts, evidence, strongest
-from drivetrain.monitoring.questions import Answer, Quality
+from drivetrain.monitoring.kinds import Finding, Quality
 
 DAY_MS = 86_400_000
 LEAST_RUN = 10_000
@@ -120,7 +120,7 @@ def _wait(memory: Memory, alarm: Alarm, label: Label) -> None:
         memory.usual.bets = []
 
 
-def answer(config: Quality, memory: Memory) -> Answer:
+def finding(config: Quality, memory: Memory) -> Finding:
     """What is known by now, in words."""
     needed = run_length(config, memory)
     right = 1.0 - memory.wrong / memory.labels if memory.labels else 0.0
@@ -132,29 +132,29 @@ def answer(config: Quality, memory: Memory) -> Answer:
     if memory.usual.known < config.least or not memory.usual.count:
         left = config.least + 1 - memory.usual.known
         words = f"{_many(memory.labels)} of this version; {left} more are needed to know what is usual."
-        return Answer(state="waiting", words=words, evidence=facts)
+        return Finding(state="waiting", words=words, evidence=facts)
     found = max(memory.usual.evidence, evidence(memory.below))
     facts["evidence"] = found
     told = f"{right:.1%} of {_many(memory.labels)} of this version were right."
     if not memory.usual.bets:
-        return Answer(state="ok", words=f"{told} It was worse for a while, and is well again.", evidence=facts)
+        return Finding(state="ok", words=f"{told} It was worse for a while, and is well again.", evidence=facts)
     bet, before, since = memory.usual.since()
     seen = memory.usual.evidence
     promised = f"evidence {figure(found)} of {needed:,.0f}, {_promise(config)}"
     if seen < needed * PERHAPS:
-        return Answer(state="ok", words=f"{told} No sign that this has changed ({promised}).", evidence=facts)
+        return Finding(state="ok", words=f"{told} No sign that this has changed ({promised}).", evidence=facts)
     facts["since_ms"] = bet.at
     change = f"{1 - since:.1%} of {_many(bet.count)} since {moment(bet.at)}, {1 - before:.1%} before"
     if since - before < config.drop:
         sure = "Surely" if seen >= needed else "Perhaps"
         less = f"less than the drop of {config.drop * 100:g} points that alarms"
-        return Answer(state="ok", words=f"{told} {sure} fewer now, by {less}: {change} ({promised}).", evidence=facts)
+        return Finding(state="ok", words=f"{told} {sure} fewer now, by {less}: {change} ({promised}).", evidence=facts)
     more = _more(before, since, needed / seen)
     words = f"{told} Perhaps fewer now: {change}. That is not sure yet ({promised}): should it stay so, about {more:,} more labels show it."
-    return Answer(state="ok", words=words, evidence=facts)
+    return Finding(state="ok", words=words, evidence=facts)
 
 
-def _alarm(alarm: Alarm, config: Quality, facts: dict[str, float | int]) -> Answer:
+def _alarm(alarm: Alarm, config: Quality, facts: dict[str, float | int]) -> Finding:
     now = 1.0 - alarm.since
     facts |= {
         "accuracy": now,
@@ -178,7 +178,7 @@ def _alarm(alarm: Alarm, config: Quality, facts: dict[str, float | int]) -> Answ
     else:
         cleared = 0.0
     words += f" it ends when labels show more than {1 - alarm.line:.1%} (evidence {figure(cleared)} of {CLEAR:,})."
-    return Answer(state="alarm", words=words, evidence=facts)
+    return Finding(state="alarm", words=words, evidence=facts)
 
 
 def _more(before: float, since: float, times: float) -> int:

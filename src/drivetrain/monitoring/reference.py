@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
 from drivetrain.lineage.service import Lineage
-from drivetrain.monitoring.tables_monitors import references as table
+from drivetrain.monitoring.tables import references as table
 from drivetrain.profiles.model import FILE, Profile
 from drivetrain.registry.service import Registry
 from drivetrain.serving.model import Variant

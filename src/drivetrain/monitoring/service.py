@@ -11,13 +11,13 @@ import sqlalchemy as sa
 
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context, Scope
-from drivetrain.monitoring import performance
-from drivetrain.monitoring import tables_monitors as t
+from drivetrain.monitoring import cohorts
+from drivetrain.monitoring import tables as t
 from drivetrain.monitoring.accuracy import Memory
-from drivetrain.monitoring.ask import quality
+from drivetrain.monitoring.checks import quality
 from drivetrain.monitoring.drift.model import Report
+from drivetrain.monitoring.kinds import KINDS, Finding, Quality, config_of, stored_config
 from drivetrain.monitoring.model import Cohort, Monitor, Window
-from drivetrain.monitoring.questions import KINDS, Answer, Quality, config_of, stored_config
 from drivetrain.monitoring.reference import References
 from drivetrain.profiles.model import Profile
 from drivetrain.serving.model import Deployment, Variant
@@ -87,7 +87,7 @@ class Monitors:
     def performance(self, ctx: Context, deployment: str, *, since_ms: int, until_ms: int, step_ms: int) -> builtins.list[Cohort]:
         """How right the answers were, by the time of the answers."""
         found = self._serving.get(ctx, deployment)
-        return performance.cohorts(self._db, found.id, since_ms=since_ms, until_ms=until_ms, step_ms=max(60_000, step_ms))
+        return cohorts.cohorts(self._db, found.id, since_ms=since_ms, until_ms=until_ms, step_ms=max(60_000, step_ms))
 
     # For the loop, which acts for everybody.
 
@@ -162,8 +162,8 @@ class Monitors:
             mine = (t.monitors.c.id == monitor.id) & (t.monitors.c.cursor == monitor.cursor)
             c.execute(sa.update(t.monitors).where(mine).values(cursor=cursor))
 
-    def quality(self, deployment_id: str, variant: str, config: Quality, memory: Memory, *, until_ms: int) -> Answer:
-        """Whether the answers of a version have become worse, by the labels that came before `until_ms`. See `ask.quality`."""
+    def quality(self, deployment_id: str, variant: str, config: Quality, memory: Memory, *, until_ms: int) -> Finding:
+        """Whether the answers of a version have become worse, by the labels that came before `until_ms`. See `checks.quality`."""
         return quality(self._db, deployment_id, variant, config, memory, until_ms=until_ms)
 
     def _windows(self, c: sa.Connection, deployment_id: str, limit: int) -> builtins.list[Window]:

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from drivetrain.monitoring.accuracy import PERHAPS, figure, moment
 from drivetrain.monitoring.evidence import FEWER, MORE, Bet, counts, evidence, strongest
-from drivetrain.monitoring.questions import Answer
+from drivetrain.monitoring.kinds import Finding
 
 MINUTE_MS = 60_000
 DAY_MINUTES = 1440
@@ -110,7 +110,7 @@ def _copy(bets: Sequence[Bet]) -> list[Bet]:
     return [msgspec.structs.replace(bet) for bet in bets]
 
 
-def answer(memory: Memory, seen: Seen, *, what: str, were: str, line: str, days: float) -> Answer:
+def finding(memory: Memory, seen: Seen, *, what: str, were: str, line: str, days: float) -> Finding:
     """In words: `seen.bad` of so many `what` `were` so; `line` says what is allowed."""
     facts: dict[str, float | int] = {
         "count": seen.count,
@@ -134,9 +134,9 @@ def answer(memory: Memory, seen: Seen, *, what: str, were: str, line: str, days:
             f"Evidence {figure(alarm.evidence)} of {alarm.needed:,.0f}: a false alarm once in {days:g} days or less often. "
             f"Now: {now}; it ends with evidence {seen.evidence:,.0f} of {CLEAR} that it is well."
         )
-        return Answer(state="alarm", words=words, evidence=facts)
+        return Finding(state="alarm", words=words, evidence=facts)
     if not seen.count:
-        return Answer(state="waiting", words=f"{now[0].upper()}{now[1:]}.", evidence=facts)
+        return Finding(state="waiting", words=f"{now[0].upper()}{now[1:]}.", evidence=facts)
     words = f"{now}; {line}. "
     if seen.evidence >= seen.needed * PERHAPS:
         bet = strongest(seen.bets)
@@ -144,4 +144,4 @@ def answer(memory: Memory, seen: Seen, *, what: str, were: str, line: str, days:
     else:
         words += "No sign of more: evidence "
     words += f"{seen.evidence:,.0f} of {seen.needed:,.0f}, a false alarm once in {days:g} days or less often."
-    return Answer(state="ok", words=words, evidence=facts)
+    return Finding(state="ok", words=words, evidence=facts)

@@ -13,8 +13,8 @@ from fastapi.responses import RedirectResponse
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.monitoring.drift.model import Report
+from drivetrain.monitoring.kinds import Drift, stored_config
 from drivetrain.monitoring.model import Monitor, Window
-from drivetrain.monitoring.questions import Drift, stored_config
 from drivetrain.platform import Platform
 from drivetrain.serving.model import Variant
 from drivetrain.web import format as fmt

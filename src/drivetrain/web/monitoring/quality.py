@@ -10,9 +10,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from drivetrain.identity.model import Context
+from drivetrain.monitoring.kinds import Quality, stored_config
 from drivetrain.monitoring.model import Cohort, Monitor
 from drivetrain.monitoring.quality import wilson
-from drivetrain.monitoring.questions import Quality, stored_config
 from drivetrain.platform import Platform
 from drivetrain.serving.model import Variant
 from drivetrain.store.ids import now_ms

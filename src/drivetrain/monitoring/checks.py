@@ -1,9 +1,9 @@
-"""What the monitors of errors, latency and quality read, and what they make of it with what they remember."""
+"""The checks of errors, latency and quality: what they read, and what they find with what they remember."""
 
 from __future__ import annotations
 
-from drivetrain.monitoring import accuracy, performance, shares
-from drivetrain.monitoring.questions import Answer, Errors, Latency, Quality
+from drivetrain.monitoring import accuracy, cohorts, shares
+from drivetrain.monitoring.kinds import Errors, Finding, Latency, Quality
 from drivetrain.store.events.counters import bucket
 from drivetrain.store.events.lookup import Events
 from drivetrain.store.ids import first_id
@@ -21,7 +21,7 @@ MOST_LABELS = 20_000
 """What one look reads; the next goes on there."""
 
 
-def errors(events: Events, deployment: str, config: Errors, memory: shares.Memory, now_ms: int) -> Answer:
+def errors(events: Events, deployment: str, config: Errors, memory: shares.Memory, now_ms: int) -> Finding:
     """Are surely more than `share` of the requests errors?"""
     shares.against(memory, config.share)
     since = shares.begin(memory, now_ms)
@@ -32,17 +32,17 @@ def errors(events: Events, deployment: str, config: Errors, memory: shares.Memor
     ]
     seen = shares.take(memory, minutes, now_ms=now_ms, needed=config.false_alarm_days * shares.DAY_MINUTES)
     line = f"the line is {config.share:.1%}"
-    return shares.answer(memory, seen, what="requests", were="were errors", line=line, days=config.false_alarm_days)
+    return shares.finding(memory, seen, what="requests", were="were errors", line=line, days=config.false_alarm_days)
 
 
-def latency(events: Events, deployment: str, config: Latency, memory: shares.Memory, now_ms: int) -> Answer:
+def latency(events: Events, deployment: str, config: Latency, memory: shares.Memory, now_ms: int) -> Finding:
     """Are surely more than 5 % of the answers slower than the line? A histogram's bucket that the line divides is on its good side."""
     line = config.p95_ms
     if line is None:
         line = _measured(events, deployment, config, memory, now_ms)
         if line is None:
             memory.line_ms = None
-            return Answer(state="waiting", words="There is no day before to compare with; set p95_ms for a line of your own.")
+            return Finding(state="waiting", words="There is no day before to compare with; set p95_ms for a line of your own.")
     else:
         memory.line_at_ms = 0
     shares.against(memory, SLOW, line)
@@ -54,7 +54,7 @@ def latency(events: Events, deployment: str, config: Latency, memory: shares.Mem
     ]
     seen = shares.take(memory, minutes, now_ms=now_ms, needed=config.false_alarm_days * shares.DAY_MINUTES)
     told = "set" if config.p95_ms is not None else f"{config.times:g} times the 95th percentile of the day before"
-    return shares.answer(
+    return shares.finding(
         memory,
         seen,
         what="answers",
@@ -76,10 +76,10 @@ def _measured(events: Events, deployment: str, config: Latency, memory: shares.M
     return config.times * day.latency_p95_ms
 
 
-def quality(db: Database, deployment: str, variant: str, config: Quality, memory: accuracy.Memory, *, until_ms: int) -> Answer:
+def quality(db: Database, deployment: str, variant: str, config: Quality, memory: accuracy.Memory, *, until_ms: int) -> Finding:
     """Have the labelled answers of this version surely become worse, by the labels that came before `until_ms`?"""
-    labels = performance.arrived(db, deployment, variant, after=memory.cursor, until_ms=until_ms, most=MOST_LABELS)
+    labels = cohorts.arrived(db, deployment, variant, after=memory.cursor, until_ms=until_ms, most=MOST_LABELS)
     accuracy.take(config, memory, labels)
     if not labels and memory.cursor < first_id(until_ms - _IDLE_MS):
         memory.cursor = first_id(until_ms)  # so that labels of other versions are not read again and again
-    return accuracy.answer(config, memory)
+    return accuracy.finding(config, memory)

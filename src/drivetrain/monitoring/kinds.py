@@ -1,4 +1,4 @@
-"""What monitors ask: their kinds, and what can be set of each."""
+"""The kinds of monitors, what can be set of each, and what a monitor finds."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _SHARES = frozenset({"share", "drop", "least_accuracy"})
 KINDS: dict[str, type[Struct]] = {"errors": Errors, "latency": Latency, "drift": Drift, "quality": Quality}
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class Finding(Struct, frozen=True, kw_only=True):
     """What a monitor found. `state`: ok, alarm, or waiting (for data). `words` says it to people."""
 
     state: str
