@@ -101,8 +101,9 @@ class Spelled:
         if wanted.words:
             met.append(value.in_([_WORDS[word] for word in wanted.words]))
         if wanted.numbers:
-            number = sa.cast(value, sa.REAL if sqlite else sa.Numeric)
-            met.append(sa.case((is_number, wanted.of_number(number, sqlite)), else_=sa.false()))
+            number = wanted.of_number(sa.cast(value, sa.REAL if sqlite else sa.Numeric), sqlite)
+            # SQLite makes a number of any text, and asks Python for patterns; PostgreSQL fails at what is none.
+            met.append(sa.and_(number, is_number) if sqlite else sa.case((is_number, number), else_=sa.false()))
         return mine.where(sa.or_(*met)).exists()
 
 

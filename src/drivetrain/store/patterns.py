@@ -42,7 +42,7 @@ _LOOKS = {"(?=": "looks ahead", "(?!": "looks ahead", "(?<=": "looks behind", "(
 
 def found(pattern: str, text: Any) -> bool | None:
     """Whether the pattern is found in a text; nothing is known of what is no text."""
-    return compiled(pattern).search(text) is not None if isinstance(text, str) else None
+    return _understood(pattern)[0].search(text) is not None if isinstance(text, str) else None
 
 
 def compiled(pattern: str) -> Any:
