@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context
-from drivetrain.registry import tables_uploads as u
+from drivetrain.registry import tables as t
 from drivetrain.registry.artifacts import Artifacts
 from drivetrain.registry.collections import bare_tags
 from drivetrain.registry.forgetting import forget
@@ -75,14 +75,14 @@ def test_what_was_begun_and_never_committed_goes_after_a_week(registry: Registry
     whole, old, young = logged(store, ctx, "d1", file), *(store.begin(ctx, PROJECT, "set", "data", d, run_id=None).id for d in "23")
     registry.uploads.arrived(ctx, old, str(gone.md5), gone)
     with registry.db.write() as c:
-        c.execute(u.drafts.update().where(u.drafts.c.id == old).values(updated_ms=now_ms() - DRAFT_MS - 1))
+        c.execute(t.drafts.update().where(t.drafts.c.id == old).values(updated_ms=now_ms() - DRAFT_MS - 1))
         c.execute(blobs_table.delete().where(blobs_table.c.sha256 == gone.sha256))
     forget(registry.db, set, older_than_s=0)
     assert [isinstance(store.get(ctx, one), Draft) for one in (whole, young)] == [False, True]
     with pytest.raises(NotFound):
         store.get(ctx, old)
     with registry.db.read() as c:
-        assert c.scalars(sa.select(u.uploads.c.md5)).all() == [file.md5]
+        assert c.scalars(sa.select(t.uploads.c.md5)).all() == [file.md5]
 
 
 def test_a_repo_that_was_deleted_takes_its_artifacts(registry: Registry, ctx: Context) -> None:

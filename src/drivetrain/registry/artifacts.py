@@ -4,7 +4,6 @@ of one. Aliases that the registry cannot have (`latest`, which moves; `best.one`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,10 +12,10 @@ from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.lineage import service as lineage
 from drivetrain.lineage.model import Role, Thing
-from drivetrain.registry import committing, finders, forgetting, reading
+from drivetrain.registry import committing, finders, forgetting, members, reading
 from drivetrain.registry import tables as t
-from drivetrain.registry import tables_uploads as u
 from drivetrain.registry.collections import SOURCE, Collections, set_bare_tags
+from drivetrain.registry.members import LATEST, Member
 from drivetrain.registry.model import Draft, Repo, Version
 from drivetrain.registry.reading import chunked
 from drivetrain.registry.service import Registry
@@ -24,21 +23,7 @@ from drivetrain.registry.uploads import drop_drafts
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import upsert
 
-LATEST = "latest"
-_r, _v, _l, _d = t.repos.c, t.versions.c, t.aliases.c, u.drafts.c
-_origin = t.versions.alias("origin")
-_o = _origin.c
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A version as a member of a collection: its own, or a portfolio that links to it. `number` and `aliases` are those it has there."""
-
-    collection: Repo
-    artifact: Version
-    number: int
-    aliases: tuple[str, ...]
-    created_ms: int
+_r, _v, _l, _d = t.repos.c, t.versions.c, t.aliases.c, t.drafts.c
 
 
 class Artifacts:
@@ -103,7 +88,7 @@ class Artifacts:
         ctx.require(Scope.write)
         stored = committing.entries(self.registry.blobs, files)
         with self.db.write() as c:
-            query = sa.select(u.drafts).where(_d.id == draft_id, _d.workspace_id == ctx.workspace_id)
+            query = sa.select(t.drafts).where(_d.id == draft_id, _d.workspace_id == ctx.workspace_id)
             row = c.execute(query.with_for_update()).one_or_none()
             if row is None:
                 return _version(c, ctx, draft_id)
@@ -130,7 +115,7 @@ class Artifacts:
                 created_ms=draft.created_ms,
             )
             _name(c, repo.id, draft.id, number, [*draft.aliases, LATEST])
-            c.execute(u.drafts.delete().where(_d.id == draft_id))
+            c.execute(t.drafts.delete().where(_d.id == draft_id))
             return _version(c, ctx, draft_id)
 
     # --- versions
@@ -164,7 +149,7 @@ class Artifacts:
         with self.db.write() as c:
             if _draft(c, ctx, _d.id == artifact_id) is not None:
                 more = {} if tags is None else {"tags": list(tags)}
-                c.execute(u.drafts.update().where(_d.id == artifact_id).values(**values, **more))
+                c.execute(t.drafts.update().where(_d.id == artifact_id).values(**values, **more))
                 return finders.draft(c, ctx, artifact_id)
             _version(c, ctx, artifact_id)
             c.execute(t.versions.update().where(_v.id == artifact_id).values(**values))
@@ -202,31 +187,31 @@ class Artifacts:
         """Of a collection, the newest first; or all places of one version; or what a `run` (its id, "used" or "made") used or made."""
         ctx.require(Scope.read)
         with self.db.read() as c:
-            query = _members(ctx)
+            query = members.select(ctx)
             if collection_id is not None:
                 query = query.where(_v.repo_id == collection_id)
             if artifact_id is not None:
-                query = query.where(_o.id == artifact_id)
+                query = query.where(members.stands_for == artifact_id)
             if run is None:
-                return _read(c, query.order_by(_v.number.desc(), _v.created_ms))
+                return members.read(c, query.order_by(_v.number.desc(), _v.created_ms))
             ids = lineage.objects(c, ctx, Thing("run", run[0]), run[1], "version")
-            found = [one for some in chunked(ids) for one in _read(c, query.where(_v.id.in_(some), _v.id == _o.id))]
+            found = [one for some in chunked(ids) for one in members.read(c, query.where(_v.id.in_(some), _v.id == members.stands_for))]
             places = {one: place for place, one in enumerate(ids)}
             return sorted(found, key=lambda one: places[one.artifact.id])
 
     def member(self, ctx: Context, collection: Repo, ref: str) -> Member:
         """By an alias, or by `v<n>`, which counts from 0."""
         ctx.require(Scope.read)
-        query = _members(ctx).where(_v.repo_id == collection.id)
+        query = members.select(ctx).where(_v.repo_id == collection.id)
         number = int(ref[1:]) + 1 if ref[:1] == "v" and ref[1:].isdigit() and len(ref) < 10 else None
         with self.db.read() as c:
             if number is not None:
                 query = query.where(_v.number == number)
             elif ref == LATEST:
-                query = query.where(_v.id == _latest(c, collection.id))
+                query = query.where(_v.id == members.latest(c, collection.id))
             else:
                 query = query.where(_v.id.in_(sa.select(_l.version_id).where(_l.repo_id == collection.id, _l.alias == ref)))
-            found = _read(c, query)
+            found = members.read(c, query)
         if not found:
             raise NotFound(f"The artifact {collection.collection!r} has no version or alias {ref!r}.")
         return found[0]
@@ -258,7 +243,7 @@ class Artifacts:
                     bytes=found.bytes,
                 )
             _name(c, held.id, link_id, number, [*aliases, LATEST])
-            return _read(c, _members(ctx).where(_v.id == link_id))[0]
+            return members.read(c, members.select(ctx).where(_v.id == link_id))[0]
 
     def unlink(self, ctx: Context, artifact_id: str, collection_id: str) -> None:
         ctx.require(Scope.write)
@@ -300,50 +285,8 @@ class Artifacts:
 # --- within a transaction
 
 
-def _members(ctx: Context) -> sa.Select[Any]:
-    """Versions as members: `id` is the version's in the collection, `artifact_id` that of what it stands for."""
-    query = sa.select(_v.id, _v.repo_id, _v.number, _v.created_ms, _o.id.label("artifact_id"))
-    # What was committed another way, and links to what was deleted, have no manifest: they are the registry's alone.
-    query = query.join(_origin, _o.id == sa.func.coalesce(_v.origin_id, _v.id))
-    return query.where(_v.workspace_id == ctx.workspace_id, _o.manifest.is_not(None))
-
-
-def _latest(c: sa.Connection, repo_id: str) -> str | None:
-    """The version that was logged or linked last, also if it was an old one again; where that was deleted, the newest."""
-    v = t.versions.alias("v")
-    stands = sa.select(_o.id).where(_o.id == sa.func.coalesce(v.c.origin_id, v.c.id), _o.manifest.is_not(None)).exists()
-    named = sa.select(_l.version_id).where(_l.repo_id == repo_id, _l.alias == LATEST)
-    query = sa.select(v.c.id).where(v.c.repo_id == repo_id, stands)
-    found: str | None = c.scalar(query.order_by(sa.case((v.c.id.in_(named), 0), else_=1), v.c.number.desc()).limit(1))
-    return found
-
-
-def _read(c: sa.Connection, query: sa.Select[Any]) -> list[Member]:
-    rows = c.execute(query).all()
-    repos: dict[str, Repo] = {}
-    versions: dict[str, Version] = {}
-    aliases: dict[str, list[str]] = {}
-    for some in chunked({row.repo_id for row in rows}):
-        found = reading.repos(c, c.execute(sa.select(t.repos).where(_r.id.in_(some))).all())
-        repos.update((one.id, one) for one in found)
-    for some in chunked({row.artifact_id for row in rows}):
-        whole = reading.versions(c, c.execute(reading.select_versions().where(_v.id.in_(some))).all())
-        versions.update((one.id, one) for one in whole)
-    for repo_id in repos:
-        if (latest := _latest(c, repo_id)) is not None:
-            aliases[latest] = [LATEST]
-    for some in chunked(row.id for row in rows):
-        named = sa.select(_l.version_id, _l.alias).where(_l.version_id.in_(some), _l.alias != LATEST)
-        for version_id, alias in c.execute(named):
-            aliases.setdefault(version_id, []).append(alias)
-    return [
-        Member(repos[row.repo_id], versions[row.artifact_id], row.number, tuple(sorted(aliases.get(row.id, ()))), row.created_ms)
-        for row in rows
-    ]
-
-
 def _place(c: sa.Connection, ctx: Context, artifact_id: str, collection: Repo) -> sa.Row[Any]:
-    row = c.execute(_members(ctx).where(_v.repo_id == collection.id, _o.id == artifact_id)).first()
+    row = c.execute(members.select(ctx).where(_v.repo_id == collection.id, members.stands_for == artifact_id)).first()
     if row is None:
         raise NotFound(f"The version is no member of {collection.collection!r}.")
     return row
@@ -358,7 +301,7 @@ def _version(c: sa.Connection, ctx: Context, artifact_id: str) -> Version:
 
 
 def _draft(c: sa.Connection, ctx: Context, where: sa.ColumnElement[bool]) -> Draft | None:
-    row = c.execute(sa.select(u.drafts).where(where, _d.workspace_id == ctx.workspace_id).limit(1)).first()
+    row = c.execute(sa.select(t.drafts).where(where, _d.workspace_id == ctx.workspace_id).limit(1)).first()
     return None if row is None else reading.draft(row)
 
 
@@ -390,7 +333,7 @@ def _add_draft(c: sa.Connection, ctx: Context, draft: Draft, client_id: str | No
         "created_ms": draft.created_ms,
         "updated_ms": draft.updated_ms,
     }
-    c.execute(u.drafts.insert().values(**row))
+    c.execute(t.drafts.insert().values(**row))
 
 
 def _name(c: sa.Connection, repo_id: str, version_id: str, number: int, aliases: Sequence[str]) -> None:

@@ -11,7 +11,6 @@ from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
 from drivetrain.registry import names, reading
 from drivetrain.registry import tables as t
-from drivetrain.registry import tables_uploads as u
 from drivetrain.registry.model import Commit, Draft, FileEntry, Version
 
 MAIN = "main"
@@ -112,7 +111,7 @@ def resolve(c: sa.Connection, repo: sa.Row[Any], text: str) -> tuple[str, int | 
 
 
 def draft(c: sa.Connection, ctx: Context, draft_id: str) -> Draft:
-    query = sa.select(u.drafts).where(u.drafts.c.id == draft_id, u.drafts.c.workspace_id == ctx.workspace_id)
+    query = sa.select(t.drafts).where(t.drafts.c.id == draft_id, t.drafts.c.workspace_id == ctx.workspace_id)
     row = c.execute(query).one_or_none()
     if row is None:
         raise NotFound(f"There is no version {draft_id[:64]!r} on its way in: it was committed or deleted.")

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from drivetrain.lineage import service as lineage
 from drivetrain.registry import tables as t
-from drivetrain.registry import tables_uploads as u
 from drivetrain.registry.uploads import drop_drafts, forget_uploads
 from drivetrain.store.ids import now_ms
 from drivetrain.store.sql import Database, upsert
@@ -30,7 +29,7 @@ def drop_version(c: sa.Connection, version_id: str, commit_id: str) -> None:
 def drop_repo(c: sa.Connection, repo_id: str) -> None:
     """Delete a repo. Commits that others' versions link to become theirs."""
     lineage.forget(c, "version", c.scalars(sa.select(_v.id).where(_v.repo_id == repo_id)).all())
-    drop_drafts(c, u.drafts.c.repo_id == repo_id)
+    drop_drafts(c, t.drafts.c.repo_id == repo_id)
     c.execute(t.versions.delete().where(_v.repo_id == repo_id))
     linked = sa.select(_v.commit_id).where(_v.commit_id == _k.id)
     heir = sa.select(sa.func.min(_v.repo_id)).where(_v.commit_id == _k.id).scalar_subquery()

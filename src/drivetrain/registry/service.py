@@ -10,7 +10,6 @@ from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.registry import committing, finders, forgetting, names, reading, search
 from drivetrain.registry import tables as t
-from drivetrain.registry import tables_uploads as u
 from drivetrain.registry.committing import check_tags
 from drivetrain.registry.model import Resolved, Version
 from drivetrain.registry.repos import Repos
@@ -224,6 +223,6 @@ class Registry(Repos):
 
     def live_blobs(self) -> set[str]:
         """The blobs that some commit names, a version's manifest, or a draft: what a sweep must keep."""
-        named = (t.commit_files.c.sha256, t.versions.c.manifest, u.held.c.sha256, u.parts.c.sha256, u.manifests.c.sha256)
+        named = (t.commit_files.c.sha256, t.versions.c.manifest, t.held.c.sha256, t.parts.c.sha256, t.manifests.c.sha256)
         with self.db.read() as c:
             return {one for column in named for one in c.scalars(sa.select(column).distinct()) if one is not None}

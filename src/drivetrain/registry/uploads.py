@@ -14,8 +14,7 @@ from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.lineage import service as lineage
 from drivetrain.registry import finders
-from drivetrain.registry import tables as base
-from drivetrain.registry import tables_uploads as t
+from drivetrain.registry import tables as t
 from drivetrain.registry.reading import chunked
 from drivetrain.store.blobs import Blob, Blobs, blobs_table
 from drivetrain.store.ids import now_ms, uuid7
@@ -49,13 +48,13 @@ class Uploads:
         owned: set[str] = set()
         with self.db.read() as c:
             for part in chunked(stored):
-                f = base.commit_files.c
+                f = t.commit_files.c
                 owned.update(c.scalars(sa.select(_b.sha256).where(_b.workspace_id == ctx.workspace_id, _b.sha256.in_(part))))
                 committed = (
                     sa.select(f.sha256)
-                    .join(base.commits, base.commits.c.id == f.commit_id)
-                    .join(base.repos, base.repos.c.id == base.commits.c.repo_id)
-                    .where(base.repos.c.workspace_id == ctx.workspace_id, f.sha256.in_(part))
+                    .join(t.commits, t.commits.c.id == f.commit_id)
+                    .join(t.repos, t.repos.c.id == t.commits.c.repo_id)
+                    .where(t.repos.c.workspace_id == ctx.workspace_id, f.sha256.in_(part))
                 )
                 owned.update(c.scalars(committed))
         return owned

@@ -11,8 +11,8 @@ from drivetrain.dialects.wandb.call import MOUNT, Call, Json, artifacts_of, conn
 from drivetrain.dialects.wandb.runs import project_object, run_object
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context
-from drivetrain.registry.artifacts import Member
 from drivetrain.registry.collections import bare_tags
+from drivetrain.registry.members import Member
 from drivetrain.registry.model import Draft, Repo, Version
 from drivetrain.store import patterns
 from drivetrain.tracking.model import Experiment
