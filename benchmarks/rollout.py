@@ -106,13 +106,13 @@ def measured(client: Client, traffic: Traffic, rollout: str) -> dict[str, float]
     """What the events say of a rollout that was taken back, after some more traffic."""
     traffic.more(200)
     shown = client.rollouts.get(rollout)
-    decision = next(one for one in shown["decisions"] if one["action"] == "rolled_back")
+    decision = next(one for one in shown.decisions if one.action == "rolled_back")
     of = events(client, rollout)
-    canary = [one for one in of if one["variant"] == shown["canary"]]
+    canary = [one for one in of if one["variant"] == shown.canary]
     its = {one["id"] for one in canary}
     last = max(one["t"] for one in canary) / 1e6
     return {
-        "decision to the last request begun on it (ms)": max(0.0, last - decision["at_ms"]),
+        "decision to the last request begun on it (ms)": max(0.0, last - decision.at_ms),
         "units of it until then": float(len(canary)),
         "other requests that failed": float(sum(one not in its for one in traffic.failed)),
     }
@@ -120,8 +120,8 @@ def measured(client: Client, traffic: Traffic, rollout: str) -> dict[str, float]
 
 def by_hand(client: Client, url: str) -> dict[str, float]:
     with Traffic(url) as traffic:
-        rollout = str(client.rollouts.start("live", "doubler@1", plan=plan(alone=True))["id"])
-        until(lambda: client.rollouts.get(rollout)["state"] == "running")
+        rollout = str(client.rollouts.start("live", "doubler@1", plan=plan(alone=True)).id)
+        until(lambda: client.rollouts.get(rollout).state == "running")
         traffic.more(200)
         client.rollouts.rollback(rollout)
         return measured(client, traffic, rollout)
@@ -129,8 +129,8 @@ def by_hand(client: Client, url: str) -> dict[str, float]:
 
 def for_harm(client: Client, url: str) -> dict[str, float]:
     with Traffic(url) as traffic:
-        rollout = str(client.rollouts.start("live", "doubler@2", plan=plan(alone=False))["id"])
-        until(lambda: client.rollouts.get(rollout)["state"] == "rolled_back")
+        rollout = str(client.rollouts.start("live", "doubler@2", plan=plan(alone=False)).id)
+        until(lambda: client.rollouts.get(rollout).state == "rolled_back")
         return measured(client, traffic, rollout)
 
 

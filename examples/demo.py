@@ -24,6 +24,7 @@ from people import People, turned
 from stage import HERE, console, follow, run, say, show, spinner, start_server, stop, tell, until
 from train_digits import PIXELS, TARGET, halves, train_and_register
 
+from drivetrain.answers.rollouts import WatchedRollout
 from drivetrain.client import Client
 from drivetrain.monitoring.model import Alert
 
@@ -155,16 +156,16 @@ class Demo:
 
         version = self._register("logistic regression, smaller", LogisticRegression(C=2e-5, max_iter=5000, tol=0.01))
         done = self._roll_out(version, "careful", self._first, {"rolled_back", "promoted"})
-        last = done["decisions"][-1]
-        found = next(one for one in last["evidence"] if one["measure"] == "label_error")
-        share = max(phase["share"] for phase in done["phases"]) / 100
-        tell(f"[bold red]{done['state'].replace('_', ' ')}[/] by {last['actor']}: {last['why']}")
+        last = done.decisions[-1]
+        found = next(one for one in last.evidence if one.measure == "label_error")
+        share = max(phase.share for phase in done.phases) / 100
+        tell(f"[bold red]{done.state.replace('_', ' ')}[/] by {last.actor}: {last.why}")
         tell(
-            f"[bold]{found['canary_units']} users[/] saw it, {found['canary_bad']:.0f} of them got a wrong digit; it never had more than "
-            f"{share:g} % of the traffic. Evidence {found['value']:,.0f}, where {found['threshold']:.0f} is enough."
+            f"[bold]{found.canary_units} users[/] saw it, {found.canary_bad:.0f} of them got a wrong digit; it never had more than "
+            f"{share:g} % of the traffic. Evidence {found.value:,.0f}, where {found.threshold:.0f} is enough."
         )
         self._told_failures()
-        if done["state"] != "rolled_back":
+        if done.state != "rolled_back":
             raise SystemExit("It should have been taken back.")
 
     def _a_better_version(self) -> None:
@@ -173,13 +174,13 @@ class Demo:
 
         version = self._register("support vectors", SVC(C=10.0, gamma=0.001))
         done = self._roll_out(version, "quick", self._first, {"promoted", "rolled_back"})
-        for one in done["decisions"][1:]:
-            tell(f"[green]{one['share'] / 100:5g} %[/]  {one['why']}")
+        for one in done.decisions[1:]:
+            tell(f"[green]{one.share / 100:5g} %[/]  {one.why}")
         self._told_failures()
-        if done["state"] != "promoted":
+        if done.state != "promoted":
             raise SystemExit("It should have got all traffic.")
 
-    def _roll_out(self, version: str, plan: str, pictures: Any, ends: set[str]) -> dict[str, Any]:
+    def _roll_out(self, version: str, plan: str, pictures: Any, ends: set[str]) -> WatchedRollout:
         path = HERE / f"{plan}.json"
         console.print(f"[dim]$ drivetrain rollout start digits digits@{version} --plan examples/{path.name}[/]")
         begun = json.loads(run("rollout", "start", "digits", f"digits@{version}", "--plan", str(path), "--json"))
@@ -230,21 +231,21 @@ class Demo:
     def _trained_anew(self) -> str:
         say("9  Retraining runs by itself", "Training set (answers and labels of users), training, gate, rollout.")
         begun = until(lambda: next(iter(self._client.retrainings.list("digits")), None), "a retraining")
-        tell(begun["why"])
+        tell(begun.why)
         told = 0
         with spinner("training anew"):
-            for now in self._client.retrainings.watch(begun["id"]):
-                for stage in now["stages"][told:]:
-                    tell(f"[green]{stage['stage'].replace('_', ' '):14}[/] {stage['words']}")
-                told = len(now["stages"])
-        if now["rollout_id"] is None:
-            raise SystemExit(f"It ended {now['state']}: {now['why']}")
+            for now in self._client.retrainings.watch(begun.id):
+                for stage in now.stages[told:]:
+                    tell(f"[green]{stage.stage.replace('_', ' '):14}[/] {stage.words}")
+                told = len(now.stages)
+        if (rollout := now.rollout_id) is None:
+            raise SystemExit(f"It ended {now.state}: {now.why}")
         moved = turned(self._last)
         with People(self._url, "digits", moved, name="new-user") as people:
-            done = follow(lambda: self._client.rollouts.get(now["rollout_id"]), lambda: people.asked, {"promoted", "rolled_back"})
+            done = follow(lambda: self._client.rollouts.get(rollout), lambda: people.asked, {"promoted", "rolled_back"})
         self._failed += people.failed
-        for one in done["decisions"][1:]:
-            tell(f"[green]{one['share'] / 100:5g} %[/]  {one['why']}")
+        for one in done.decisions[1:]:
+            tell(f"[green]{one.share / 100:5g} %[/]  {one.why}")
         with People(self._url, "digits", moved, most=100, name="next-user") as people:
             people.finish()
         self._failed += people.failed

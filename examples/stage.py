@@ -11,13 +11,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import httpx
 from rich.console import Console
 from rich.live import Live
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from drivetrain.answers.rollouts import WatchedRollout
 
 DRIVETRAIN = str(Path(sys.executable).with_name("drivetrain"))
 HERE = Path(__file__).parent
@@ -98,26 +100,29 @@ def spinner(text: str) -> Progress:
     return progress
 
 
-def follow(look: Callable[[], dict[str, Any]], asked: Callable[[], int], ends: set[str], seconds: float = 240) -> dict[str, Any]:
+def follow(look: Callable[[], WatchedRollout], asked: Callable[[], int], ends: set[str], seconds: float = 240) -> WatchedRollout:
     """Show a rollout while it goes, until its state is one of `ends`."""
     end = time.monotonic() + seconds
     with Live(console=console, transient=True, refresh_per_second=4) as live:
-        while (now := look())["state"] not in ends:
+        while (now := look()).state not in ends:
             if time.monotonic() > end:
-                raise SystemExit(f"The rollout did not come to an end within {seconds:.0f} s; it is {now['state']}: {now['why']}")
+                raise SystemExit(f"The rollout did not come to an end within {seconds:.0f} s; it is {now.state}: {now.why}")
             live.update(_rollout(now, asked()))
             time.sleep(0.25)
     return now
 
 
-def _rollout(now: dict[str, Any], asked: int) -> Table:
+def _rollout(now: WatchedRollout, asked: int) -> Table:
     table = Table.grid(padding=(0, 2))
-    table.add_row(f"  {now['canary_name']} has [bold]{now['share'] / 100:g} %[/] of the traffic", f"{asked:,} pictures", now["state"])
-    for one in now["evidence"]:
-        if one["value"] is not None and one["measure"] != "assignment":
-            full = math.log1p(max(0.0, one["value"])) / math.log1p(one["threshold"])
+    table.add_row(f"  {now.canary_name} has [bold]{now.share / 100:g} %[/] of the traffic", f"{asked:,} pictures", now.state)
+    for one in now.evidence:
+        if one.value is not None and one.threshold is not None and one.measure != "assignment":
+            full = math.log1p(max(0.0, one.value)) / math.log1p(one.threshold)
             bar = "█" * round(min(1.0, full) * 24)
-            arms = [f"{now[f'{arm}_name']} {one[f'{arm}_bad']:.0f} of {one[f'{arm}_units']}" for arm in ("canary", "stable")]
-            value = f"{one['value']:.3g} of {one['threshold']:.0f}"
-            table.add_row(f"  {one['measure']}", f"[red]{bar:24}[/] {value}", f"[dim]bad: {arms[0]}, {arms[1]}[/]")
+            arms = [
+                f"{getattr(now, f'{arm}_name')} {getattr(one, f'{arm}_bad'):.0f} of {getattr(one, f'{arm}_units')}"
+                for arm in ("canary", "stable")
+            ]
+            value = f"{one.value:.3g} of {one.threshold:.0f}"
+            table.add_row(f"  {one.measure}", f"[red]{bar:24}[/] {value}", f"[dim]bad: {arms[0]}, {arms[1]}[/]")
     return table

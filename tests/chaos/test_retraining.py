@@ -7,12 +7,12 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import sqlalchemy as sa
 
+from drivetrain.answers.retraining import WatchedRetraining
 from drivetrain.client import Client
 from drivetrain.store.sql import Database
 from tests.chaos.common import alive, command, web_processes
@@ -46,12 +46,12 @@ class Chaos:
             after = f"import time; time.sleep(3); open({str(self.trained)!r}, 'a').write('once\\n')"
             script = drifted.script(folder, pause="import time; time.sleep(1)", after=after)
             client.retrainings.set_policy("digits", script, plan=PLAN, gate={"min_rows": 20})
-            self.id = client.retrainings.start("digits")["id"]
+            self.id = client.retrainings.start("digits").id
 
     def client(self) -> Client:
         return Client(self.server.url, self.server.token, patience=30.0)
 
-    def now(self) -> dict[str, Any]:
+    def now(self) -> WatchedRetraining:
         with self.client() as client:
             return client.retrainings.get(self.id)
 
@@ -76,24 +76,24 @@ class Chaos:
         wait_for(lambda: not [p for p in before if alive(p)], what="the children of a killed supervisor are gone")
         self.server.start()
 
-    def ended(self) -> dict[str, Any] | None:
+    def ended(self) -> WatchedRetraining | None:
         one = self.now()
-        return one if one["ended_ms"] is not None else None
+        return one if one.ended_ms is not None else None
 
     def check(self) -> None:
         """Everything is there once."""
         one = wait_for(self.ended, seconds=400, what="the retraining ends")
-        assert one["state"] == "rolled_out", f"{one['why']}\n{self.log()[-6000:]}"
-        assert [stage["stage"] for stage in one["stages"]] == STAGES
+        assert one.state == "rolled_out", f"{one.why}\n{self.log()[-6000:]}"
+        assert [stage.stage for stage in one.stages] == STAGES
         with self.client() as client:
             runs = client.runs.list(filter=f"tags.`drivetrain.retraining` = '{self.id}'")
-            assert [run["id"] for run in runs] == [one["run_id"]]
-            mine = [version for version in client.models.versions("digits") if version["run_id"] == one["run_id"]]
-            assert [version["number"] for version in mine] == [one["version"]]
+            assert [run.id for run in runs] == [one.run_id]
+            mine = [version for version in client.models.versions("digits") if version.run_id == one.run_id]
+            assert [version.number for version in mine] == [one.version]
             rollouts = client.rollouts.list(deployment="digits")
-            assert [rollout["id"] for rollout in rollouts] == [one["rollout_id"]]
+            assert [rollout.id for rollout in rollouts] == [one.rollout_id]
             assert [job.kind for job in client.jobs.list() if job.kind == "retrain"] == ["retrain"]
-            assert len(client.runs.get(one["run_id"])["inputs"]) == 1
+            assert len(client.runs.get(one.run_id or "").inputs) == 1
         db = Database(f"sqlite:///{self.server.home / 'drivetrain.db'}")
         try:
             with db.read() as c:

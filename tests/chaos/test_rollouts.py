@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 import sqlalchemy as sa
 
+from drivetrain.answers.rollouts import WatchedRollout
 from drivetrain.client import Client
 from drivetrain.feedback.tables import feedback
 from drivetrain.rollout import tables as t
@@ -145,14 +145,14 @@ def all_folded(server: Server, rollout: str) -> bool:
     return waits is None and all(complete_end(file.path) == offsets.get(file.name, 0) for file in spool_files(server.home / "spool"))
 
 
-def taken_once(shown: dict[str, Any]) -> None:
+def taken_once(shown: WatchedRollout) -> None:
     """Its steps in order, each once; its phases without gap."""
-    moves = [one for one in shown["decisions"] if one["action"] in ("advanced", "promoted", "rolled_back")]
-    assert [one["step"] for one in moves if one["action"] == "advanced"] == list(range(sum(one["action"] == "advanced" for one in moves)))
-    assert sum(one["action"] in ("promoted", "rolled_back") for one in moves) <= 1
-    assert sum(one["action"] == "started" for one in shown["decisions"]) == 1
-    assert [one["number"] for one in shown["phases"]] == list(range(1, len(shown["phases"]) + 1))
-    assert shown["phase"] == len(shown["phases"])
+    moves = [one for one in shown.decisions if one.action in ("advanced", "promoted", "rolled_back")]
+    assert [one.step for one in moves if one.action == "advanced"] == list(range(sum(one.action == "advanced" for one in moves)))
+    assert sum(one.action in ("promoted", "rolled_back") for one in moves) <= 1
+    assert sum(one.action == "started" for one in shown.decisions) == 1
+    assert [one.number for one in shown.phases] == list(range(1, len(shown.phases) + 1))
+    assert shown.phase == len(shown.phases)
 
 
 def returning(n: int) -> str:
@@ -179,7 +179,7 @@ def test_counts_are_exactly_once_whatever_is_killed(
         for kill in (kill_web, kill_supervisor, kill_web, kill_supervisor):
             traffic.more(drawn.randrange(20, 120))
             kill(server)
-        wait_for(lambda: client.rollouts.get(rollout)["state"] != "starting", what="the first step")
+        wait_for(lambda: client.rollouts.get(rollout).state != "starting", what="the first step")
         traffic.more(150)
     wait_for(lambda: all_folded(server, rollout), what="everything counted")
     found, right = counted(server, rollout), recount(server, rollout)
@@ -200,10 +200,10 @@ def test_a_rollout_comes_to_its_end_while_its_server_is_killed_again_and_again(d
         for kill in (kill_supervisor, kill_web):
             traffic.more(drawn.randrange(10, 60))
             kill(server)
-    wait_for(lambda: client.rollouts.get(rollout)["state"] == "running", what="the first step")
+    wait_for(lambda: client.rollouts.get(rollout).state == "running", what="the first step")
     with Traffic(server, patient=True, labels=True, units=lambda n: f"more-{n}") as traffic:
         ended = client.rollouts.wait(rollout, timeout=120)
-    assert (ended["state"], ended["evidence"][1]["verdict"]) == ("rolled_back", "harm"), ended["why"]
+    assert (ended.state, ended.evidence[1].verdict) == ("rolled_back", "harm"), ended.why
     kill_supervisor(server)
     kill_web(server)
     taken_once(client.rollouts.get(rollout))
@@ -238,7 +238,7 @@ def test_a_clock_that_jumps_advances_nothing(
     of["steps"][0]["min_seconds"] = 3_600
 
     def elapsed() -> int:
-        return int(client.rollouts.get(rollout)["elapsed_ms"])
+        return int(client.rollouts.get(rollout).elapsed_ms)
 
     with Traffic(server) as traffic:
         rollout = begin(client, "better", of)
@@ -249,11 +249,11 @@ def test_a_clock_that_jumps_advances_nothing(
             wait_for(lambda: elapsed() >= before + 2_000, what="two more seconds")  # noqa: B023 - called within the turn
             assert elapsed() < 600_000
             shown = client.rollouts.get(rollout)
-            assert (shown["state"], shown["step"]) == ("running", 0)
+            assert (shown.state, shown.step) == ("running", 0)
         traffic.more(20)
         jump(0)
-        assert client.rollouts.promote(rollout)["state"] == "promoted"
+        assert client.rollouts.promote(rollout).state == "promoted"
         jump(86_400)
         wait_for(lambda: elapsed() >= 2_000, what="two seconds of warmth")
-        assert client.rollouts.get(rollout)["state"] == "promoted"
+        assert client.rollouts.get(rollout).state == "promoted"
     assert not traffic.failed

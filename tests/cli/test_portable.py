@@ -156,7 +156,7 @@ def test_artifacts_of_a_moved_store_are_found_and_others_are_not_read(server: Se
 def told(client: Client, project: str) -> Json:
     """All of a project's one run but what differs by when and by whom it was sent."""
     (one,) = client.runs.list(experiment=project)
-    at = f"/api/v1/runs/{one['id']}/export"
+    at = f"/api/v1/runs/{one.id}/export"
     found: Json = client.connection.json("GET", at)
     for name in ("id", "experiment", "start_ms", "end_ms", "source", "counts"):
         found.pop(name)
@@ -221,7 +221,7 @@ def test_an_imported_run_of_wandb_is_as_a_synced_one(server: Server, tmp_path: P
         assert len(brought["points"]["x"][0]) == 300 and len(brought["system"]) > 5 and len(brought["lines"]) == 4
         assert (brought["config"]["a"], brought["summary"]["best"], brought["client"]["exit_code"]) == (2, 0.99, 0)
         (shown,) = client.runs.list(experiment="brought")
-        assert 0 < shown["end_ms"] - shown["start_ms"] < 60_000
+        assert shown.end_ms is not None and 0 < shown.end_ms - shown.start_ms < 60_000
     # Both ways, one run.
     command(server, tmp_path, "sync", "--include-synced", "--project", "brought", str(place), WANDB_CONSOLE="wrap")
     with Client(server.url, "") as client:
@@ -290,15 +290,15 @@ def test_a_run_of_wandb_that_was_cut_off_is_read_to_its_end(server: Server, tmp_
     assert "crashed" in said["warnings"][0]
     with Client(server.url, "") as client:
         (cut,) = client.runs.list(experiment="cut")
-        assert cut["status"] == "FAILED"
-        some = client.connection.json("GET", f"/api/v1/runs/{cut['id']}/metrics/x")["points"]
+        assert cut.status == "FAILED"
+        some = client.connection.json("GET", f"/api/v1/runs/{cut.id}/metrics/x")["points"]
         assert 10 < len(some) < 300 and [point[2] for point in some] == list(range(len(some)))
     log.write_bytes(data)
     run("import", "wandb", place, "--project", "cut", DRIVETRAIN_URL=server.url).ok()
     with Client(server.url, "") as client:
         (whole,) = client.runs.list(experiment="cut")
-        assert (whole["id"], whole["status"]) == (cut["id"], "FINISHED")
-        assert len(client.connection.json("GET", f"/api/v1/runs/{cut['id']}/metrics/x")["points"]) == 300
+        assert (whole.id, whole.status) == (cut.id, "FINISHED")
+        assert len(client.connection.json("GET", f"/api/v1/runs/{cut.id}/metrics/x")["points"]) == 300
 
 
 def test_an_experiment_moves_to_another_server(server: Server, new_server: Callable[..., Server], tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_an_experiment_moves_to_another_server(server: Server, new_server: Calla
     said = run("runs", "import", tmp_path / "out", "--json", DRIVETRAIN_URL=other.url).ok().json
     assert [one["name"] for one in said["runs"]] == ["run 0", "run 1", "run 2"]
     with Client(other.url, "") as client:
-        assert {one["id"]: one["metrics"]["loss"] for one in client.runs.list(experiment="many")} == {
+        assert {one.id: one.metrics["loss"] for one in client.runs.list(experiment="many")} == {
             one["run_id"]: n for n, one in enumerate(out)
         }
     assert "run 0" in run("runs", "import", tmp_path / "out", DRIVETRAIN_URL=other.url).ok().out

@@ -39,24 +39,24 @@ def test_a_folder_goes_in_and_comes_out(client: Client, tmp_path: Path) -> None:
     source = folder(tmp_path / "model", **{"a.txt": "a", "deep__er__b.bin": "b" * 3_000_000, ".hidden": "no"})
     seen: list[tuple[int, int, str]] = []
     pushed = client.push(source, "folder", progress=lambda *told: seen.append(told))
-    assert (pushed["version"]["number"], pushed["created"], pushed["files"]) == (1, True, 2)
-    assert pushed["uploaded"] == pushed["bytes"]
-    assert seen[-1][0] == seen[-1][1] == pushed["bytes"]
+    assert (pushed.registered.number, pushed.created, pushed.files) == (1, True, 2)
+    assert pushed.uploaded == pushed.bytes
+    assert seen[-1][0] == seen[-1][1] == pushed.bytes
     target = tmp_path / "b.bin"
     assert client.models.download("folder", "deep/er/b.bin", target, ref="1") == 3_000_000
     assert target.read_bytes() == (source / "deep/er/b.bin").read_bytes()
-    assert set(client.models.files("folder")["files"]) == {"a.txt", "deep/er/b.bin"}
+    assert set(client.models.files("folder").files) == {"a.txt", "deep/er/b.bin"}
 
 
 def test_only_what_is_missing_is_sent(client: Client, tmp_path: Path) -> None:
     source = folder(tmp_path / "model", weights=os.urandom(8).hex(), config=os.urandom(8).hex())
     first = client.push(source, "again")
     same = client.push(source, "again")
-    assert (same["created"], same["uploaded"], same["commit"]["id"]) == (False, 0, first["commit"]["id"])
+    assert (same.created, same.uploaded, same.commit.id) == (False, 0, first.commit.id)
     (source / "config").write_text("new")
     third = client.push(source, "again")
-    assert (third["version"]["number"], third["uploaded"]) == (2, 3)
-    assert [v["number"] for v in client.models.versions("again")] == [2, 1]
+    assert (third.registered.number, third.uploaded) == (2, 3)
+    assert [v.number for v in client.models.versions("again")] == [2, 1]
 
 
 def test_two_that_push_the_same_at_once_agree(client: Client, server: Server, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_two_that_push_the_same_at_once_agree(client: Client, server: Server, tm
 
     def push() -> None:
         with Client(server.url, server.token) as mine:
-            results.append(mine.push(source, "raced")["commit"]["id"])
+            results.append(mine.push(source, "raced").commit.id)
 
     threads = [threading.Thread(target=push) for _ in range(4)]
     for thread in threads:
@@ -80,7 +80,8 @@ def test_aliases_and_names(client: Client, tmp_path: Path) -> None:
     client.push(folder(tmp_path / "m", w=os.urandom(8).hex()), "named")
     client.models.set_alias("named", "champion", 1)
     for name in ("named@champion", "models:/named/1", "default/named:latest"):
-        assert client.models.resolve(name)["version"]["number"] == 1
+        found = client.models.resolve(name).version
+        assert found is not None and found.number == 1
     client.models.delete_alias("named", "champion")
     with pytest.raises(NotFound, match="named"):
         client.models.resolve("named@champion")

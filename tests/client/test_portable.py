@@ -182,14 +182,14 @@ def test_an_id_that_is_taken_in_another_workspace_becomes_a_tag(here: Client, tm
         assert done.state == "imported" and done.run_id != run_id
         assert imported(other, tmp_path) == Brought(run_id, done.run_id, "a run", "unchanged")
         shown = other.runs.get(done.run_id)
-        assert shown["tags"]["drivetrain.imported.run_id"] == run_id and shown["metrics"] == {"x": 1.0}
-        (copy,) = shown["models"]
-        assert copy["id"] != model_id
+        assert shown.tags["drivetrain.imported.run_id"] == run_id and shown.metrics == {"x": 1.0}
+        (copy,) = shown.models
+        assert copy.id != model_id
         known = other.connection.json("GET", f"/api/v1/runs/{done.run_id}/export")
-        assert known["models"] == [{"id": copy["id"], "role": "output", "step": 0}]
+        assert known["models"] == [{"id": copy.id, "role": "output", "step": 0}]
         assert known["logged_models"][0]["tags"] == {"drivetrain.imported.model_id": model_id}
         assert len(other.runs.list()) == 1
-    assert here.runs.get(run_id)["tags"] == {"mlflow.runName": "a run"}
+    assert here.runs.get(run_id).tags == {"mlflow.runName": "a run"}
 
 
 def test_a_run_that_was_never_away_is_left_alone(here: Client, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_run_that_was_never_away_is_left_alone(here: Client, tmp_path: Path) -
     here.connection.json("PUT", f"/api/v1/runs/{run_id}", {"experiment": "moved"})
     exported(here, run_id, tmp_path)
     here.connection.json("POST", f"/api/v1/runs/{run_id}/log", {"params": {"later": "1"}})
-    assert imported(here, tmp_path).state == "exists" and here.runs.get(run_id)["params"] == {"later": "1"}
+    assert imported(here, tmp_path).state == "exists" and here.runs.get(run_id).params == {"later": "1"}
 
 
 def test_deleted_runs_and_children_stay_what_they_are(here: Client, there: Client, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_deleted_runs_and_children_stay_what_they_are(here: Client, there: Clien
     list(export(here.connection, [parent, child], tmp_path))
     for place in find(tmp_path):
         bring(there.connection, ExportedRun(place))
-    assert there.runs.get(parent)["lifecycle"] == "deleted" and there.runs.get(child)["tags"]["mlflow.parentRunId"] == parent
+    assert there.runs.get(parent).lifecycle == "deleted" and there.runs.get(child).tags["mlflow.parentRunId"] == parent
 
 
 class CutError(Exception):
@@ -246,7 +246,7 @@ def test_an_export_and_an_import_go_on_where_they_were_cut_off(here: Client, the
     here.connection.json("POST", f"/api/v1/runs/{run_id}/log", {"metrics": [{"key": "m0", "value": 1, "step": 9000}]})
     assert exported(here, run_id, tmp_path / "out").state == "exported"
     assert imported(there, tmp_path / "out").state == "imported"
-    assert there.runs.get(run_id)["metrics"]["m0"] == 1
+    assert there.runs.get(run_id).metrics["m0"] == 1
 
 
 def test_what_was_tampered_with_is_refused(here: Client, there: Client, tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ def test_what_was_tampered_with_is_refused(here: Client, there: Client, tmp_path
     refused("links", link_folder)
     refused("climb", climb)
     refused("future", lambda bad: (bad / "manifest.json").write_text('{"format": "drivetrain run", "version": 2, "files": {}}'))
-    assert all(one["id"] != run_id for one in there.runs.list(limit=1000))
+    assert all(one.id != run_id for one in there.runs.list(limit=1000))
     for path in ("/etc/passwd", "a/../../b", "a//b", "c:/x", "a\\b", "", "."):
         assert not folder.safe(path)
     long = folder.place("artifacts", "x" * 300)

@@ -68,7 +68,7 @@ def client(new_server: Callable[..., Server], digits_model: Path) -> Iterator[Cl
     with Client(server.url, server.token) as client:
         run = client.connection.json("POST", "/api/v1/runs", {"experiment": "digits"})
         logged = drivetrain.log_profile(X, run_id=run["id"], client=client)
-        assert logged["rows"] == len(X)
+        assert logged.rows == len(X)
         client.push(digits_model, "digits", run_id=run["id"])
         client.deployments.deploy("digits", "digits@1")
         client.deployments.wait("digits")

@@ -18,6 +18,7 @@ from typing import Any, Self
 import httpx
 import msgspec
 
+from drivetrain.answers.rollouts import WatchedRollout
 from drivetrain.client import Client
 from drivetrain.store.events.model import Event
 from drivetrain.store.events.spoolfiles import spool_files
@@ -165,10 +166,10 @@ def deploy(server: Server, models: Path, *, name: str = "live", replicas: int = 
 
 def begin(client: Client, kind: str, of: dict[str, Any], *, name: str = "live", **options: Any) -> str:
     """Start a rollout of one of `KINDS`; its id."""
-    return str(client.rollouts.start(name, f"doubler@{VERSION[kind]}", plan=of, **options)["id"])
+    return str(client.rollouts.start(name, f"doubler@{VERSION[kind]}", plan=of, **options).id)
 
 
-def end(client: Client, rollout: str, *, seconds: float = 120) -> dict[str, Any]:
+def end(client: Client, rollout: str, *, seconds: float = 120) -> WatchedRollout:
     """The rollout when nothing more comes by itself."""
     return client.rollouts.wait(rollout, timeout=seconds)
 

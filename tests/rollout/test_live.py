@@ -7,12 +7,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
+from drivetrain.answers.rollouts import LiveRollout, WatchedRollout
 from drivetrain.client import Client
 from drivetrain.client.http import Json
 from drivetrain.store.events.model import Event
@@ -72,12 +72,12 @@ def events(server: Server) -> list[Event]:
     return [msgspec.json.decode(line, type=Event) for line in lines]
 
 
-def reaches(client: Client, rollout: Json, *states: str) -> Json:
-    def look() -> Any:
-        found = client.rollouts.get(rollout["id"])
-        return found if found["state"] in states else None
+def reaches(client: Client, rollout: LiveRollout, *states: str) -> WatchedRollout:
+    def look() -> WatchedRollout | None:
+        found = client.rollouts.get(rollout.id)
+        return found if found.state in states else None
 
-    return dict(wait_for(look, seconds=90, what=f"{states}"))
+    return wait_for(look, seconds=90, what=f"{states}")
 
 
 def test_a_version_that_cannot_start_harms_nobody(new_server: NewServer, digits_model: Path, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_version_that_cannot_start_harms_nobody(new_server: NewServer, digits_
             rollout = client.rollouts.start("digits", "digits@2", plan=TWO_STEPS)
             ended = reaches(client, rollout, "rolled_back")
         assert failures == []
-        assert "v2 has no replica that stays ready" in ended["why"]
+        assert "v2 has no replica that stays ready" in ended.why
         assert {one.variant_name for one in events(server)} == {"v1"}
         (alert,) = client.connection.json("GET", "/api/v1/alerts")["alerts"]
         assert alert["title"] == "v2 was taken back from digits"
@@ -107,14 +107,14 @@ def test_a_good_version_gets_there_and_back_without_a_failed_request(new_server:
             reaches(client, rollout, "promoted")
             seen = len([one for one in events(server) if one.variant_name == "v2"])
             wait_for(lambda: len([one for one in events(server) if one.variant_name == "v2"]) > seen + 50, what="traffic on v2 alone")
-            client.rollouts.rollback(rollout["id"])
+            client.rollouts.rollback(rollout.id)
             after = len(events(server))
             wait_for(lambda: len(events(server)) > after + 100, what="traffic after the rollback")
         assert failures == []
         told = sorted(events(server), key=lambda one: one.t)
         assert {one.variant_name for one in told[-50:]} == {"v1"}
         assert not any(one.rollout and one.phase == 0 for one in told)
-        during = [one for one in told if one.rollout == rollout["id"]]
+        during = [one for one in told if one.rollout == rollout.id]
         assert {one.phase for one in during} == {1}
         share = sum(one.variant_name == "v2" for one in during) / len(during)
         assert 0.3 < share < 0.7
@@ -130,15 +130,15 @@ def test_a_restart_on_the_way_counts_against_nobody(new_server: NewServer, digit
         rollout = client.rollouts.start("digits", "digits@2", plan=plan)
         before = reaches(client, rollout, "running")
         with traffic(server):
-            wait_for(lambda: client.rollouts.get(rollout["id"])["evidence"][0]["canary_units"] > 20, what="counts")
+            wait_for(lambda: client.rollouts.get(rollout.id).evidence[0].canary_units > 20, what="counts")
     server.kill()
     server.start()
     with Client(server.url, patience=30) as client, traffic(server) as failures:
-        counted = client.rollouts.get(rollout["id"])["evidence"][0]["canary_units"]
-        wait_for(lambda: client.rollouts.get(rollout["id"])["evidence"][0]["canary_units"] > counted + 20, what="more counts")
-        now = client.rollouts.get(rollout["id"])
+        counted = client.rollouts.get(rollout.id).evidence[0].canary_units
+        wait_for(lambda: client.rollouts.get(rollout.id).evidence[0].canary_units > counted + 20, what="more counts")
+        now = client.rollouts.get(rollout.id)
         assert failures == []
-        assert (now["state"], now["phase"], now["revision"]) == ("running", 1, before["revision"])
-        assert (now["evidence"][0]["canary_bad"], now["evidence"][0]["stable_bad"]) == (0, 0)
-        weights = {one["name"]: one["weight"] for one in client.deployments.get("digits")["variants"]}
+        assert (now.state, now.phase, now.revision) == ("running", 1, before.revision)
+        assert (now.evidence[0].canary_bad, now.evidence[0].stable_bad) == (0, 0)
+        weights = {one.name: one.weight for one in client.deployments.get("digits").variants}
         assert weights == {"v1": 5_000, "v2": 5_000}

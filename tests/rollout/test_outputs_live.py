@@ -79,7 +79,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, C
 
 def default(client: Client, **changes: Any) -> dict[str, Any]:
     """The guardrails of the presets, by two steps that do not end by themselves before harm is seen."""
-    guardrails = next(one for one in client.rollouts.plans() if one["name"] == "safe")["guardrails"]
+    guardrails = next(one for one in client.rollouts.plans() if one.name == "safe").guardrails
     steps = [{"share": 2_000, "min_units": 60}, {"share": 5_000, "min_units": 2_000}, {"share": 10_000}]
     return {"name": "safe", "steps": steps, "guardrails": guardrails, "settle_seconds": 0, **changes}
 
@@ -101,10 +101,10 @@ def test_what_nobody_can_use_is_taken_back(server: tuple[Server, Client], what: 
     version = {"numbers": NUMBERS, "words": WORDS}[what].index(kind) + 1
     with Traffic(running, what, units=lambda n: f"{kind}-{n % 300}") as traffic:
         rollout = client.rollouts.start(what, f"{what}@{version}", plan=default(client))
-        ended = end(client, rollout["id"])
-    assert ended["state"] == "rolled_back", ended["why"]
-    harmed = {one["measure"] for one in ended["evidence"] if one["verdict"] == "harm"}
-    assert by in harmed and harmed <= {by, "latency_p95"}, ended["why"]  # a machine that others use is slow now and then
+        ended = end(client, rollout.id)
+    assert ended.state == "rolled_back", ended.why
+    harmed = {one.measure for one in ended.evidence if one.verdict == "harm"}
+    assert by in harmed and harmed <= {by, "latency_p95"}, ended.why  # a machine that others use is slow now and then
     assert not traffic.broken
 
 
@@ -115,9 +115,9 @@ def test_a_version_that_begins_to_fail_sixty_people_is_taken_back(server: tuple[
     of = default(client, guardrails=["errors"], steps=[{"share": 5_000, "min_units": 100_000}, {"share": 10_000}])
     with Traffic(running, "numbers", units=people, people=2) as traffic:
         rollout = client.rollouts.start("numbers", f"numbers@{NUMBERS.index('sooner') + 1}", plan=of)
-        ended = end(client, rollout["id"])
-    assert (ended["state"], ended["evidence"][0]["verdict"]) == ("rolled_back", "harm"), ended["why"]
-    shown = ended["evidence"][0]
-    assert shown["canary_requests"] <= 100 + 150
-    assert shown["canary_units"] <= 60 < shown["canary_requests"]
+        ended = end(client, rollout.id)
+    assert (ended.state, ended.evidence[0].verdict) == ("rolled_back", "harm"), ended.why
+    shown = ended.evidence[0]
+    assert shown.canary_requests <= 100 + 150
+    assert shown.canary_units <= 60 < shown.canary_requests
     assert not traffic.broken

@@ -21,7 +21,7 @@ def deployment_names(incomplete: str) -> list[str]:
 
     try:
         with connect(timeout=1.0) as client:
-            return [str(one["name"]) for one in client.deployments.list() if str(one["name"]).startswith(incomplete)]
+            return [one.name for one in client.deployments.list() if one.name.startswith(incomplete)]
     except DrivetrainError:
         return []
 
@@ -40,6 +40,6 @@ def _repo_names(kind: str, incomplete: str) -> list[str]:
 
     try:
         with connect(timeout=1.0) as client:
-            return [str(one["slug"]) for one in client.models.list(kind=kind) if str(one["slug"]).startswith(incomplete)]
+            return [one.slug for one in client.models.list(kind=kind) if one.slug.startswith(incomplete)]
     except DrivetrainError:
         return []

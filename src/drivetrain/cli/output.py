@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
@@ -19,7 +19,7 @@ import typer
 from drivetrain.errors import DrivetrainError, Forbidden, NotFound, Unauthenticated
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
 T = TypeVar("T")
@@ -70,6 +70,16 @@ def show(found: T, words: str | Callable[[T], object], *, as_json: bool) -> None
         console().print(words, soft_wrap=True)
     else:
         words(found)
+
+
+def live(seen: Iterable[T], drawn: Callable[[T], RenderableType]) -> T:
+    """Draw what is seen in the place of what was seen before, until nothing more comes; what was seen last."""
+    from rich.live import Live
+
+    with Live(console=console(), auto_refresh=False) as screen:
+        for one in seen:
+            screen.update(drawn(one), refresh=True)
+    return one
 
 
 def as_text(found: object) -> None:

@@ -9,17 +9,19 @@ from typing import Any, Self
 
 from drivetrain.answers.server import Health
 from drivetrain.client.chat import ChatStream, messages_of
-from drivetrain.client.deletion import Collector, Experiments
+from drivetrain.client.deletion import Collector
 from drivetrain.client.find import find
-from drivetrain.client.groups import Deployments, Models, Requests, Runs
 from drivetrain.client.http import Connection, Json
 from drivetrain.client.identity import Keys, Secrets, Users, Workspaces
 from drivetrain.client.jobs import Jobs
 from drivetrain.client.monitoring import Alerts, Monitors
-from drivetrain.client.push import Progress, collect, push
+from drivetrain.client.push import Progress, Pushed, collect, push
+from drivetrain.client.registry import Models
 from drivetrain.client.retraining import Retrainings
 from drivetrain.client.rollouts import Rollouts
+from drivetrain.client.serving import Deployments, Requests
 from drivetrain.client.sweeps import Sweeps
+from drivetrain.client.tracking import Experiments, Runs
 
 
 class Client:
@@ -70,7 +72,7 @@ class Client:
 
     def push(
         self, path: str | Path | Mapping[str, Path], name: str | None = None, *, progress: Progress | None = None, **options: Any
-    ) -> Json:
+    ) -> Pushed:
         """Import a file or folder (or files by their path) as a commit of the repo `name`, and register it as a version.
 
         `options`: kind, message, description, source, run_id, tags, register. Only files that the server does not have are sent.

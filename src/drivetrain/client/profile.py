@@ -7,14 +7,23 @@ import sys
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from drivetrain.client.client import Client
-from drivetrain.client.http import Json
 from drivetrain.client.push import segment
 from drivetrain.errors import Invalid
 from drivetrain.profiles.build import profile
 from drivetrain.profiles.calibration import calibrate, confidence_of
 from drivetrain.profiles.model import FILE
+
+
+class LoggedProfile(Struct, frozen=True, kw_only=True):
+    """The profile of so many rows and columns, at a path of a run's artifacts."""
+
+    run_id: str
+    path: str
+    rows: int
+    columns: int
 
 
 def log_profile(
@@ -25,7 +34,7 @@ def log_profile(
     probabilities: Any = None,
     truth: Any = None,
     client: Client | None = None,
-) -> Json:
+) -> LoggedProfile:
     """Log the profile of training data with a run; models of the run are then watched for drift against it, by themselves.
 
         with mlflow.start_run():
@@ -54,7 +63,7 @@ def log_profile(
     finally:
         if client is None:
             whole.close()
-    return {"run_id": run, "path": FILE, "rows": made.rows, "columns": len(made.columns)}
+    return LoggedProfile(run_id=run, path=FILE, rows=made.rows, columns=len(made.columns))
 
 
 def _active_run() -> str:

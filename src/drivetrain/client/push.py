@@ -10,14 +10,32 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from drivetrain.client.http import Connection, Json, Unreachable
+from msgspec.structs import asdict
+
+from drivetrain.answers.registry import Committed, Known
+from drivetrain.client.http import Connection, Unreachable
 from drivetrain.errors import Invalid, NotFound
+from drivetrain.registry.model import Version
 
 CHUNK = 1 << 20
 ATTEMPTS = 5
 
 Progress = Callable[[int, int, str], None]
 """done, total (bytes), and what is being done."""
+
+
+class Pushed(Committed, frozen=True, kw_only=True):
+    """What has become of files: `files` of them with so many `bytes`, of which so many were `uploaded`."""
+
+    files: int
+    bytes: int
+    uploaded: int
+
+    @property
+    def registered(self) -> Version:
+        """The version, where one was to be registered."""
+        assert self.version is not None, "nothing was to be registered"
+        return self.version
 
 
 def collect(path: Path) -> dict[str, Path]:
@@ -51,11 +69,8 @@ def push(
     tags: Mapping[str, str] | None = None,
     register: bool = True,
     progress: Progress | None = None,
-) -> Json:
-    """Upload what is missing, commit, and register a version. The same files again make no new commit, and no new version.
-
-    Returns `{"repo", "commit", "version", "created", "files", "bytes", "uploaded"}`.
-    """
+) -> Pushed:
+    """Upload what is missing, commit, and register a version. The same files again make no new commit, and no new version."""
     tell = progress or (lambda done, total, message: None)
     sizes = {path: file.stat().st_size for path, file in files.items()}
     total = sum(sizes.values())
@@ -64,7 +79,7 @@ def push(
     for path, file in files.items():
         digests[path], done = _hash(file, done, total, tell), done + sizes[path]
     wanted = {digests[path]: sizes[path] for path in files}
-    known = set(connection.json("POST", "/api/v1/blobs/known", {"blobs": wanted}, again=True)["known"])
+    known = set(connection.answer(Known, "POST", "/api/v1/blobs/known", {"blobs": wanted}, again=True).known)
     missing = {digests[path]: file for path, file in files.items() if digests[path] not in known}
     to_send = sum(wanted[digest] for digest in missing)
     sent = 0
@@ -74,8 +89,8 @@ def push(
     body: dict[str, Any] = {"files": digests, "message": message or f"Import {len(files)} files", "create": True}
     if register:
         body["register"] = {"source": source, "description": description, "run_id": run_id, "tags": dict(tags or {})}
-    answer: Json = connection.json("POST", f"/api/v1/repos/{segment(name)}/commits", body, params={"kind": kind}, again=True)
-    return {**answer, "files": len(files), "bytes": total, "uploaded": to_send}
+    answer = connection.answer(Committed, "POST", f"/api/v1/repos/{segment(name)}/commits", body, params={"kind": kind}, again=True)
+    return Pushed(**asdict(answer), files=len(files), bytes=total, uploaded=to_send)
 
 
 def segment(text: str) -> str:

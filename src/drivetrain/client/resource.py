@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 from drivetrain.client.http import Connection
@@ -14,12 +15,20 @@ class Resource:
     def __init__(self, connection: Connection) -> None:
         self._c = connection
 
-    def _get(self, kind: type[T], path: str, **params: Any) -> T:
-        return self._c.answer(kind, "GET", API + path, params=params)
+    def _get(self, answer: type[T], path: str, /, **params: Any) -> T:
+        return self._c.answer(answer, "GET", API + path, params=params)
 
-    def _send(self, kind: type[T], method: str, path: str, body: object = None, **params: Any) -> T:
-        return self._c.answer(kind, method, API + path, body, params=params)
+    def _send(self, answer: type[T], method: str, path: str, body: object = None, /, **params: Any) -> T:
+        return self._c.answer(answer, method, API + path, body, params=params)
 
-    def _do(self, method: str, path: str, body: object = None, **params: Any) -> None:
+    def _do(self, method: str, path: str, body: object = None, /, **params: Any) -> None:
         """Ask for something that has no answer but that it was done."""
         self._c.send(method, API + path, body, params=params)
+
+    def _save(self, url: str, target: Path, **params: Any) -> int:
+        """Write the bytes at `url` to `target`; how many there are."""
+        size = 0
+        with self._c.stream("GET", url, params=params) as answer, target.open("wb") as file:
+            for chunk in answer.iter_bytes(1 << 20):
+                size += file.write(chunk)
+        return size

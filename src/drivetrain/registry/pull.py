@@ -55,16 +55,16 @@ def run(job: Handle[Pull]) -> Pulled:
         tags={"package": found, **({"license": about["License"]} if about["License"] else {})},
         progress=job.progress,
     )
-    job.log(f"{answer['repo']['slug']} version {answer['version']['number']}: {answer['files']} files, {answer['bytes']} bytes")
+    job.log(f"{answer.repo.slug} version {answer.registered.number}: {answer.files} files, {answer.bytes} bytes")
     for leftover in ("wheel", "files"):
         shutil.rmtree(job.folder / leftover, ignore_errors=True)
     return Pulled(
-        repo=answer["repo"]["slug"],
-        version=answer["version"]["number"],
-        commit=answer["commit"]["id"],
-        created=answer["created"],
-        files=answer["files"],
-        bytes=answer["bytes"],
+        repo=answer.repo.slug,
+        version=answer.registered.number,
+        commit=answer.commit.id,
+        created=answer.created,
+        files=answer.files,
+        bytes=answer.bytes,
         source=f"pypi:{found}",
     )
 

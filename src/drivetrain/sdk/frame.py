@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from itertools import islice
 from typing import Any, Literal
 
+from msgspec.structs import asdict
+
+from drivetrain.answers.tracking import Run
 from drivetrain.client.client import Client
 from drivetrain.client.http import Json
 from drivetrain.errors import Invalid
@@ -23,30 +27,17 @@ def runs(
 ) -> Any:
     """One row for each run: its fields, then `params.…`, `metrics.…` and `tags.…`. `filter` and `order_by` are as in mlflow."""
     orders = [order_by] if isinstance(order_by, str) else order_by
-    rows: list[Json] = []
-    token: str | None = None
     with Client() as client:
-        while len(rows) < limit:
-            asked = {"filter": filter, "order_by": orders, "experiment": experiment, "limit": min(limit - len(rows), 1000), "token": token}
-            page = client.connection.json("GET", "/api/v1/runs", params=asked)
-            rows += [_row(one) for one in page["runs"]]
-            token = page["token"]
-            if not token:
-                break
+        found = client.runs.each(experiment=experiment, filter=filter, order_by=orders or (), page=min(limit, 1000))
+        rows = [_row(one) for one in islice(found, limit)]
     return frame(rows, to)
 
 
 def history(run_id: str, key: str, *, to: To | None = None) -> Any:
     """The points of a metric: step, timestamp_ms, value."""
-    rows: list[Json] = []
-    token: str | None = None
     with Client() as client:
-        while True:
-            page = client.connection.json("GET", f"/api/v1/runs/{run_id}/metrics/{key}", params={"token": token})
-            rows += [{"step": step, "timestamp_ms": time, "value": float(value)} for step, time, value in page["points"]]
-            token = page["token"]
-            if not token:
-                return frame(rows, to)
+        points = client.runs.history(run_id, key)
+        return frame([{"step": step, "timestamp_ms": time, "value": float(value)} for step, time, value in points], to)
 
 
 def frame(rows: list[Json], to: To | None) -> Any:
@@ -61,9 +52,8 @@ def frame(rows: list[Json], to: To | None) -> Any:
     return importlib.import_module("pandas").DataFrame(rows)
 
 
-def _row(run: Json) -> Json:
-    row = {key: value for key, value in run.items() if not isinstance(value, dict)}
-    for group in ("params", "metrics", "tags"):
-        values = run.get(group) or {}
-        row |= {f"{group}.{key}": float(value) if group == "metrics" else value for key, value in values.items()}
-    return row
+def _row(run: Run) -> Json:
+    row = {name: value for name, value in asdict(run).items() if name not in ("params", "metrics", "tags")}
+    row |= {f"params.{key}": value for key, value in run.params.items()}
+    row |= {f"metrics.{key}": float(value) for key, value in run.metrics.items()}
+    return row | {f"tags.{key}": value for key, value in run.tags.items()}

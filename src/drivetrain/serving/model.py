@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
+
+
+class Capture(StrEnum):
+    """What events keep of inputs and outputs: everything, some requests' (`capture_rate`), digests only, or nothing."""
+
+    all = "all"
+    sampled = "sampled"
+    hashed = "hashed"
+    nothing = "nothing"
+
+
+class Unit(StrEnum):
+    """Whom rollouts assign to a version: a person, who then stays with it, or each request."""
+
+    person = "person"
+    request = "request"
 
 
 class Variant(Struct, frozen=True, kw_only=True):

@@ -21,13 +21,13 @@ from drivetrain.lineage.model import Thing
 from drivetrain.registry.model import Resolved
 from drivetrain.registry.service import Registry
 from drivetrain.serving import tables as t
-from drivetrain.serving.model import Deployment, Replica, Standing, Variant
+from drivetrain.serving.model import Capture, Deployment, Replica, Standing, Unit, Variant
 from drivetrain.serving.routes import Prices
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database
 
-UNITS = ("person", "request")
-CAPTURES = ("all", "sampled", "hashed", "nothing")
+UNITS = tuple(Unit)
+CAPTURES = tuple(Capture)
 MOST_REPLICAS = 64
 WHOLE = 10_000
 GIVE_UP = 4

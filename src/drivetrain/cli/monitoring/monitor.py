@@ -78,7 +78,7 @@ def quality(
     with connect() as client:
         since = int((time.time() - hours * 3600) * 1000)
         found = client.monitors.performance(name, since_ms=since, step_ms=step_minutes * 60_000)
-        variants = {variant["id"]: variant["name"] for variant in client.deployments.get(name)["variants"]}
+        variants = {variant.id: variant.name for variant in client.deployments.get(name).variants}
     output.show(found, lambda cohorts: _cohorts(cohorts, variants), as_json=as_json)
 
 

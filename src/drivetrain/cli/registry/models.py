@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from drivetrain.answers.registry import RepoWithVersions
 from drivetrain.cli import output
 from drivetrain.cli.connect import connect, model_names
-from drivetrain.cli.output import JsonFlag, ago, console, emit, note, size
+from drivetrain.cli.output import JsonFlag, ago, console, note, size
 from drivetrain.errors import Invalid
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
@@ -59,44 +61,37 @@ def download(
 def tell_repos(kind: str, as_json: bool, *, empty: str) -> None:
     with connect() as client:
         found = client.models.list(kind=kind)
-    if as_json:
-        emit(found)
-        return
     made = output.table(kind, ">latest", "aliases", "changed", "description")
-    lines = [(m["slug"], m["latest"], _aliases(m["aliases"]), ago(m["updated_ms"]), m["description"]) for m in found]
-    output.rows(made, lines, empty=empty)
+    lines = [(m.slug, m.latest, _aliases(m.aliases), ago(m.updated_ms), m.description) for m in found]
+    output.show(found, lambda _: output.rows(made, lines, empty=empty), as_json=as_json)
 
 
 def tell_versions(name: str, kind: str, as_json: bool) -> None:
     with connect() as client:
         found = client.models.get(name, kind=kind)
-    if as_json:
-        emit(found)
-        return
-    repo = found["repo"]
-    console().print(f"[bold]{repo['slug']}[/]  {repo['description']}".rstrip())
+    output.show(found, _versions, as_json=as_json)
+
+
+def _versions(found: RepoWithVersions) -> None:
+    repo = found.repo
+    console().print(f"[bold]{repo.slug}[/]  {repo.description}".rstrip())
     made = output.table(">version", "aliases", "run", "source", "by", "registered")
-    lines = [
-        (v["number"], " ".join(v["aliases"]), (v["run_id"] or "")[:12], v["source"], v["user"], ago(v["created_ms"]))
-        for v in found["versions"]
-    ]
+    lines = [(v.number, " ".join(v.aliases), (v.run_id or "")[:12], v.source, v.user, ago(v.created_ms)) for v in found.versions]
     output.rows(made, lines, empty="No version is registered yet.")
 
 
 def tell_files(name: str, kind: str, ref: str, as_json: bool) -> None:
     with connect() as client:
         found = client.models.files(name, ref=ref, kind=kind)
-    if as_json:
-        emit(found)
-        return
     made = output.table("path", ">size", "sha256")
-    output.rows(made, [(path, size(f["size"]), f["sha256"][:16]) for path, f in found["files"].items()], empty="It has no files.")
+    lines = [(path, size(one.size), one.sha256[:16]) for path, one in found.files.items()]
+    output.show(found, lambda _: output.rows(made, lines, empty="It has no files."), as_json=as_json)
 
 
 def fetch(name: str, kind: str, target: Path, ref: str, as_json: bool) -> None:
     with connect(timeout=600.0) as client:
-        found: dict[str, dict[str, int]] = client.models.files(name, ref=ref, kind=kind)["files"]
-        total = sum(file["size"] for file in found.values())
+        found = client.models.files(name, ref=ref, kind=kind).files
+        total = sum(file.size for file in found.values())
         done = 0
         with output.progress("downloading") as tell:
             for path, file in found.items():
@@ -106,11 +101,9 @@ def fetch(name: str, kind: str, target: Path, ref: str, as_json: bool) -> None:
                 part = place.with_name(f".{place.name}.part")
                 done += client.models.download(name, path, part, ref=ref, kind=kind)
                 part.replace(place)
-                assert place.stat().st_size == file["size"]
-    if as_json:
-        emit({"folder": str(target), "files": len(found), "bytes": total})
-    else:
-        console().print(f"{len(found)} files, {size(total)}, in {target}")
+                assert place.stat().st_size == file.size
+    said = {"folder": str(target), "files": len(found), "bytes": total}
+    output.show(said, f"{len(found)} files, {size(total)}, in {target}", as_json=as_json)
 
 
 @app.command()
@@ -129,10 +122,8 @@ def alias(
             client.models.delete_alias(name, alias)
         else:
             client.models.set_alias(name, alias, version)
-    if as_json:
-        emit({"model": name, "alias": alias, "version": version})
-    else:
-        console().print(f"{name}@{alias} is gone." if version is None else f"{name}@{alias} is version {version}.")
+    said = f"{name}@{alias} is gone." if version is None else f"{name}@{alias} is version {version}."
+    output.show({"model": name, "alias": alias, "version": version}, said, as_json=as_json)
 
 
 @app.command()
@@ -157,12 +148,13 @@ def remove(name: str, kind: str, version: int | None, yes: bool, as_json: bool) 
             client.models.delete(name, kind=kind)
         else:
             client.models.delete_version(name, version, kind=kind)
-    if as_json:
-        emit({kind: name, "version": version, "deleted": True})
-    else:
-        console().print(f"Deleted {what}.")
-        note("[dim]Files that nothing else uses are removed from the disk within the hour.[/]")
+    output.show({kind: name, "version": version, "deleted": True}, lambda _: _removed(what), as_json=as_json)
 
 
-def _aliases(found: dict[str, int]) -> str:
+def _removed(what: str) -> None:
+    console().print(f"Deleted {what}.")
+    note("[dim]Files that nothing else uses are removed from the disk within the hour.[/]")
+
+
+def _aliases(found: Mapping[str, int]) -> str:
     return " ".join(f"@{alias}={number}" for alias, number in found.items())

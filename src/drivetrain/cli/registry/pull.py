@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from drivetrain.cli import output
 from drivetrain.cli.connect import connect
-from drivetrain.cli.output import JsonFlag, console, emit, note, progress, size
+from drivetrain.cli.output import JsonFlag, console, note, progress, size
 from drivetrain.errors import DrivetrainError
 from drivetrain.jobs.kinds import Pull
 from drivetrain.jobs.model import SUCCEEDED
@@ -35,9 +36,10 @@ def pull(
         if alias is not None:
             client.models.set_alias(result["repo"], alias, result["version"])
             result["alias"] = alias
-    if as_json:
-        emit(result)
-        return
+    output.show(result, _pulled, as_json=as_json)
+
+
+def _pulled(result: dict[str, Any]) -> None:
     what = f"version {result['version']}" if result["created"] else f"version {result['version']}, which has the same files already"
     console().print(f"[bold]{result['repo']}[/] {what}   {result['files']} files, {size(result['bytes'])}", soft_wrap=True)
     note(f"[dim]Ask it: drivetrain chat {result['repo']}     Put it live: drivetrain deploy {result['repo']} {result['repo']} --wait[/]")
@@ -46,16 +48,16 @@ def pull(
 def _files(client: Client, source: str, name: str | None) -> dict[str, Any]:
     with progress("reading") as tell:
         made = client.push(Path(source), name, progress=tell)
-    version = made["version"]
+    version = made.registered
     return {
-        "repo": made["repo"]["slug"],
-        "version": version["number"],
-        "commit": made["commit"]["id"],
-        "created": made["created"],
-        "files": made["files"],
-        "bytes": made["bytes"],
-        "uploaded": made["uploaded"],
-        "source": version["source"],
+        "repo": made.repo.slug,
+        "version": version.number,
+        "commit": made.commit.id,
+        "created": made.created,
+        "files": made.files,
+        "bytes": made.bytes,
+        "uploaded": made.uploaded,
+        "source": version.source,
     }
 
 

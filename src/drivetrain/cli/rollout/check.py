@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
+from drivetrain.checklist.model import Checklist
 from drivetrain.cli import output
 from drivetrain.cli.connect import connect, deployment_names
-from drivetrain.cli.output import JsonFlag, console, emit
+from drivetrain.cli.output import JsonFlag, console
 
 _MARKS = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "missing": "[red]✗[/]"}
 
@@ -25,26 +26,23 @@ def check(
     """
     with connect() as client:
         found = client.deployments.checklist(name)
-    if as_json:
-        emit(found)
-    else:
-        _show(found, why)
-    if not found["ready"]:
+    output.show(found, lambda checklist: _show(checklist, why), as_json=as_json)
+    if not found.ready:
         raise typer.Exit(output.FAILED)
 
 
-def _show(found: dict[str, Any], why: bool) -> None:
-    width = max(len(line["name"]) for line in found["lines"])
+def _show(found: Checklist, why: bool) -> None:
+    width = max(len(line.name) for line in found.lines)
     for required, title in ((True, "Required"), (False, "Advised")):
         console().print(f"\n[bold]{title}[/]")
-        for line in (one for one in found["lines"] if one["required"] is required):
-            console().print(f"  {_MARKS[line['state']]} {line['name']:{width}}  {escape(line['what'])}", soft_wrap=True)
+        for line in (one for one in found.lines if one.required is required):
+            console().print(f"  {_MARKS[line.state]} {line.name:{width}}  {escape(line.what)}", soft_wrap=True)
             if why:
-                console().print(f"    {'':{width}}  [dim]{escape(line['why'])}[/]", soft_wrap=True)
-            if line["fix"] and line["state"] != "ok":
-                console().print(f"    {'':{width}}  [cyan]→ {escape(line['fix'])}[/]", soft_wrap=True)
-    missing = [line["name"] for line in found["lines"] if line["required"] and line["state"] == "missing"]
-    warned = sum(line["state"] != "ok" for line in found["lines"]) - len(missing)
+                console().print(f"    {'':{width}}  [dim]{escape(line.why)}[/]", soft_wrap=True)
+            if line.fix and line.state != "ok":
+                console().print(f"    {'':{width}}  [cyan]→ {escape(line.fix)}[/]", soft_wrap=True)
+    missing = [line.name for line in found.lines if line.required and line.state == "missing"]
+    warned = sum(line.state != "ok" for line in found.lines) - len(missing)
     more = f"{warned} more to look at." if warned else "Nothing else to look at."
     said = f"Not ready: {', '.join(missing)}." if missing else "Ready."
     console().print(f"\n[bold]{said}[/] {more}", soft_wrap=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from drivetrain.answers.retraining import LiveRetraining, WatchedRetraining
 from drivetrain.cli import output
 from drivetrain.cli.connect import connect, deployment_names
-from drivetrain.cli.output import JsonFlag, ago, console, emit, note
+from drivetrain.cli.output import JsonFlag, ago, console, note
+from drivetrain.retraining.model import STAGES, TIME_LIMIT_SECONDS, Gate, Policy, State, Trigger
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,36 +22,35 @@ Name = Annotated[str, typer.Argument(help="The deployment.", autocompletion=depl
 Which = Annotated[str, typer.Argument(help="A retraining's id, or a deployment: its newest.", autocompletion=deployment_names)]
 Why = Annotated[str, typer.Option(help="The reason, for those who read it later.")]
 _COLOURS = {"queued": "cyan", "running": "cyan", "waiting": "cyan", "rolled_out": "green", "refused": "yellow", "failed": "red"}
-STAGES = ("training_set", "run", "training", "version", "gate", "rollout")
-_WHEN, _WHAT, _GATE = "When", "What is run", "The gate"
+_when = partial(typer.Option, rich_help_panel="When")
+_what = partial(typer.Option, rich_help_panel="What is run")
+_gate = partial(typer.Option, rich_help_panel="The gate")
+_TRIGGER, _USUAL = Trigger(), Gate()
+"""What is usual where nothing is said."""
 
 
 @app.command()
 def policy(
     name: Name,
-    script: Annotated[
-        str | None, typer.Option(help="The training script, or a folder with train.py; or an artifact repo.", rich_help_panel=_WHAT)
-    ] = None,
+    script: Annotated[str | None, _what(help="The training script, or a folder with train.py; or an artifact repo.")] = None,
     base: Annotated[
         str,
-        typer.Option(help="Data that every training starts from: a file, a folder, a dataset repo, runs:/RUN/path.", rich_help_panel=_WHAT),
+        _what(help="Data that every training starts from: a file, a folder, a dataset repo, runs:/RUN/path."),
     ] = "",
-    entry: Annotated[str, typer.Option(help="Which file of a folder is run.", rich_help_panel=_WHAT)] = "",
-    model: Annotated[
-        str, typer.Option(help="The registered model that gets the versions; by default the one that serves.", rich_help_panel=_WHAT)
-    ] = "",
-    label: Annotated[str, typer.Option(help="The name of the labels; by default any.", rich_help_panel=_WHAT)] = "",
-    days: Annotated[float | None, typer.Option(help="Train on answers that are no older.", rich_help_panel=_WHAT)] = None,
-    time_limit: Annotated[float, typer.Option(min=1, help="Seconds that one run of the script may take.", rich_help_panel=_WHAT)] = 3600.0,
-    on: Annotated[str, typer.Option(help="The alerts that call for it.", rich_help_panel=_WHEN)] = "drift,quality",
-    labels: Annotated[int, typer.Option(min=0, help="New labels that it takes, and labels since the alert.", rich_help_panel=_WHEN)] = 200,
-    sustained: Annotated[float, typer.Option(min=0, help="Seconds that the alert must last.", rich_help_panel=_WHEN)] = 600.0,
-    cool_down: Annotated[float, typer.Option(min=0, help="Seconds between two retrainings.", rich_help_panel=_WHEN)] = 86_400.0,
-    every: Annotated[float | None, typer.Option(min=1, help="Also every so many seconds, alert or not.", rich_help_panel=_WHEN)] = None,
-    held_out: Annotated[float, typer.Option(help="Share of the labelled answers that is kept to judge by.", rich_help_panel=_GATE)] = 0.2,
-    recent: Annotated[int, typer.Option(min=10, help="Better on so many of the newest of these.", rich_help_panel=_GATE)] = 500,
-    min_rows: Annotated[int, typer.Option(min=10, help="With fewer of them it does not begin.", rich_help_panel=_GATE)] = 50,
-    margin: Annotated[float, typer.Option(min=0, help="Better by more than this (0.01: one point).", rich_help_panel=_GATE)] = 0.0,
+    entry: Annotated[str, _what(help="Which file of a folder is run.")] = "",
+    model: Annotated[str, _what(help="The registered model that gets the versions; by default the one that serves.")] = "",
+    label: Annotated[str, _what(help="The name of the labels; by default any.")] = "",
+    days: Annotated[float | None, _what(help="Train on answers that are no older.")] = None,
+    time_limit: Annotated[float, _what(min=1, help="Seconds that one run of the script may take.")] = TIME_LIMIT_SECONDS,
+    on: Annotated[str, _when(help="The alerts that call for it.")] = ",".join(_TRIGGER.alerts),
+    labels: Annotated[int, _when(min=0, help="New labels that it takes, and labels since the alert.")] = _TRIGGER.min_labels,
+    sustained: Annotated[float, _when(min=0, help="Seconds that the alert must last.")] = _TRIGGER.sustained_seconds,
+    cool_down: Annotated[float, _when(min=0, help="Seconds between two retrainings.")] = _TRIGGER.cool_down_seconds,
+    every: Annotated[float | None, _when(min=1, help="Also every so many seconds, alert or not.")] = None,
+    held_out: Annotated[float, _gate(help="Share of the labelled answers that is kept to judge by.")] = _USUAL.held_out,
+    recent: Annotated[int, _gate(min=10, help="Better on so many of the newest of these.")] = _USUAL.recent,
+    min_rows: Annotated[int, _gate(min=10, help="With fewer of them it does not begin.")] = _USUAL.min_rows,
+    margin: Annotated[float, _gate(min=0, help="Better by more than this (0.01: one point).")] = _USUAL.margin,
     plan: Annotated[str | None, typer.Option(help="Plan of the rollout; by default that of the deployment's last one.")] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Never again by itself.")] = False,
     as_json: JsonFlag = False,
@@ -64,11 +66,13 @@ def policy(
     with connect() as client:
         if delete:
             client.retrainings.delete_policy(name)
-            shown: dict[str, Any] = {"deployment": name, "deleted": True}
-        elif script is None:
-            shown = client.retrainings.policy(name)
+            said = f"{name} is not trained again by itself any more."
+            output.show({"deployment": name, "deleted": True}, said, as_json=as_json)
+            return
+        if script is None:
+            found = client.retrainings.policy(name)
         else:
-            shown = client.retrainings.set_policy(
+            found = client.retrainings.set_policy(
                 name,
                 script,
                 base=base,
@@ -87,12 +91,7 @@ def policy(
                 plan=plan,
                 time_limit=time_limit,
             )
-    if as_json:
-        emit(shown)
-    elif delete:
-        console().print(f"{name} is not trained again by itself any more.")
-    else:
-        _show_policy(shown)
+    output.show(found, _show_policy, as_json=as_json)
 
 
 @app.command()
@@ -106,12 +105,14 @@ def now(
     with connect() as client:
         begun = client.retrainings.start(name, why=why)
     if watch:
-        _follow(begun["id"], as_json=as_json)
-    elif as_json:
-        emit(begun)
+        _follow(begun.id, as_json=as_json)
     else:
-        console().print(f"{name} is trained again: {begun['id']}")
-        note(f"[dim]Follow it: drivetrain retrain show {name} --watch[/]")
+        output.show(begun, _begun, as_json=as_json)
+
+
+def _begun(one: LiveRetraining) -> None:
+    console().print(f"{one.deployment} is trained again: {one.id}")
+    note(f"[dim]Follow it: drivetrain retrain show {one.deployment} --watch[/]")
 
 
 @app.command("list")
@@ -123,14 +124,15 @@ def list_retrainings(
     """List retrainings, the newest first."""
     with connect() as client:
         found = client.retrainings.list(name, limit=limit)
-    if as_json:
-        emit(found)
-        return
+    output.show(found, _table, as_json=as_json)
+
+
+def _table(retrainings: list[LiveRetraining]) -> None:
     made = output.table("retraining", "deployment", "state", ">version", "begun", "")
     lines = []
-    for one in found:
-        words = one["doing"] or one["why"]
-        lines.append((one["id"], one["deployment"], _state(one), one["version"] or "", ago(one["created_ms"]), words))
+    for one in retrainings:
+        words = one.doing or one.why
+        lines.append((one.id, one.deployment, _state(one), one.version or "", ago(one.created_ms), words))
     output.rows(made, lines, empty="Nothing was trained again yet. Say how: drivetrain retrain policy NAME --script train.py")
 
 
@@ -144,10 +146,7 @@ def show(
         return
     with connect() as client:
         one = client.retrainings.get(client.retrainings.id(which))
-    if as_json:
-        emit(one)
-    else:
-        console().print(shown(one))
+    output.show(one, lambda found: console().print(shown(found)), as_json=as_json)
 
 
 @app.command()
@@ -155,10 +154,7 @@ def cancel(which: Which, why: Why = "", as_json: JsonFlag = False) -> None:
     """End a retraining. A version that it has registered stays, without traffic."""
     with connect() as client:
         one = client.retrainings.cancel(client.retrainings.id(which), why=why)
-    if as_json:
-        emit(one)
-    else:
-        console().print(f"[bold]{one['deployment']}[/]: {_word(one['state'])}. {one['why']}")
+    output.show(one, f"[bold]{one.deployment}[/]: {_word(one.state)}. {one.why}", as_json=as_json)
 
 
 @app.command()
@@ -175,87 +171,74 @@ def resume(name: Name, as_json: JsonFlag = False) -> None:
         _paused(client.retrainings.resume(name), as_json)
 
 
-def shown(one: dict[str, Any]) -> RenderableType:
+def shown(one: WatchedRetraining) -> RenderableType:
     """A retraining, as people read it."""
     from rich.console import Group
     from rich.text import Text
 
-    head = Text.assemble((one["deployment"], "bold"), "  ", _state(one), f"  begun {ago(one['created_ms'])} by {one['created_by']}",
-                         (f"   {one['id']}", "dim"))  # fmt: skip
-    done = {stage["stage"]: stage for stage in one["stages"]}
+    head = Text.assemble((one.deployment, "bold"), "  ", _state(one), f"  begun {ago(one.created_ms)} by {one.created_by}",
+                         (f"   {one.id}", "dim"))  # fmt: skip
+    done = {stage.stage: stage for stage in one.stages}
     stages = output.table("stage", "when", "")
     for name in STAGES:
         stage = done.get(name)
-        going = one["ended_ms"] is None and name == one["stage"]
-        words = stage["words"] if stage else one["doing"] if going else ""
-        stages.add_row(
-            Text(_word(name), style="" if stage else "cyan" if going else "dim"), ago(stage["at_ms"]) if stage else "", Text(words)
-        )
-    undo = next((stage["undo"] for stage in reversed(one["stages"]) if stage["undo"]), "")
-    foot = Text(one["why"] + (f"\nUndo: {undo}" if undo else ""))
-    if one["job_id"]:
-        foot.append(f"\nIts output: drivetrain jobs log {one['job_id']}", style="dim")
+        going = one.ended_ms is None and name == one.stage
+        words = stage.words if stage else one.doing if going else ""
+        stages.add_row(Text(_word(name), style="" if stage else "cyan" if going else "dim"), ago(stage.at_ms) if stage else "", Text(words))
+    undo = next((stage.undo for stage in reversed(one.stages) if stage.undo), "")
+    foot = Text(one.why + (f"\nUndo: {undo}" if undo else ""))
+    if one.job_id:
+        foot.append(f"\nIts output: drivetrain jobs log {one.job_id}", style="dim")
     return Group(head, Text(), stages, Text(), foot)
 
 
 def _follow(which: str, *, as_json: bool) -> None:
     """Show a retraining as it goes. Exit code 1 if nothing went live."""
-    from rich.live import Live
-
-    one: dict[str, Any] = {}
     with connect(patience=20.0) as client:
         identity = client.retrainings.id(which)
         if as_json or not console().is_terminal:
             one = client.retrainings.wait(identity, timeout=7 * 86_400.0)
-            if as_json:
-                emit(one)
-            else:
-                console().print(shown(one))
+            output.show(one, lambda found: console().print(shown(found)), as_json=as_json)
         else:
-            with Live(console=console(), auto_refresh=False) as live:
-                for one in client.retrainings.watch(identity):
-                    live.update(shown(one), refresh=True)
-    if one.get("state") not in ("rolled_out", "waiting"):
+            one = output.live(client.retrainings.watch(identity), shown)
+    if one.state not in (State.rolled_out, State.waiting):
         raise typer.Exit(output.FAILED)
 
 
-def _paused(policy: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        emit(policy)
-    else:
-        console().print(f"{policy['deployment']} is {'not ' if policy['paused'] else ''}trained again by itself.")
+def _paused(policy: Policy, as_json: bool) -> None:
+    output.show(policy, f"{policy.deployment} is {'not ' if policy.paused else ''}trained again by itself.", as_json=as_json)
 
 
-def _show_policy(policy: dict[str, Any]) -> None:
-    trigger, gate = policy["trigger"], policy["gate"]
+def _show_policy(policy: Policy) -> None:
+    trigger, gate = policy.trigger, policy.gate
     when = []
-    if trigger["alerts"]:
-        lasting = f" has lasted for {trigger['sustained_seconds']:g} s" if trigger["sustained_seconds"] else " lasts"
-        when.append(f"an alert of {' or '.join(trigger['alerts'])}{lasting}, and {trigger['cool_down_seconds']:g} s after the last time")
-    if trigger["every_seconds"] is not None:
-        when.append(f"every {trigger['every_seconds']:g} s")
-    plan = policy["plan"]
+    if trigger.alerts:
+        lasting = f" has lasted for {trigger.sustained_seconds:g} s" if trigger.sustained_seconds else " lasts"
+        when.append(f"an alert of {' or '.join(trigger.alerts)}{lasting}, and {trigger.cool_down_seconds:g} s after the last time")
+    if trigger.every_seconds is not None:
+        when.append(f"every {trigger.every_seconds:g} s")
+    plan = policy.plan
     then = "by the plan of its last rollout" if plan is None else f"by the plan {plan if isinstance(plan, str) else plan.get('name', '')}"
     lines = [
-        ("when", f"{'; or '.join(when)}; with {trigger['min_labels']} new labels"),
-        ("by", f"{policy['entry']} of {policy['script'].partition('@')[0]}" + (f", with {policy['base']}" if policy["base"] else "")),
-        ("within", f"{policy['time_limit']:g} s, then the script is stopped"),
-        ("makes", f"versions of {policy['model']}"),
-        ("judged", f"on the {gate['held_out']:.0%} of labelled answers that are held out, the newest {gate['recent']} above all"),
+        ("when", f"{'; or '.join(when)}; with {trigger.min_labels} new labels"),
+        ("by", f"{policy.entry} of {policy.script.partition('@')[0]}" + (f", with {policy.base}" if policy.base else "")),
+        ("within", f"{policy.time_limit:g} s, then the script is stopped"),
+        ("makes", f"versions of {policy.model}"),
+        ("judged", f"on the {gate.held_out:.0%} of labelled answers that are held out, the newest {gate.recent} above all"),
         ("then", f"rolled out {then}"),
     ]
-    console().print(f"[bold]{policy['deployment']}[/] is trained again{' (paused)' if policy['paused'] else ''}")
+    console().print(f"[bold]{policy.deployment}[/] is trained again{' (paused)' if policy.paused else ''}")
     for name, words in lines:
         console().print(f"  {name:8}{words}", soft_wrap=True)
-    if policy["words"]:
-        console().print(f"  [dim]{policy['words']}[/]", soft_wrap=True)
+    if policy.words:
+        console().print(f"  [dim]{policy.words}[/]", soft_wrap=True)
 
 
 def _word(text: str) -> str:
     return text.replace("_", " ")
 
 
-def _state(one: dict[str, Any]) -> Any:
+def _state(one: LiveRetraining) -> Any:
     from rich.text import Text
 
-    return Text(_word(one["state"]), style=_COLOURS.get(one["state"], "yellow"))
+    return Text(_word(one.state), style=_COLOURS.get(one.state, "yellow"))

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec.structs import asdict
 
+from drivetrain.answers.rollouts import LiveRollout, WatchedRollout
 from drivetrain.cli import output
 from drivetrain.cli.connect import connect, deployment_names, model_names
-from drivetrain.cli.output import JsonFlag, ago, console, emit, note
+from drivetrain.cli.output import JsonFlag, ago, console, note
 from drivetrain.errors import Invalid
+from drivetrain.rollout.model import Evidence, Forecast, State
 from drivetrain.words import span
 
 if TYPE_CHECKING:
@@ -70,10 +73,7 @@ def status(
         return
     with connect() as client:
         found = client.rollouts.get(target)
-    if as_json:
-        emit(found)
-    else:
-        console().print(shown(found))
+    output.show(found, lambda one: console().print(shown(one)), as_json=as_json)
 
 
 @app.command("list")
@@ -85,13 +85,14 @@ def list_rollouts(
     """List rollouts, the newest first."""
     with connect() as client:
         found = client.rollouts.list(deployment=deployment, limit=limit)
-    if as_json:
-        emit(found)
-        return
+    output.show(found, _table, as_json=as_json)
+
+
+def _table(rollouts: list[LiveRollout]) -> None:
     lines = [
-        (one["id"], one["deployment"], f"{one['stable_name']} → {one['canary_name']}", _state(one), _percent(one["share"]),
-         ago(one["created_ms"]), one["why"])
-        for one in found
+        (one.id, one.deployment, f"{one.stable_name} → {one.canary_name}", _state(one), _percent(one.share),
+         ago(one.created_ms), one.why)
+        for one in rollouts
     ]  # fmt: skip
     made = output.table("rollout", "deployment", "versions", "state", ">share", "started", "")
     output.rows(made, lines, empty="There was no rollout yet. Start one: drivetrain rollout start NAME SOURCE")
@@ -119,10 +120,7 @@ def plan(
         found = client.rollouts.forecast(
             deployment, plan=plan_of(plan), guardrails=guardrail or [], ratio=ratio, units_per_second=rate, base_rate=base
         )
-    if as_json:
-        emit(found)
-    else:
-        console().print(forecast(found))
+    output.show(found, lambda one: console().print(forecast(one)), as_json=as_json)
 
 
 @app.command()
@@ -181,10 +179,10 @@ def plan_of(text: str, *, min_units: int | None = None, min_seconds: float | Non
     if not changes:
         return text
     with connect() as client:
-        presets = {one["name"]: one for one in client.rollouts.plans()}
+        presets = {one.name: one for one in client.rollouts.plans()}
     if text in presets:
-        steps = presets[text]["steps"]
-        return {"preset": text, "steps": [step | changes if step["share"] < 10_000 else step for step in steps]}
+        steps = presets[text].steps
+        return {"preset": text, "steps": [asdict(step) | (changes if step.share < 10_000 else {}) for step in steps]}
     try:
         shares = [float(part.strip().rstrip("%")) for part in text.split(",")]
     except ValueError:
@@ -192,85 +190,74 @@ def plan_of(text: str, *, min_units: int | None = None, min_seconds: float | Non
     return {"name": "custom", "steps": [{"share": round(share * 100), **(changes if share < 100 else {})} for share in shares]}
 
 
-def told(begun: dict[str, Any], *, as_json: bool, watch: bool) -> None:
+def told(begun: LiveRollout, *, as_json: bool, watch: bool) -> None:
     """What to say of a rollout that has begun."""
     if watch:
-        follow(begun["id"], as_json=as_json)
-    elif as_json:
-        emit(begun)
+        follow(begun.id, as_json=as_json)
     else:
-        versions = f"{begun['stable_name']} → {begun['canary_name']}"
-        console().print(f"[bold]{begun['deployment']}[/]: {versions}, by the plan {begun['plan']['name']}.", soft_wrap=True)
-        note(f"[dim]Follow it: drivetrain rollout status {begun['deployment']} --watch[/]")
+        output.show(begun, _begun, as_json=as_json)
+
+
+def _begun(one: LiveRollout) -> None:
+    versions = f"{one.stable_name} → {one.canary_name}"
+    console().print(f"[bold]{one.deployment}[/]: {versions}, by the plan {one.plan.name}.", soft_wrap=True)
+    note(f"[dim]Follow it: drivetrain rollout status {one.deployment} --watch[/]")
 
 
 def follow(target: str, *, as_json: bool) -> None:
     """Show a rollout as it goes. Exit code 1 if it was taken back or aborted."""
-    from rich.live import Live
-
-    found: dict[str, Any] = {}
     with connect(patience=20.0) as client:
         if as_json or not console().is_terminal:
             found = client.rollouts.wait(target, timeout=7 * 86_400.0)
-            if as_json:
-                emit(found)
-            else:
-                console().print(shown(found))
+            output.show(found, lambda one: console().print(shown(one)), as_json=as_json)
         else:
-            with Live(console=console(), auto_refresh=False) as live:
-                for found in client.rollouts.watch(target):
-                    live.update(shown(found), refresh=True)
-    if found.get("state") in ("rolled_back", "aborted"):
+            found = output.live(client.rollouts.watch(target), shown)
+    if found.state in (State.rolled_back, State.aborted):
         raise typer.Exit(output.FAILED)
 
 
-def shown(found: dict[str, Any]) -> RenderableType:
+def shown(found: WatchedRollout) -> RenderableType:
     """A rollout, as people read it."""
     from rich.console import Group
     from rich.text import Text
 
     head = Text.assemble(
-        (found["deployment"], "bold"), f"  {found['stable_name']} → {found['canary_name']}  ", (_word(found["state"]), _colour(found)),
-        f"  {_percent(found['share'])}", (f"   {found['id']}", "dim"),
+        (found.deployment, "bold"), f"  {found.stable_name} → {found.canary_name}  ", (_word(found.state), _colour(found)),
+        f"  {_percent(found.share)}", (f"   {found.id}", "dim"),
     )  # fmt: skip
-    evidence = output.table("guardrail", "", ">evidence", found["canary_name"], found["stable_name"], "", title=None)
-    for one in found["evidence"]:
+    evidence = output.table("guardrail", "", ">evidence", found.canary_name, found.stable_name, "", title=None)
+    for one in found.evidence:
         evidence.add_row(
-            Text(one["measure"] + (" (signal)" if one["role"] == "signal" and one["measure"] != "assignment" else "")),
-            Text(_word(one["verdict"]), style=_COLOURS.get(one["verdict"], "")),
+            Text(one.measure + (" (signal)" if one.role == "signal" and one.measure != "assignment" else "")),
+            Text(_word(one.verdict), style=_COLOURS.get(one.verdict, "")),
             Text(_value(one)),
             Text(_arm(one, "canary")),
             Text(_arm(one, "stable")),
-            Text(one["words"] if one["verdict"] in ("mismatch", "no_measure", "blind", "waiting") else "", style="dim"),
+            Text(one.words if one.verdict in ("mismatch", "no_measure", "blind", "waiting") else "", style="dim"),
         )
     decisions = output.table("when", "who", "what", ">share", "why")
-    for one in found["decisions"]:
-        decisions.add_row(ago(one["at_ms"]), one["actor"], _word(one["action"]), _percent(one["share"]), Text(one["why"]))
-    undo = next((one["undo"] for one in reversed(found["decisions"]) if one["undo"]), "")
-    foot = Text(f"{_road(found)}   {found['why']}" + (f"\nTo undo this, or to go on: {undo}" if undo else ""), style="dim")
+    for done in found.decisions:
+        decisions.add_row(ago(done.at_ms), done.actor, _word(done.action), _percent(done.share), Text(done.why))
+    undo = next((done.undo for done in reversed(found.decisions) if done.undo), "")
+    foot = Text(f"{_road(found)}   {found.why}" + (f"\nTo undo this, or to go on: {undo}" if undo else ""), style="dim")
     return Group(head, foot, Text(), evidence, Text(), decisions)
 
 
-def forecast(found: dict[str, Any]) -> RenderableType:
+def forecast(found: Forecast) -> RenderableType:
     """A plan's forecast as a table."""
     from rich.console import Group
     from rich.text import Text
 
     steps = output.table("step", ">share", ">takes", ">units of the new version")
-    for number, one in enumerate(found["steps"], 1):
-        share = _percent(one["share"]) if one["share"] else f"shadow {_percent(one['shadow'])}"
-        whole = one["share"] == 10_000
-        takes = "never" if one["seconds"] is None else span(one["seconds"])
-        steps.add_row(
-            str(number),
-            share,
-            "" if whole else takes,
-            "" if whole else f"{one['units']:,.0f}",
-        )
-    people = found["people"]
-    known = f" and {people['known']:,.0f} who come back" if people["known"] else ""
-    pace = f"With {people['fresh']:.3g} new people a second{known}; {100 * found['base_rate']:.3g} % of the answers are bad now:"
-    return Group(Text(pace), Text(), steps, Text(), Text(found["words"]))
+    for number, one in enumerate(found.steps, 1):
+        share = _percent(one.share) if one.share else f"shadow {_percent(one.shadow)}"
+        whole = one.share == 10_000
+        takes = "never" if one.seconds is None else span(one.seconds)
+        steps.add_row(str(number), share, "" if whole else takes, "" if whole else f"{one.units:,.0f}")
+    people = found.people
+    known = f" and {people.known:,.0f} who come back" if people.known else ""
+    pace = f"With {people.fresh:.3g} new people a second{known}; {100 * found.base_rate:.3g} % of the answers are bad now:"
+    return Group(Text(pace), Text(), steps, Text(), Text(found.words))
 
 
 def _do(verb: str, target: str, why: str, *, as_json: bool) -> None:
@@ -278,37 +265,34 @@ def _do(verb: str, target: str, why: str, *, as_json: bool) -> None:
         _told(getattr(client.rollouts, verb)(target, why=why), as_json=as_json)
 
 
-def _told(found: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        emit(found)
-        return
-    console().print(f"[bold]{found['deployment']}[/]: {_word(found['state'])}, {found['canary_name']} has {_percent(found['share'])}.")
+def _told(found: LiveRollout, *, as_json: bool) -> None:
+    said = f"[bold]{found.deployment}[/]: {_word(found.state)}, {found.canary_name} has {_percent(found.share)}."
+    output.show(found, said, as_json=as_json)
 
 
-def _road(found: dict[str, Any]) -> str:
+def _road(found: LiveRollout) -> str:
     parts = []
-    for number, step in enumerate(found["plan"]["steps"]):
-        text = _percent(step["share"]) if step["share"] else f"shadow {_percent(step['shadow'])}"
-        parts.append(f"[{text}]" if number == found["step"] and found["state"] not in ("rolled_back", "aborted") else text)
+    for number, step in enumerate(found.plan.steps):
+        text = _percent(step.share) if step.share else f"shadow {_percent(step.shadow)}"
+        parts.append(f"[{text}]" if number == found.step and found.state not in ("rolled_back", "aborted") else text)
     return " · ".join(parts)
 
 
-def _value(one: dict[str, Any]) -> str:
-    value, threshold = one["value"], one["threshold"]
+def _value(one: Evidence) -> str:
+    value, threshold = one.value, one.threshold
     if value is None or threshold is None:
         return ""
     return f"{_short(value)} of {_short(threshold)}"
 
 
-def _arm(one: dict[str, Any], arm: str) -> str:
-    units, bad = one[f"{arm}_units"], one[f"{arm}_bad"]
-    if one["measure"] == "assignment":
+def _arm(one: Evidence, arm: str) -> str:
+    units, bad, requests, bad_requests = (getattr(one, f"{arm}_{what}") for what in ("units", "bad", "requests", "bad_requests"))
+    if one.measure == "assignment":
         return f"{units:,} units"
-    if one["measure"].endswith("_mean"):
+    if one.measure.endswith("_mean"):
         return f"{bad:.4g} ({units:,} units)"
-    requests = one[f"{arm}_requests"]
     if requests > units:  # people who come back
-        return f"{one[f'{arm}_bad_requests']:,} of {requests:,} requests of {units:,}"
+        return f"{bad_requests:,} of {requests:,} requests of {units:,}"
     return f"{bad:,.0f} of {units:,}"
 
 
@@ -326,11 +310,11 @@ def _word(text: str) -> str:
     return text.replace("_", " ")
 
 
-def _colour(found: dict[str, Any]) -> str:
-    return _STATES.get(found["state"], "yellow")
+def _colour(found: LiveRollout) -> str:
+    return _STATES.get(found.state, "yellow")
 
 
-def _state(found: dict[str, Any]) -> Any:
+def _state(found: LiveRollout) -> Any:
     from rich.text import Text
 
-    return Text(_word(found["state"]), style=_colour(found))
+    return Text(_word(found.state), style=_colour(found))

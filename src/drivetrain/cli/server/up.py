@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
+from drivetrain.config import doc
+
 
 def up(
     home: Annotated[
         Path | None, typer.Option(help="Folder that holds everything (default: DRIVETRAIN_HOME, else your data folder).")
     ] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; anything but loopback needs keys.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = None,
-    web: Annotated[int | None, typer.Option(help="Number of web processes.", min=1, max=64)] = None,
-    listen: Annotated[
-        list[str] | None, typer.Option(help="One more port for one dialect, as PORT=DIALECT (11434=ollama). May be repeated.")
-    ] = None,
+    host: Annotated[str | None, typer.Option(help=doc("host"))] = None,
+    port: Annotated[int | None, typer.Option(help=doc("port"), min=0, max=65535)] = None,
+    web: Annotated[int | None, typer.Option(help=doc("web"), min=1, max=64)] = None,
+    listen: Annotated[list[str] | None, typer.Option(help=doc("listen"))] = None,
 ) -> None:
     """Start the server: dashboard, API, every dialect, on one port. It runs until Ctrl-C or SIGTERM.
 

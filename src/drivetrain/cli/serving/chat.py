@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from drivetrain.cli import output
 from drivetrain.cli.connect import connect, deployment_names
-from drivetrain.cli.output import JsonFlag, emit, note, notes
+from drivetrain.cli.output import JsonFlag, note, notes
 from drivetrain.errors import DrivetrainError, Invalid
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _converse(client: Client, name: str, messages: list[dict[str, str]], options
 def _say(answer: ChatStream, *, as_json: bool) -> None:
     if as_json:
         answer.read()
-        emit(
+        output.emit(
             {
                 "text": answer.text,
                 "request_id": answer.request_id,

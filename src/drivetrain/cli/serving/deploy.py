@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
+from drivetrain.answers.serving import LiveDeployment
 from drivetrain.cli import output
 from drivetrain.cli.connect import connect, deployment_names, model_names
-from drivetrain.cli.output import JsonFlag, ago, console, emit, note, size
+from drivetrain.cli.output import JsonFlag, ago, console, note, size
 from drivetrain.cli.rollout.rollout import plan_of, told
 from drivetrain.engines.options import declared
 from drivetrain.engines.table import ENGINES, names
 from drivetrain.errors import Invalid
+from drivetrain.serving.model import Capture, Deployment, Unit, Variant
 
 Name = Annotated[str, typer.Argument(help="The deployment.", autocompletion=deployment_names)]
 
@@ -23,18 +24,6 @@ def _options_of_engines() -> str:
     """For the command's help: each engine's options with what they take."""
     told = {engine.name: [f"{one.name} ({one.takes})" for one in declared(engine.options)] for engine in ENGINES}
     return " ".join(f"{name}: {', '.join(some)}." for name, some in sorted(told.items()) if some)
-
-
-class Capture(StrEnum):
-    all = "all"
-    sampled = "sampled"
-    hashed = "hashed"
-    nothing = "nothing"
-
-
-class Unit(StrEnum):
-    person = "person"
-    request = "request"
 
 
 def deploy(
@@ -95,54 +84,52 @@ def deploy(
         if wait:
             with output.progress(f"starting {name}", of_bytes=False) as tell:
                 shown = client.deployments.wait(
-                    name, timeout=timeout, watch=lambda seen: tell(0, 0, f"{name}: {seen['state']} {seen.get('problem') or ''}".rstrip())
+                    name, timeout=timeout, watch=lambda seen: tell(0, 0, f"{name}: {seen.state} {seen.problem}".rstrip())
                 )
         url = client.url
-    if as_json:
-        emit(shown)
-        return
-    variant = _live(shown)
-    what = f"{_repo(shown, variant)} {_version(variant)} on {variant['engine']}" if variant else source
-    console().print(f"[bold]{name}[/] is {shown['state']}: {what}", soft_wrap=True)
-    if variant and variant.get("why"):
-        note(f"[dim]{variant['why']}[/]")
-    note(f"[dim]Dashboard: {url}/deployments/{name}{'' if wait else '     Watch it: drivetrain ps'}[/]")
+    output.show(shown, lambda one: _deployed(one, source, url, waited=wait), as_json=as_json)
+
+
+def _deployed(one: LiveDeployment, source: str, url: str, *, waited: bool) -> None:
+    variant = _live(one)
+    what = f"{_repo(one, variant)} {_version(variant)} on {variant.engine}" if variant else source
+    console().print(f"[bold]{one.name}[/] is {one.state}: {what}", soft_wrap=True)
+    if variant and variant.why:
+        note(f"[dim]{variant.why}[/]")
+    note(f"[dim]Dashboard: {url}/deployments/{one.name}{'' if waited else '     Watch it: drivetrain ps'}[/]")
 
 
 def ps(as_json: JsonFlag = False) -> None:
     """List deployments with their replicas: state, version, memory, and what is wrong if something is."""
     with connect() as client:
-        shown = client.deployments.list()
-    if as_json:
-        emit(shown)
-        return
+        found = client.deployments.list()
+    output.show(found, _table, as_json=as_json)
+
+
+def _table(deployments: list[LiveDeployment]) -> None:
     made = output.table("deployment", "state", "version", "engine", ">replicas", ">memory", "since")
     lines = []
-    for one in shown:
-        variant = _live(one) or {}
-        replicas = [r for r in one["replicas"] if r["state"] != "stopped"]
-        ready = sum(r["state"] == "ready" for r in replicas)
+    for one in deployments:
+        variant = _live(one)
+        replicas = [replica for replica in one.replicas if replica.state != "stopped"]
+        ready = sum(replica.state == "ready" for replica in replicas)
         version = f"{_repo(one, variant)} {_version(variant)}" if variant else ""
-        memory = sum(int(r.get("memory_bytes") or 0) for r in replicas)
-        count = f"{ready}/{max(len(replicas), int(variant.get('min_replicas') or 0))}"
-        state = output.state(str(one["state"]))
-        lines.append(
-            (one["name"], state, version, variant.get("engine"), count, size(memory) if memory else "", ago(one.get("created_ms")))
-        )
+        memory = sum(replica.memory_bytes for replica in replicas)
+        count = f"{ready}/{max(len(replicas), variant.min_replicas if variant else 0)}"
+        engine = variant.engine if variant else ""
+        lines.append((one.name, output.state(one.state), version, engine, count, size(memory) if memory else "", ago(one.created_ms)))
     output.rows(made, lines, empty="Nothing is deployed. Put a model live with: drivetrain deploy NAME MODEL --wait")
-    for one in shown:
-        if one.get("problem"):
-            note(f"[red]{one['name']}[/]: {one['problem']}")
+    for one in deployments:
+        if one.problem:
+            note(f"[red]{one.name}[/]: {one.problem}")
 
 
 def undeploy(name: Name, as_json: JsonFlag = False) -> None:
     """Take a deployment away. Requests that have begun are finished; the registered model stays."""
     with connect() as client:
         client.deployments.delete(name)
-    if as_json:
-        emit({"name": name, "deleted": True})
-    else:
-        console().print(f"{name} is gone. Its model and its events are still there.")
+    said = f"{name} is gone. Its model and its events are still there."
+    output.show({"name": name, "deleted": True}, said, as_json=as_json)
 
 
 def scale(
@@ -154,34 +141,28 @@ def scale(
     """Say how many replicas a deployment runs."""
     with connect() as client:
         shown = client.deployments.scale(name, min_replicas=replicas, max_replicas=max_replicas or max(1, replicas))
-    if as_json:
-        emit(shown)
-    else:
-        console().print(f"{name} will run {replicas} replica{'' if replicas == 1 else 's'}.")
+    output.show(shown, f"{name} will run {replicas} replica{'' if replicas == 1 else 's'}.", as_json=as_json)
 
 
 def restart(name: Name, as_json: JsonFlag = False) -> None:
     """Replace the replicas of a deployment by new ones, without refusing a request."""
     with connect() as client:
         shown = client.deployments.restart(name)
-    if as_json:
-        emit(shown)
-    else:
-        console().print(f"{name} is restarting. Watch it: drivetrain ps")
+    output.show(shown, f"{name} is restarting. Watch it: drivetrain ps", as_json=as_json)
 
 
-def _live(deployment: dict[str, Any]) -> dict[str, Any] | None:
-    live = [variant for variant in deployment.get("variants", ()) if variant.get("retired_ms") is None]
-    return max(live, key=lambda variant: int(variant["created_ms"]), default=None)
+def _live(deployment: Deployment) -> Variant | None:
+    live = [variant for variant in deployment.variants if variant.retired_ms is None]
+    return max(live, key=lambda variant: variant.created_ms, default=None)
 
 
-def _repo(deployment: dict[str, Any], variant: dict[str, Any]) -> str:
+def _repo(deployment: Deployment, variant: Variant) -> str:
     """Without the workspace, where that is the deployment's own."""
-    return str(variant["repo"]).removeprefix(f"{deployment['workspace']}/")
+    return variant.repo.removeprefix(f"{deployment.workspace}/")
 
 
-def _version(variant: dict[str, Any]) -> str:
-    return f"v{variant['version']}" if variant.get("version") else str(variant["commit"])[:10]
+def _version(variant: Variant) -> str:
+    return f"v{variant.version}" if variant.version else variant.commit[:10]
 
 
 def _prices(given: list[str]) -> dict[str, float] | None:

@@ -10,8 +10,9 @@ import typer
 
 from drivetrain.cli import output
 from drivetrain.cli.connect import connect
-from drivetrain.cli.output import JsonFlag, ago, console, emit, note, size
+from drivetrain.cli.output import JsonFlag, ago, console, note, size
 from drivetrain.errors import Invalid
+from drivetrain.tracking.deletion.model import Collected, Preview
 from drivetrain.words import span
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode="markdown")
@@ -55,25 +56,24 @@ def gc(
         shown = client.gc.preview(**what)
         if not as_json:
             _tell(shown)
-        nothing = not (shown["runs"] or shown["models"] or shown["experiments"])
+        nothing = not (shown.runs or shown.models or shown.experiments)
         if nothing or not (yes or (not as_json and _confirmed())):
-            if as_json:
-                emit({"preview": shown, "collected": None})
-            elif not nothing:
-                note("Nothing was deleted. To delete it for good, add --yes")
+            left = "" if nothing else "Nothing was deleted. To delete it for good, add --yes"
+            output.show({"preview": shown, "collected": None}, lambda _: note(left) if left else None, as_json=as_json)
             return
-        total = shown["runs"] + shown["models"] + shown["experiments"]
+        total = shown.runs + shown.models + shown.experiments
         with output.progress("deleting", of_bytes=False) as tell:
-            for done in client.gc.follow(client.gc.collect(**what)["id"]):
-                gone = done["runs"] + done["models"] + done["experiments"]
+            for done in client.gc.follow(client.gc.collect(**what).id):
+                gone = done.runs + done.models + done.experiments
                 tell(gone, max(total, gone), f"{gone} of {total} deleted")
-    if as_json:
-        emit({"preview": shown, "collected": done})
-        return
-    console().print(f"Deleted for good: {_kinds(done)}. {_number(done['blobs'], 'file')} went from the store, {size(done['bytes'])}.")
-    if done["later_blobs"]:
+    output.show({"preview": shown, "collected": done}, lambda _: _gone(done), as_json=as_json)
+
+
+def _gone(done: Collected) -> None:
+    console().print(f"Deleted for good: {_kinds(done)}. {_number(done.blobs, 'file')} went from the store, {size(done.bytes)}.")
+    if done.later_blobs:
         note(
-            f"{_number(done['later_blobs'], 'file')} ({size(done['later_bytes'])}) were sent or asked for again lately. They go by "
+            f"{_number(done.later_blobs, 'file')} ({size(done.later_bytes)}) were sent or asked for again lately. They go by "
             "themselves a day after that, unless something has them then."
         )
 
@@ -85,13 +85,14 @@ def list_collections(
     """List what was deleted for good, the newest first."""
     with connect() as client:
         found = client.gc.list(limit=limit)
-    if as_json:
-        emit(found)
-        return
+    output.show(found, _table, as_json=as_json)
+
+
+def _table(collections: list[Collected]) -> None:
     lines = [
-        (one["user"], one["experiments"], one["runs"], one["models"], one["blobs"], size(one["bytes"]),
-         "done" if one["ended_ms"] and not one["waiting"] else f"{one['waiting']} to go", ago(one["created_ms"]))
-        for one in found
+        (one.user, one.experiments, one.runs, one.models, one.blobs, size(one.bytes),
+         "done" if one.ended_ms and not one.waiting else f"{one.waiting} to go", ago(one.created_ms))
+        for one in collections
     ]  # fmt: skip
     table = output.table("by", ">experiments", ">runs", ">models", ">files", ">bytes", "state", "began")
     output.rows(table, lines, empty="Nothing was deleted for good yet.")
@@ -112,11 +113,9 @@ def policy(
     with connect() as client:
         change = grace is not None or automatic is not None
         found = client.gc.set_policy(grace_s=seconds(grace), automatic=automatic) if change else client.gc.policy()
-    if as_json:
-        emit(found)
-        return
-    then = "by itself" if found["automatic"] else "when somebody says: drivetrain gc --yes"
-    console().print(f"What was deleted can be restored for {span(found['grace_ms'] / 1000)}; after that it goes {then}", soft_wrap=True)
+    then = "by itself" if found.automatic else "when somebody says: drivetrain gc --yes"
+    said = f"What was deleted can be restored for {span(found.grace_ms / 1000)}; after that it goes {then}"
+    output.show(found, said, as_json=as_json)
 
 
 @experiments.callback()
@@ -134,11 +133,9 @@ def list_experiments(
     """List experiments, the latest changed first."""
     with connect() as client:
         found = client.experiments.list(deleted=deleted)
-    if as_json:
-        emit(found)
-        return
-    lines = [(one["id"], one["name"], ago(one["updated_ms"])) for one in found]
-    output.rows(output.table("id", "experiment", "deleted" if deleted else "changed"), lines, empty="There is none.")
+    made = output.table("id", "experiment", "deleted" if deleted else "changed")
+    lines = [(one.id, one.name, ago(one.updated_ms)) for one in found]
+    output.show(found, lambda _: output.rows(made, lines, empty="There is none."), as_json=as_json)
 
 
 @experiments.command()
@@ -147,7 +144,8 @@ def delete(names: Names, as_json: JsonFlag = False) -> None:
     with connect() as client:
         for name in names:
             client.experiments.delete(name)
-    emit({"deleted": names}) if as_json else note(f"Deleted. To have it back: drivetrain experiments restore {names[0]}")
+    said = f"Deleted. To have it back: drivetrain experiments restore {names[0]}"
+    output.show({"deleted": names}, lambda _: note(said), as_json=as_json)
 
 
 @experiments.command()
@@ -156,7 +154,7 @@ def restore(names: Names, as_json: JsonFlag = False) -> None:
     with connect() as client:
         for name in names:
             client.experiments.restore(name)
-    emit({"restored": names}) if as_json else note("Restored.")
+    output.show({"restored": names}, lambda _: note("Restored."), as_json=as_json)
 
 
 def seconds(text: str | None) -> float | None:
@@ -175,29 +173,29 @@ def _confirmed() -> bool:
     return sys.stdin.isatty() and typer.confirm("Delete this for good?", err=True)
 
 
-def _tell(shown: dict[str, Any]) -> None:
-    if not (shown["runs"] or shown["models"] or shown["experiments"]):
+def _tell(shown: Preview) -> None:
+    if not (shown.runs or shown.models or shown.experiments):
         console().print(
-            f"Nothing was deleted long enough ago. (The grace is {span(shown['grace_ms'] / 1000)}; --older-than 0 is for all.)",
+            f"Nothing was deleted long enough ago. (The grace is {span(shown.grace_ms / 1000)}; --older-than 0 is for all.)",
             soft_wrap=True,
         )
         return
-    lines = [("experiment", one["id"], one["name"], "", ago(one["deleted_ms"])) for one in shown["some_experiments"]]
-    lines += [("run", one["id"], one["name"], one["of"], ago(one["deleted_ms"])) for one in shown["some_runs"]]
+    lines = [("experiment", one.id, one.name, "", ago(one.deleted_ms)) for one in shown.some_experiments]
+    lines += [("run", one.id, one.name, one.of, ago(one.deleted_ms)) for one in shown.some_runs]
     output.rows(output.table("", "id", "name", "experiment", "deleted"), lines, empty="")
-    more = shown["runs"] + shown["experiments"] - len(lines)
+    more = shown.runs + shown.experiments - len(lines)
     if more > 0:
         console().print(f"… and {more} more")
     console().print(
-        f"{_kinds(shown)}, with {_number(shown['files'], 'file')} ({size(shown['bytes'])}); {size(shown['freed_bytes'])} of disk are freed."
+        f"{_kinds(shown)}, with {_number(shown.files, 'file')} ({size(shown.bytes)}); {size(shown.freed_bytes)} of disk are freed."
     )
-    if shown["made_models"]:
-        console().print(f"{_number(shown['made_models'], 'logged model')} that these runs made will stay; --models takes them too.")
+    if shown.made_models:
+        console().print(f"{_number(shown.made_models, 'logged model')} that these runs made will stay; --models takes them too.")
 
 
-def _kinds(counts: dict[str, Any]) -> str:
-    named = (("experiments", "experiment"), ("runs", "run"), ("models", "logged model"))
-    return ", ".join(_number(counts[key], word) for key, word in named if counts[key]) or "nothing"
+def _kinds(counts: Preview | Collected) -> str:
+    named = ((counts.experiments, "experiment"), (counts.runs, "run"), (counts.models, "logged model"))
+    return ", ".join(_number(count, word) for count, word in named if count) or "nothing"
 
 
 def _number(count: int, word: str) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from drivetrain.cli import output
 from drivetrain.cli.connect import connect
-from drivetrain.cli.output import JsonFlag, emit, note
+from drivetrain.cli.output import JsonFlag, note
 from drivetrain.errors import Invalid
 
 if TYPE_CHECKING:
@@ -37,11 +37,10 @@ def export(
         if experiment is not None:
             runs += portable.runs_of(client.connection, experiment)
         done = list(portable.export(client.connection, list(dict.fromkeys(runs)), Path(folder), progress=bar))
-    if as_json:
-        emit([{"run_id": one.run_id, "folder": str(one.folder), "state": one.state} for one in done])
-        return
+    found = [{"run_id": one.run_id, "folder": str(one.folder), "state": one.state} for one in done]
     lines = [(one.run_id, one.state, one.folder) for one in done]
-    output.rows(output.table("run", "state", "folder"), lines, empty="The experiment has no run.")
+    made = output.table("run", "state", "folder")
+    output.show(found, lambda _: output.rows(made, lines, empty="The experiment has no run."), as_json=as_json)
 
 
 def import_(
@@ -100,11 +99,10 @@ def wandb(
 
 def _tell(done: Sequence[Brought], as_json: bool, warnings: Iterable[str] = (), versions: Sequence[str] = ()) -> None:
     said = [*warnings, *(f"{one.name}: {text}" for one in done for text in one.warnings)]
-    if as_json:
-        runs = [{"source": one.source_id, "run_id": one.run_id, "name": one.name, "state": one.state} for one in done]
-        emit({"runs": runs, "versions": list(versions), "warnings": said})
-    else:
-        lines = [(one.run_id, one.name, one.state, "" if one.source_id == one.run_id else one.source_id) for one in done]
-        output.rows(output.table("run", "name", "state", "was"), lines, empty="There is no run to import.")
+    runs = [{"source": one.source_id, "run_id": one.run_id, "name": one.name, "state": one.state} for one in done]
+    lines = [(one.run_id, one.name, one.state, "" if one.source_id == one.run_id else one.source_id) for one in done]
+    made = output.table("run", "name", "state", "was")
+    found = {"runs": runs, "versions": list(versions), "warnings": said}
+    output.show(found, lambda _: output.rows(made, lines, empty="There is no run to import."), as_json=as_json)
     for text in said:
         note(f"warning: {text}")

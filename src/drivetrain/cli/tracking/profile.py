@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from drivetrain.cli import output
 from drivetrain.cli.connect import connect
-from drivetrain.cli.output import JsonFlag, console, emit, note
+from drivetrain.cli.output import JsonFlag, console, note
 from drivetrain.errors import Invalid
+
+if TYPE_CHECKING:
+    from drivetrain.client.profile import LoggedProfile
 
 
 def profile(
@@ -26,10 +30,11 @@ def profile(
 
     with connect() as client:
         logged = log_profile(_read(file), target=target, run_id=run, client=client)
-    if as_json:
-        emit(logged)
-        return
-    console().print(f"{logged['columns']} columns of {logged['rows']:,} rows are the reference of the models of run {run}.")
+    output.show(logged, _logged, as_json=as_json)
+
+
+def _logged(found: LoggedProfile) -> None:
+    console().print(f"{found.columns} columns of {found.rows:,} rows are the reference of the models of run {found.run_id}.")
     note("[dim]Sketches and counts were sent, no rows.[/]")
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from drivetrain.answers.tracking import Number, Run
 from drivetrain.cli import output
 from drivetrain.cli.connect import connect
-from drivetrain.cli.output import JsonFlag, ago, console, emit
+from drivetrain.cli.output import JsonFlag, ago, emit
 from drivetrain.errors import Invalid
 
 PAGE = 10_000
@@ -45,19 +47,20 @@ def list_runs(
     """List runs, the newest first."""
     with connect() as client:
         found = client.runs.list(experiment=experiment, filter=where, limit=limit, deleted=deleted)
-    if as_json:
-        emit(found)
-        return
+    output.show(found, _table, as_json=as_json)
+
+
+def _table(runs: list[Run]) -> None:
     lines = [
         (
-            one["id"],
-            one["name"],
-            one.get("experiment") or one.get("experiment_id"),
-            output.state(one["status"]),
-            _few(one.get("metrics") or {}),
-            ago(one["start_ms"]),
+            one.id,
+            one.name,
+            one.experiment or one.experiment_id,
+            output.state(one.status),
+            _few(one.metrics),
+            ago(one.start_ms),
         )
-        for one in found
+        for one in runs
     ]
     empty = 'No run yet. Log one: eval "$(drivetrain env)", then run a script that uses mlflow.'
     output.rows(output.table("run", "name", "experiment", "status", "metrics", "started"), lines, empty=empty)
@@ -68,10 +71,7 @@ def show(run: Annotated[str, typer.Argument(help="Id of the run.", metavar="RUN_
     """Show one run: parameters, metrics, tags, data."""
     with connect() as client:
         found = client.runs.get(run)
-    if as_json:
-        emit(found)
-    else:
-        console().print_json(data=found)
+    output.show(found, output.as_text, as_json=as_json)
 
 
 @app.command()
@@ -86,17 +86,17 @@ def logs(
         raise Invalid("--follow prints lines as they come: leave out --json.")
     with connect() as client:
         found = list(client.runs.console(run, limit=tail or PAGE, last=tail is not None))
-        after = found[-1]["number"] if found else -1
+        after = found[-1].number if found else -1
         while True:
             if not as_json:
                 for line in found:
-                    typer.echo(_plain(line["text"]))
+                    typer.echo(_plain(line.text))
                 found = []
             # Asked before the lines are: what a run prints at its end is there when it says that it has ended.
-            running = follow and client.runs.get(run)["status"] in ("RUNNING", "SCHEDULED")
+            running = follow and client.runs.get(run).status in ("RUNNING", "SCHEDULED")
             more = client.runs.console(run, after=after, limit=PAGE)
             if more:
-                after = more[-1]["number"]
+                after = more[-1].number
                 found += more
             elif running:
                 time.sleep(POLL_SECONDS)
@@ -112,7 +112,8 @@ def delete(runs: RunIds, as_json: JsonFlag = False) -> None:
     with connect() as client:
         for run in runs:
             client.runs.delete(run)
-    emit({"deleted": runs}) if as_json else output.note(f"Deleted. To have it back: drivetrain runs restore {runs[0]}")
+    said = f"Deleted. To have it back: drivetrain runs restore {runs[0]}"
+    output.show({"deleted": runs}, lambda _: output.note(said), as_json=as_json)
 
 
 @app.command()
@@ -121,7 +122,7 @@ def restore(runs: RunIds, as_json: JsonFlag = False) -> None:
     with connect() as client:
         for run in runs:
             client.runs.restore(run)
-    emit({"restored": runs}) if as_json else output.note("Restored.")
+    output.show({"restored": runs}, lambda _: output.note("Restored."), as_json=as_json)
 
 
 @app.command()
@@ -136,12 +137,10 @@ def sync(
 
     waiting = spool.folders(folder or spool.outbox())
     done = [(str(one), sender.send(one, follow=False)) for one in waiting]
-    if as_json:
-        emit([{"folder": one, "complete": complete} for one, complete in done])
-        return
-    empty = "Nothing waits to be sent."
+    found = [{"folder": one, "complete": complete} for one, complete in done]
     lines = [(one, "sent" if complete else "its training or its sender still runs") for one, complete in done]
-    output.rows(output.table("run", "state"), lines, empty=empty)
+    made = output.table("run", "state")
+    output.show(found, lambda _: output.rows(made, lines, empty="Nothing waits to be sent."), as_json=as_json)
 
 
 def _plain(text: str) -> str:
@@ -151,6 +150,6 @@ def _plain(text: str) -> str:
     return "".join(letter for letter in Text.from_ansi(text).plain if letter == "\t" or letter.isprintable())
 
 
-def _few(metrics: dict[str, Any], most: int = 3) -> str:
+def _few(metrics: Mapping[str, Number], most: int = 3) -> str:
     shown = [f"{key} {value:.4g}" if isinstance(value, float | int) else f"{key} {value}" for key, value in list(metrics.items())[:most]]
     return "  ".join(shown) + (" …" if len(metrics) > most else "")

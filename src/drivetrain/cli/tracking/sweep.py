@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
+from msgspec.structs import asdict
 
+from drivetrain.answers.sweeps import LiveSweep, SweepWithRuns
 from drivetrain.cli import output
 from drivetrain.cli.connect import connect
-from drivetrain.cli.output import JsonFlag, ago, console, emit, note
+from drivetrain.cli.output import JsonFlag, ago, console, note
+from drivetrain.training.sweeps.model import Importance
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -23,12 +27,11 @@ def list_sweeps(
     """List sweeps, the newest first."""
     with connect() as client:
         found = client.sweeps.list(limit=limit)
-    if as_json:
-        emit(found)
-        return
-    lines = [
-        (one["name"], one["title"] or "–", one["method"], _goal(one), one["state"], _runs(one), ago(one["created_ms"])) for one in found
-    ]
+    output.show(found, _table, as_json=as_json)
+
+
+def _table(sweeps: list[LiveSweep]) -> None:
+    lines = [(one.name, one.title or "–", one.method, _goal(one), one.state, _runs(one), ago(one.created_ms)) for one in sweeps]
     made = output.table("sweep", "title", "method", "goal", "state", ">runs", "began")
     output.rows(made, lines, empty="No sweep yet. Begin one with wandb.sweep(…), or: wandb sweep sweep.yaml")
 
@@ -38,25 +41,22 @@ def show(sweep: Name, as_json: JsonFlag = False) -> None:
     """Show a sweep: its runs, the best of them, and which parameters matter."""
     with connect() as client:
         found = client.sweeps.get(sweep)
-        found["importance"] = list(client.sweeps.importance(sweep))
-    if as_json:
-        emit(found)
-        return
-    console().print(f"{found['title'] or found['name']}: {found['method']} search, {found['state']}, {_runs(found)} runs, {_goal(found)}")
-    best = found["best"]["position"] if found["best"] else None
+        importance = client.sweeps.importance(sweep)
+    output.show({**asdict(found), "importance": importance}, lambda _: _sweep(found, importance), as_json=as_json)
+
+
+def _sweep(found: SweepWithRuns, importance: Sequence[Importance]) -> None:
+    console().print(f"{found.title or found.name}: {found.method} search, {found.state}, {_runs(found)} runs, {_goal(found)}")
+    best = found.best.position if found.best else None
     lines = [
-        (one["client_id"], one["state"] + (" (stopped early)" if one["stopped"] else ""), _number(one["value"]), _args(one["args"]),
-         "best" if one["position"] == best else "")
-        for one in found["runs"]
+        (one.client_id, one.state + (" (stopped early)" if one.stopped else ""), _number(one.value), _args(one.args),
+         "best" if one.position == best else "")
+        for one in found.runs
     ]  # fmt: skip
-    output.rows(
-        output.table("run", "state", f">{found['metric'] or 'value'}", "parameters", ""), lines, empty="No run yet: start an agent."
-    )
-    if found["importance"]:
+    output.rows(output.table("run", "state", f">{found.metric or 'value'}", "parameters", ""), lines, empty="No run yet: start an agent.")
+    if importance:
         table = output.table("parameter", ">importance", ">correlation")
-        output.rows(
-            table, [(one["name"], _number(one["importance"]), _number(one["correlation"])) for one in found["importance"]], empty=""
-        )
+        output.rows(table, [(one.name, _number(one.importance), _number(one.correlation)) for one in importance], empty="")
 
 
 @app.command()
@@ -84,25 +84,22 @@ def resume(sweep: Name, as_json: JsonFlag = False) -> None:
         _told(client.sweeps.resume(sweep), as_json=as_json)
 
 
-def _told(found: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        emit(found)
-    else:
-        note(f"The sweep {found['name']} is {found['state']}.")
+def _told(found: LiveSweep, *, as_json: bool) -> None:
+    output.show(found, lambda one: note(f"The sweep {one.name} is {one.state}."), as_json=as_json)
 
 
-def _goal(one: dict[str, Any]) -> str:
-    return f"{'maximize' if one['maximize'] else 'minimize'} {one['metric']}" if one["metric"] else "no metric"
+def _goal(one: LiveSweep) -> str:
+    return f"{'maximize' if one.maximize else 'minimize'} {one.metric}" if one.metric else "no metric"
 
 
-def _runs(one: dict[str, Any]) -> str:
-    count = one["run_count"]
-    return str(count) if one["run_count_expected"] is None else f"{count} of {one['run_count_expected']}"
+def _runs(one: LiveSweep) -> str:
+    count = one.run_count
+    return str(count) if one.run_count_expected is None else f"{count} of {one.run_count_expected}"
 
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
 
 
-def _args(args: dict[str, Any]) -> str:
+def _args(args: Mapping[str, Any]) -> str:
     return "  ".join(f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in args.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter
 from msgspec.structs import asdict
@@ -15,6 +15,7 @@ from drivetrain.errors import Invalid, NotFound
 from drivetrain.feedback.service import Feedback
 from drivetrain.identity.model import Context, Scope
 from drivetrain.monitoring.quality import quality
+from drivetrain.serving.model import Capture, Unit
 from drivetrain.serving.service import Serving
 from drivetrain.store.events.lookup import Events
 from drivetrain.store.ids import now_ms
@@ -33,9 +34,9 @@ class NewDeployment(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict)
     min_replicas: int = 1
     max_replicas: int | None = None
-    capture: Literal["all", "sampled", "hashed", "nothing"] = "all"
+    capture: Capture = Capture.all
     capture_rate: float = 1.0
-    unit: Literal["person", "request"] | None = None
+    unit: Unit | None = None
     prices: dict[str, float] | None = None
 
 

@@ -62,7 +62,7 @@ class Inputs:
         target = self._job.folder / f"{kind}-{commit[:16]}"
         if not target.exists():
             partial = target.with_suffix(".partial")
-            for path in self._client.models.files(repo, ref=commit, kind=kind)["files"]:
+            for path in self._client.models.files(repo, ref=commit, kind=kind).files:
                 (partial / path).parent.mkdir(parents=True, exist_ok=True)
                 self._client.models.download(repo, path, partial / path, ref=commit, kind=kind)
             partial.rename(target)

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from drivetrain.retraining.attempt.inputs import Inputs
 from drivetrain.retraining.attempt.record import Record
 from drivetrain.retraining.attempt.training_set import write_training_set
 from drivetrain.retraining.model import LEAST_ROWS, Labelled, Stage
+from drivetrain.serving.model import Variant
 from drivetrain.tags import DATA_CONTEXT
 from drivetrain.words import span
 
@@ -96,14 +97,14 @@ class Stages:
         scale = gate.spread([row.label for row in rows if not row.held_out])
         version = self._client.models.version(self._policy.model, number)
         pair = [
-            (self._policy.model, str(version["commit_id"])),
-            (str(champion["repo"]).rpartition("/")[2], str(champion["commit"])),
+            (self._policy.model, version.commit_id),
+            (champion.repo.rpartition("/")[2], champion.commit),
         ]
         scores: list[list[float]] = []
         for slug, commit in pair:
             said = self._predictions(self._inputs.files(slug, commit, "model"), held)
             scores.append([gate.score(answer, row.label, scale) for answer, row in zip(said, held, strict=True)])
-        serving = champion["version"] or str(champion["commit"])[:12]
+        serving = champion.version or champion.commit[:12]
         names = f"{self._policy.model} version {number}", f"{pair[1][0]} version {serving}"
         found = gate.judge(self._policy.gate, *scores, quantities=scale is not None, names=names)
         return Done(words=found.words, facts=msgspec.to_builtins(found))
@@ -122,24 +123,23 @@ class Stages:
         about = {"name": name, "digest": digest[:32], "source_type": "drivetrain", "source": json.dumps(msgspec.to_builtins(source))}
         return {"dataset": about, "tags": [{"key": DATA_CONTEXT, "value": "training"}]}
 
-    def _champion(self) -> dict[str, Any]:
+    def _champion(self) -> Variant:
         """The variant that serves now."""
         found = self._client.deployments.get(self._policy.deployment)
-        live = [one for one in found["variants"] if one.get("retired_ms") is None]
-        champion = next((one for one in live if one["id"] == found.get("stable") and found.get("rollout")), None)
+        live = [one for one in found.variants if one.retired_ms is None]
+        champion = next((one for one in live if one.id == found.stable and found.rollout), None)
         if champion is None:
-            champion = max(live, key=lambda one: int(one["weight"]), default=None)
+            champion = max(live, key=lambda one: one.weight, default=None)
         if champion is None:
             raise Conflict(f"{self._policy.deployment} serves nothing that a new version could be compared with.")
-        made: dict[str, Any] = champion
-        return made
+        return champion
 
-    def _experiment(self, champion: Mapping[str, Any]) -> str:
+    def _experiment(self, champion: Variant) -> str:
         """That of the champion's run: the same script may well name it, and mlflow wants a run to be where the script says."""
-        slug, number = str(champion["repo"]).rpartition("/")[2], champion["version"]
+        slug, number = champion.repo.rpartition("/")[2], champion.version
         try:
-            run_id = self._client.models.version(slug, int(number))["run_id"] if number is not None else None
-            found = self._client.runs.get(run_id)["experiment"] if run_id else None
+            run_id = self._client.models.version(slug, number).run_id if number is not None else None
+            found = self._client.runs.get(run_id).experiment if run_id else None
         except NotFound:
             found = None
         return str(found or f"retraining of {self._policy.deployment}")
@@ -150,18 +150,18 @@ class Stages:
             found = self._client.models.versions(self._policy.model)
         except NotFound:
             return None
-        return max((int(version["number"]) for version in found if version["run_id"] == run_id), default=None)
+        return max((version.number for version in found if version.run_id == run_id), default=None)
 
     def _register(self, run_id: str) -> int:
         """Register the model that the run has logged."""
-        models = self._client.runs.get(run_id)["models"]
+        models = self._client.runs.get(run_id).models
         if not models:
             raise Invalid(
                 f"The script ended well, but its run {run_id} has no model. Log one within mlflow.start_run(): "
                 "mlflow.sklearn.log_model(model, name='model', registered_model_name=os.environ['DRIVETRAIN_MODEL'])"
             )
-        newest = max(models, key=lambda one: int(one["created_ms"]))
-        body = {"name": self._policy.model, "source": f"models:/{newest['id']}", "run_id": run_id, "model_id": newest["id"]}
+        newest = max(models, key=lambda one: one.created_ms)
+        body = {"name": self._policy.model, "source": f"models:/{newest.id}", "run_id": run_id, "model_id": newest.id}
         made = self._client.connection.json("POST", "/mlflow/api/2.0/mlflow/model-versions/create", body)
         return int(made["model_version"]["version"])
 
