@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from drivetrain.client import Client, Unreachable
-from drivetrain.client.find import find
+from drivetrain.client.discovery import find
 from drivetrain.errors import Conflict, Forbidden, Invalid, NotFound, StorageFull, TooLarge, Unauthenticated
 from drivetrain.store.ids import uuid7
 from tests.conftest import Server

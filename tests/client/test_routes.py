@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from drivetrain.client import Client
-from drivetrain.client.resource import Resource
+from drivetrain.client.resources.resource import Resource
 from tests.conformance import Json, route_of, routes
 from tests.conftest import Server
 

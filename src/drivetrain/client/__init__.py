@@ -12,7 +12,7 @@ for piece in client.chat("mine", "Say hello."):
 from __future__ import annotations
 
 from drivetrain.client.client import Client
-from drivetrain.client.find import find
+from drivetrain.client.discovery import find
 from drivetrain.client.http import Unreachable
 
 __all__ = ["Client", "Unreachable", "find"]

@@ -9,19 +9,19 @@ from typing import Any, Self
 
 from drivetrain.answers.server import Health
 from drivetrain.client.chat import ChatStream, messages_of
-from drivetrain.client.deletion import Collector
-from drivetrain.client.find import find
+from drivetrain.client.discovery import find
 from drivetrain.client.http import Connection, Json
-from drivetrain.client.identity import Keys, Secrets, Users, Workspaces
-from drivetrain.client.jobs import Jobs
-from drivetrain.client.monitoring import Alerts, Monitors
 from drivetrain.client.push import Progress, Pushed, collect, push
-from drivetrain.client.registry import Models
-from drivetrain.client.retraining import Retrainings
-from drivetrain.client.rollouts import Rollouts
-from drivetrain.client.serving import Deployments, Requests
-from drivetrain.client.sweeps import Sweeps
-from drivetrain.client.tracking import Experiments, Runs
+from drivetrain.client.resources.deletion import Collector
+from drivetrain.client.resources.identity import Keys, Secrets, Users, Workspaces
+from drivetrain.client.resources.jobs import Jobs
+from drivetrain.client.resources.monitoring import Alerts, Monitors
+from drivetrain.client.resources.registry import Models
+from drivetrain.client.resources.retraining import Retrainings
+from drivetrain.client.resources.rollouts import Rollouts
+from drivetrain.client.resources.serving import Deployments, Requests
+from drivetrain.client.resources.sweeps import Sweeps
+from drivetrain.client.resources.tracking import Experiments, Runs
 
 
 class Client:

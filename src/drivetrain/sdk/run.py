@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from drivetrain.client.find import find
+from drivetrain.client.discovery import find
 from drivetrain.errors import Invalid
 from drivetrain.sdk import environment, spool, system
 from drivetrain.sdk.frame import To, history

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from drivetrain.client.find import find
+from drivetrain.client.discovery import find
 from drivetrain.client.http import Connection
 from drivetrain.errors import DrivetrainError, Invalid, Overloaded, StorageFull, Unavailable, UpstreamFailed
 from drivetrain.sdk import spool

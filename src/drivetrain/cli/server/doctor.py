@@ -159,7 +159,7 @@ def _database(path: Path) -> Iterator[Finding]:
 
 def _server(path: Path) -> Iterator[Finding]:
     from drivetrain.client import Client, Unreachable
-    from drivetrain.client.find import find, running
+    from drivetrain.client.discovery import find, running
 
     url, token = running(path)
     found = find()

@@ -47,7 +47,7 @@ def env(
 
     In bash or zsh: `eval "$(drivetrain env)"`   In fish: `drivetrain env --shell fish | source`
     """
-    from drivetrain.client.find import find
+    from drivetrain.client.discovery import find
     from drivetrain.config import load_client
 
     server = find()

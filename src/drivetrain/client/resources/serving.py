@@ -10,7 +10,7 @@ from drivetrain.answers import requests
 from drivetrain.answers.serving import DeploymentList, LiveDeployment, PointList
 from drivetrain.checklist.model import Checklist
 from drivetrain.client.push import segment
-from drivetrain.client.resource import Resource
+from drivetrain.client.resources.resource import Resource
 from drivetrain.errors import Unavailable
 from drivetrain.feedback.model import Opinion, Scalar
 from drivetrain.serving.model import Deployment

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from drivetrain.answers import identity as answers
 from drivetrain.client.push import segment
-from drivetrain.client.resource import Resource
+from drivetrain.client.resources.resource import Resource
 from drivetrain.identity.model import Entry, Key, Member, User, Workspace
 
 

@@ -11,7 +11,7 @@ from drivetrain.answers import rollouts as answers
 from drivetrain.answers.rollouts import LiveRollout, WatchedRollout
 from drivetrain.client.http import Json
 from drivetrain.client.push import segment
-from drivetrain.client.resource import Resource
+from drivetrain.client.resources.resource import Resource
 from drivetrain.errors import NotFound, Unavailable
 from drivetrain.rollout.model import CurvePoint, Forecast, Plan, State
 

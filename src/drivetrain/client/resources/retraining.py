@@ -12,7 +12,7 @@ from drivetrain.answers import retraining as answers
 from drivetrain.answers.retraining import LiveRetraining, WatchedRetraining
 from drivetrain.client.http import Json
 from drivetrain.client.push import collect, push, segment
-from drivetrain.client.resource import Resource
+from drivetrain.client.resources.resource import Resource
 from drivetrain.errors import NotFound, Unavailable
 from drivetrain.retraining.model import Policy, State
 

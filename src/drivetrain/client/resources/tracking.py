@@ -8,7 +8,7 @@ from typing import Any
 
 from drivetrain.answers import tracking as answers
 from drivetrain.client.push import segment
-from drivetrain.client.resource import API, Resource
+from drivetrain.client.resources.resource import API, Resource
 from drivetrain.tracking.model import Line
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from drivetrain.answers.jobs import JobList
 from drivetrain.client.http import Json
 from drivetrain.client.push import segment
-from drivetrain.client.resource import API, Resource
+from drivetrain.client.resources.resource import API, Resource
 from drivetrain.jobs.model import CANCELLED, FAILED, SUCCEEDED, Job
 
 ENDED = frozenset({SUCCEEDED, FAILED, CANCELLED})

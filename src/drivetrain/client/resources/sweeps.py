@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from drivetrain.answers.sweeps import ImportanceList, LiveSweep, SweepList, SweepWithRuns
 from drivetrain.client.push import segment
-from drivetrain.client.resource import Resource
+from drivetrain.client.resources.resource import Resource
 from drivetrain.training.sweeps.model import Importance
 
 

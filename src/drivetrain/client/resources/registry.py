@@ -7,7 +7,7 @@ from pathlib import Path
 
 from drivetrain.answers import registry as answers
 from drivetrain.client.push import segment
-from drivetrain.client.resource import API, Resource
+from drivetrain.client.resources.resource import API, Resource
 from drivetrain.registry.model import Commit, Ref, Repo, Resolved, Version
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from drivetrain.answers import monitoring as answers
 from drivetrain.client.push import segment
-from drivetrain.client.resource import Resource
+from drivetrain.client.resources.resource import Resource
 from drivetrain.monitoring.model import Alert, Channel, Cohort, Delivery, Monitor, Silence, Window
 
 

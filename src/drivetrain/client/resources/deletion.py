@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from drivetrain.answers.deletion import CollectedList
 from drivetrain.client.push import segment
-from drivetrain.client.resource import Resource
+from drivetrain.client.resources.resource import Resource
 from drivetrain.tracking.deletion.model import Collected, Preview, Retention
 
 
