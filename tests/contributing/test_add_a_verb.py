@@ -9,10 +9,13 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Server
 from tests.contributing.worked import follow
 
 
+@pytest.mark.slow
 def test_a_verb_goes_from_the_table_to_the_page(tmp_path: Path) -> None:
     changed = {"PYTHONPATH": str(follow("add-a-verb", tmp_path))}
     server = Server(tmp_path / "home", ("--web", "1"), environ=changed).start()
