@@ -43,12 +43,12 @@ from drivetrain.serving.routes import RoutesHolder
 from drivetrain.store.events.spool import Spool
 from drivetrain.web import pages
 from drivetrain.wire.answers import describe_answers
+from drivetrain.wire.authentication import Authentication
 from drivetrain.wire.door import Dialect, Door
 from drivetrain.wire.fastapi import Native
 from drivetrain.wire.hosts import Hosts
 from drivetrain.wire.meter import Meter, exposition, forget_strangers, share_file, siblings
 from drivetrain.wire.request import Receive, Scope, Send, run_sync
-from drivetrain.wire.who import Who
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Application:
         """Whether this process is to end; it says so itself. Streams without an end of their own end then."""
         self._spool = spool
         self._gateway = Gateway(routes, spool, wake, implicit, settings)
-        self._who = Who(platform.identity, lambda: routes.current)
+        self._who = Authentication(platform.identity, lambda: routes.current)
         self._dialects = _dialects(platform, self._gateway, Listing(platform.registry, platform.serving), self._who)
         self._hosts = Hosts(settings.host, settings.allowed_hosts)
         self._meter = Meter()
@@ -161,7 +161,7 @@ class Application:
             await asyncio.sleep(SHARE_SECONDS)
 
 
-def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog, who: Who) -> list[Dialect]:
+def _dialects(platform: Platform, gateway: Gateway, catalog: Catalog, who: Authentication) -> list[Dialect]:
     async def enter(request_id: str, token: str | None, workspace: str) -> Context:
         return await who(request_id, token, workspace, None)
 

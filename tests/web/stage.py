@@ -22,9 +22,9 @@ from drivetrain.store.migrate import migrate
 from drivetrain.store.sql import Database
 from drivetrain.tracking.model import Dataset, Input, Metric, Owner
 from drivetrain.web import pages
+from drivetrain.wire.authentication import Authentication
 from drivetrain.wire.door import Door
 from drivetrain.wire.fastapi import Native
-from drivetrain.wire.who import Who
 from tests.web import logged, story
 
 MLMODEL = """flavors:
@@ -62,7 +62,7 @@ class Stage(Platform):
 
     def app(self) -> Door:
         rest = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        return Door([], Native(rest, [pages.routes(self)]), Who(self.identity, self.snapshot), open_paths=pages.OPEN)
+        return Door([], Native(rest, [pages.routes(self)]), Authentication(self.identity, self.snapshot), open_paths=pages.OPEN)
 
     def fill(self) -> dict[str, str]:
         """A week in the life: runs of two experiments, a model with two versions, a deployment with traffic. Names → ids."""

@@ -23,12 +23,12 @@ from drivetrain.errors import DrivetrainError, NotFound, Overloaded
 from drivetrain.identity.service import Identity
 from drivetrain.serving.routes import Snapshot
 from drivetrain.store.blobs import Blobs
+from drivetrain.wire.authentication import Authentication
 from drivetrain.wire.door import Dialect, Door
 from drivetrain.wire.fastapi import Native
 from drivetrain.wire.hosts import Hosts
 from drivetrain.wire.request import Request
 from drivetrain.wire.routing import Endpoint
-from drivetrain.wire.who import Who
 from tests.conftest import new_sqlite
 
 
@@ -187,7 +187,7 @@ def running(folder: Path, *, hosts: Hosts | None = None, generation: int = 1, mo
     def page() -> str:
         return "native"
 
-    who = Who(identity, lambda: current[0])
+    who = Authentication(identity, lambda: current[0])
     echo = Echo(blobs)
     behind = Native(rest, [native.router(identity, refresh, session_hours=1)])
     door = Door([echo, *more], behind, who, signed=who.signed, hosts=hosts, open_paths=("/api/v1/session",))

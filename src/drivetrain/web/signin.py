@@ -11,7 +11,7 @@ from drivetrain.errors import DrivetrainError, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.platform import Platform
 from drivetrain.web.render import HEADERS, Pages, viewer
-from drivetrain.wire.who import COOKIE, WORKSPACE_COOKIE
+from drivetrain.wire.authentication import COOKIE, WORKSPACE_COOKIE
 
 Viewer = Annotated[Context, Depends(viewer)]
 _YEAR = 365 * 86_400

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from drivetrain.dialects.mlflow import answers, places
+from drivetrain.dialects.mlflow import answers, artifact_uris
 from drivetrain.dialects.mlflow import messages as m
 from drivetrain.errors import Invalid
 from drivetrain.identity.model import Context
@@ -60,12 +60,12 @@ class Files:
         await self._send(request, await run_sync(self._versions_file, request.context, wanted.name, wanted.version, wanted.path))
 
     async def _get(self, request: Request, path: str) -> None:
-        at = places.place(request.context, path)
-        await self._send(request, await run_sync(places.file, self._platform, request.context, at))
+        at = artifact_uris.place(request.context, path)
+        await self._send(request, await run_sync(artifact_uris.file, self._platform, request.context, at))
 
     async def _list(self, request: Request) -> None:
-        at = places.place(request.context, (request.query.get("path") or [""])[-1])
-        found = await run_sync(places.look, self._platform, request.context, at)
+        at = artifact_uris.place(request.context, (request.query.get("path") or [""])[-1])
+        found = await run_sync(artifact_uris.look, self._platform, request.context, at)
         await request.respond_json({"files": answers.files(found, below=at.path)})
 
     async def _send(self, request: Request, file: Artifact) -> None:
@@ -73,14 +73,14 @@ class Files:
 
     async def _presigned(self, request: Request, path: str) -> None:
         """For clients that were told to load files in parts: where from, and with which headers, since they send none of their own."""
-        at = places.place(request.context, path)
-        file = await run_sync(places.file, self._platform, request.context, at)
+        at = artifact_uris.place(request.context, path)
+        file = await run_sync(artifact_uris.file, self._platform, request.context, at)
         who = {name: value for name in _WHO if (value := request.header(name))}
         url = request.url.replace("/mlflow-artifacts/presigned/", "/mlflow-artifacts/artifacts/", 1)
         await request.respond_json({"url": url, "headers": who, "file_size": file.size})
 
     async def _put(self, request: Request, path: str = "") -> None:
-        at = _writable(places.place(request.context, path))
+        at = _writable(artifact_uris.place(request.context, path))
         if at.path == "":
             raise Invalid("The path names a folder: add the file's name.", param="path")
         assert at.kind is not None
@@ -96,16 +96,16 @@ class Files:
         await run_sync(tracking.artifacts.put, request.context, at.kind, at.owner, at.path, blob)
         await request.respond_json({})
 
-    def _put_small(self, ctx: Context, at: places.Place, body: bytes) -> None:
+    def _put_small(self, ctx: Context, at: artifact_uris.Place, body: bytes) -> None:
         """In one go: most files are small, and each change of threads costs as much as writing one."""
         assert at.kind is not None
         self._platform.tracking.artifacts.write(ctx, at.kind, at.owner, at.path, body)
 
     async def _delete(self, request: Request, path: str = "") -> None:
-        await run_sync(self._remove, request.context, _writable(places.place(request.context, path)))
+        await run_sync(self._remove, request.context, _writable(artifact_uris.place(request.context, path)))
         await request.respond_json({})
 
-    def _remove(self, ctx: Context, at: places.Place) -> None:
+    def _remove(self, ctx: Context, at: artifact_uris.Place) -> None:
         assert at.kind is not None
         if at.path == "" and at.kind is Owner.workspace:
             raise Invalid("The path names all files of the workspace: say which to delete.", param="path")
@@ -116,10 +116,10 @@ class Files:
         if not (version.isascii() and version.isdigit() and len(version) < 10):
             raise Invalid(f"{version!r} is no version: versions are numbers from 1.", param="version")
         found = self._platform.registry.get_version(ctx, name, int(version))
-        return places.file(self._platform, ctx, places.Place(None, found.id, path))
+        return artifact_uris.file(self._platform, ctx, artifact_uris.Place(None, found.id, path))
 
 
-def _writable(at: places.Place) -> places.Place:
+def _writable(at: artifact_uris.Place) -> artifact_uris.Place:
     if at.kind is None:
         raise Invalid("The files of a registered version cannot be changed: register another version.", param="path")
     return at

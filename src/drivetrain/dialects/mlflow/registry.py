@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from drivetrain.dialects.mlflow import answers, places
+from drivetrain.dialects.mlflow import answers, artifact_uris
 from drivetrain.dialects.mlflow import messages as m
 from drivetrain.dialects.mlflow.routing import Json, Route
 from drivetrain.errors import Conflict, Invalid, NotFound
@@ -110,7 +110,7 @@ def create_version(s: Platform, ctx: Context, body: m.CreateVersion) -> Json:
     is_prompt = PROMPT in tags
     if is_prompt and body.source not in PROMPT_SOURCES:
         raise Invalid(f"A prompt has no source, not {checks.shown(body.source)}: send {PROMPT_SOURCES[0]!r}.", param="source")
-    found = places.Source({}) if is_prompt else places.source(s, ctx, body.source)
+    found = artifact_uris.Source({}) if is_prompt else artifact_uris.source(s, ctx, body.source)
     run_id = s.tracking.runs.get(ctx, body.run_id).id if body.run_id else found.run_id
     model_id = s.tracking.models.get(ctx, body.model_id).id if body.model_id else found.model_id
     if body.source.startswith("models:/") and body.run_id and found.run_id and body.run_id != found.run_id:

@@ -14,8 +14,8 @@ from pydantic import BaseModel, Field, SecretStr
 from drivetrain.answers import identity as answers
 from drivetrain.identity.service import Identity
 from drivetrain.wire.answers import native_router
+from drivetrain.wire.authentication import COOKIE
 from drivetrain.wire.fastapi import Asking
-from drivetrain.wire.who import COOKIE
 
 
 class NewUser(BaseModel):

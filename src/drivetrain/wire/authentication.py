@@ -39,7 +39,7 @@ class Known(Protocol):
     def keys(self) -> tuple[Grant, ...]: ...
 
 
-class Who:
+class Authentication:
     """The door's `Authenticator`. It never holds a key: only hashes."""
 
     def __init__(self, identity: Identity, known: Callable[[], Known]) -> None:
