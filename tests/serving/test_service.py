@@ -274,3 +274,24 @@ def test_prices_stay_until_others_are_said(serving: Serving, classifier: str) ->
     for wrong in ({"tokens": 1.0}, {"request": -1.0}, {"request": float("nan")}):
         with pytest.raises(Invalid, match="price"):
             serving.deploy(ME, "live", f"{classifier}@1", prices=wrong)
+
+
+@pytest.mark.parametrize("name", ["", "-x", "a/b", "a:b", "a@b", "a b", "a..b", "x" * 97, "v1", "Deployments", "admin", "graphql", "ü"])
+def test_names_that_could_not_be_addressed_are_refused(serving: Serving, text_model: str, name: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        serving.deploy(ME, name, text_model)
+    assert caught.value.param == "name"
+    assert serving.list(ME) == []
+
+
+@pytest.mark.parametrize("old", ["team/chat:1", "a@b", "x" * 128, "v1"])
+def test_a_deployment_that_has_another_name_keeps_it(serving: Serving, database: Database, text_model: str, old: str) -> None:
+    serving.deploy(ME, "chat", text_model)
+    with database.write() as c:
+        c.execute(sa.update(t.deployments).values(name=old))
+    again = serving.deploy(ME, old, text_model)
+    assert (again.name, len([one for one in again.variants if one.retired_ms is None])) == (old, 1)
+    assert serving.scale(ME, old, min_replicas=2).name == old
+    serving.delete(ME, old)
+    with pytest.raises(Invalid):
+        serving.deploy(ME, old, text_model)

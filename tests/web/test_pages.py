@@ -172,7 +172,7 @@ def test_under_keys_one_signs_in(empty_site: Site) -> None:
     answer = empty_site.get("/runs?filter=a")
     assert answer.status_code == 303
     assert answer.headers["location"] == "/sign-in?next=%2Fruns%3Ffilter%3Da"
-    assert empty_site.get("/live", accept="text/event-stream").status_code == 401
+    assert empty_site.get("/data/live", accept="text/event-stream").status_code == 401
     assert empty_site.get("/sign-in").status_code == 200
     wrong = httpx.post(f"{empty_site.url}/sign-in", data={"key": "dt-" + "x" * 40})
     assert wrong.status_code == 401 and 'role="alert"' in wrong.text
@@ -189,7 +189,7 @@ def test_under_keys_one_signs_in(empty_site: Site) -> None:
 
 def test_live_says_what_changed(site: Site) -> None:
     run = site.stage.tracking.runs.create(site.stage.ctx, "0", name="watched")
-    with httpx.stream("GET", f"{site.url}/live?topic=run:{run.id}", timeout=30) as answer:
+    with httpx.stream("GET", f"{site.url}/data/live?topic=run:{run.id}", timeout=30) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
         lines = answer.iter_lines()
         assert next(lines) == "retry: 2000"

@@ -78,7 +78,7 @@ def test_a_row_is_answered(server: Server, browser: Browser, digits_model: Path)
 
 def test_an_open_page_does_not_hold_up_the_end(new_server: Callable[..., Server]) -> None:
     server = new_server(environ={"DRIVETRAIN_DRAIN_SECONDS": "300"})
-    with httpx.stream("GET", f"{server.url}/live?topic=overview", timeout=60) as answer:
+    with httpx.stream("GET", f"{server.url}/data/live?topic=overview", timeout=60) as answer:
         lines = answer.iter_lines()
         assert next(lines) == "retry: 2000"
         server.stop()  # raises where it takes a minute

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivetrain.app import Application
+from drivetrain.reserved import RESERVED
 from drivetrain.serving.routes import RoutesHolder
 from drivetrain.store.events.spool import Spool
 from drivetrain.wire.routing import Ambiguous, Match, Table, segments
@@ -187,5 +188,21 @@ def test_the_whole_server_answers_alike_in_any_order(tmp_path: Path) -> None:
     for seed in range(3):
         Mixed.dice = random.Random(seed)
         assert answers(Mixed) == plain
+    spool.close()
+    stage.db.close()
+
+
+def test_no_name_can_hide_a_word_of_an_address(tmp_path: Path) -> None:
+    """Where the name of a workspace, repo or deployment may stand, and at the root, each word is reserved."""
+    stage, spool = Stage(tmp_path), Spool(tmp_path / "spool")
+    door = Application(stage, RoutesHolder(), spool, lambda _: None)._door
+    named = re.compile(r"/wandb|/invoke|(/api/v1|/data)?/(deployments|models|repos|workspaces)")
+    places = [""] + [place for pattern, _ in door_rows(door) for place, _, _ in [pattern.rpartition("/{")] if named.fullmatch(place)]
+    assert {"", "/wandb", "/invoke", "/deployments", "/models", "/api/v1/deployments", "/api/v1/repos"} <= {*places}
+    for place in {*places}:
+        node = door._table._root
+        for part in place.split("/")[1:]:
+            node = node.words[part]
+        assert {word.lower() for word in node.words} - {""} <= RESERVED, place
     spool.close()
     stage.db.close()

@@ -15,6 +15,7 @@ from drivetrain.identity.model import ALL_SCOPES, Context, Grant, Key, Member, R
 from drivetrain.identity.secrets import Secrets
 from drivetrain.identity.signing import Signer
 from drivetrain.identity.tables import ended_sessions, identity_settings, keys, members, users, workspaces
+from drivetrain.reserved import RESERVED
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
 
@@ -23,9 +24,6 @@ MOST_DAYS = 36_500
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,62}[a-z0-9])?")
 JOB_PREFIX = "dtj."
 SIGNATURE = "dt-signature"
-RESERVED = frozenset(
-    {"api", "v1", "v2", "mlflow", "openai", "ollama", "kserve", "invoke", "static", "datasets", "spaces", "models", "admin"}
-)
 
 
 class Identity:
@@ -402,7 +400,8 @@ def _grant_context(grant: Grant) -> Context:
 def _slug(what: str, name: str) -> None:
     if not _SLUG.fullmatch(name) or name in RESERVED:
         raise Invalid(
-            f"{name!r} cannot be the name of a {what}: up to 64 of a-z, 0-9, '-', '_' and '.', and no route's name.", param="name"
+            f"{name!r} cannot be the name of a {what}: up to 64 of a-z, 0-9, '-', '_' and '.', and no word of the server's addresses.",
+            param="name",
         )
 
 

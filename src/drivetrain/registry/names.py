@@ -22,20 +22,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from drivetrain.errors import Invalid
+from drivetrain.reserved import RESERVED
 
 MAX_SLUG = 96
 MAX_NAME = 256
 MAX_PATH = 1024
-
-RESERVED = frozenset(
-    (
-        "api", "v1", "v2", "mlflow", "wandb", "hf", "openai", "ollama", "replicate", "together", "tgi", "kserve",
-        "invoke", "flags", "metrics", "health", "live", "static", "assets", "login", "logout", "models", "datasets",
-        "spaces", "repos", "runs", "experiments", "deployments", "requests", "playground", "keys", "users",
-        "workspaces", "settings", "jobs", "new", "search", "docs", "openapi.json", "favicon.ico",
-    )
-)  # fmt: skip
-"""Names of routes: a repo, workspace or deployment of such a name could not be addressed."""
 
 _SLUG = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_-])?")
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
@@ -80,15 +71,16 @@ def parse(text: str) -> Name:
     )
 
 
-def check_slug(text: str, *, what: str = "name") -> str:
-    """`text`, if it can be the canonical name of a repo, workspace or deployment. Raises `Invalid`."""
+def check_slug(text: str, *, what: str = "model") -> str:
+    """`text`, if it can be the canonical name of a model's repo or a deployment. Raises `Invalid`."""
     if not _SLUG.fullmatch(text) or ".." in text:
         raise Invalid(
-            f"{_quoted(text)} cannot be a {what}: use 1 to {MAX_SLUG} letters, digits, '.', '_' and '-', beginning with a letter or digit.",
-            param=what,
+            f"{_quoted(text)} cannot be the name of a {what}: use 1 to {MAX_SLUG} letters, digits, '.', '_' and '-', beginning with a "
+            "letter or digit.",
+            param="name",
         )
     if text.lower() in RESERVED:
-        raise Invalid(f"{text!r} is the name of a page or a route of the server: choose another {what}, as {text}-1.", param=what)
+        raise Invalid(f"{text!r} is a word of the server's addresses: choose another name for the {what}, as {text}-1.", param="name")
     return text
 
 

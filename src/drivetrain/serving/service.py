@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from drivetrain.identity.model import Context, Scope
 from drivetrain.lineage import service as lineage
 from drivetrain.lineage.model import Thing
 from drivetrain.registry.model import Resolved
+from drivetrain.registry.names import check_slug
 from drivetrain.registry.service import Registry
 from drivetrain.serving import tables as t
 from drivetrain.serving.model import Capture, Deployment, Replica, Standing, Unit, Variant
@@ -33,7 +33,6 @@ WHOLE = 10_000
 GIVE_UP = 4
 """A replica that was started so often in vain will fail again."""
 _NO_ROLLOUT: Mapping[str, Any] = {"rollout": None, "phase": 0, "stable": None, "canary": None}
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}")
 
 
 class Serving:
@@ -61,13 +60,13 @@ class Serving:
         prices: Mapping[str, float] | None = None,
     ) -> Deployment:
         """Serve what `source` names under `name`. A name that is served already gets a new variant; the old one serves until the new
-        one is ready. `unit`: whom rollouts assign to a version, a person or each request; what is not said stays. `prices`: million_in,
-        million_out (of tokens) and request, in whatever currency.
+        one is ready, and the name stays, also one that a new deployment would not get.
+
+        `unit`: whom rollouts assign to a version, a person or each request; what is not said stays. `prices`: million_in, million_out (of
+        tokens) and request, in whatever currency.
 
         Raises `Invalid` where no engine can run the files, `NotFound` for an unknown source, `Conflict` while a rollout moves traffic."""
         ctx.require(Scope.write)
-        if not _NAME.fullmatch(name):
-            raise Invalid("A deployment's name has up to 128 letters, digits, '.', '_', ':', '@', '/' and '-'.", param="name")
         if capture not in CAPTURES:
             raise Invalid(f"capture is one of {', '.join(CAPTURES)}.", param="capture")
         if not 0.0 <= capture_rate <= 1.0:
@@ -327,6 +326,8 @@ class Serving:
                     raise Conflict(f"There is a deployment {name!r} already.")
                 policy = {**policy, "implicit": implicit}
                 if row is None:
+                    if not implicit:  # those that a call makes are called repo@version
+                        check_slug(name, what="deployment")
                     deployment = uuid7()
                     owner = {"workspace_id": ctx.workspace_id, "workspace": ctx.workspace, "created_by": ctx.user_name}
                     c.execute(sa.insert(t.deployments).values(id=deployment, name=name, salt=uuid7(), created_ms=now, **owner, **policy))

@@ -187,7 +187,7 @@ def routes(platform: Platform, pages: Pages, stopping: Callable[[], bool]) -> AP
     router = APIRouter(route_class=pages.route_class(), include_in_schema=False)
     watcher = Watcher(stopping)
 
-    @router.get("/live")
+    @router.get("/data/live")
     async def live(request: Request, ctx: Viewer, topic: Annotated[tuple[str, ...], Query()] = ()) -> Response:
         async def stream() -> AsyncIterator[str]:
             queue: asyncio.Queue[str] = asyncio.Queue()

@@ -81,7 +81,7 @@ export function startLive(after) {
   let stream;
   let dropped = false;
   const open = () => {
-    stream = new EventSource(`/live?${[...topics].map((topic) => `topic=${encodeURIComponent(topic)}`).join("&")}`);
+    stream = new EventSource(`/data/live?${[...topics].map((topic) => `topic=${encodeURIComponent(topic)}`).join("&")}`);
     stream.addEventListener("open", () => {
       if (lamp) {
         lamp.dataset.state = "on";
