@@ -19,8 +19,10 @@ def follow(page: str, into: Path) -> Path:
     """
     source = into / "src"
     shutil.copytree(Path(drivetrain.__file__).parent, source / "drivetrain", ignore=shutil.ignore_patterns("__pycache__"))
-    steps = _STEP.findall((ROOT / "docs/contributing" / f"{page}.md").read_text())
-    assert steps, f"docs/contributing/{page}.md has no steps"
+    told = (ROOT / "docs/contributing" / f"{page}.md").read_text()
+    steps = _STEP.findall(told)
+    blocks = len(re.findall(r"^```(?:python|diff)$", told, re.MULTILINE))
+    assert blocks == len(steps) > 0, f"docs/contributing/{page}.md has {blocks} blocks, of which {len(steps)} come after a path and a colon"
     for path, language, text in steps:
         file = into / path
         if language == "diff":
