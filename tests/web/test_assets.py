@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from drivetrain.web.assets import FOLDER, Assets
+from drivetrain.web.assets import FOLDER, SHEET, SHEETS, Assets
 from tests.web.conftest import Site
 
 VENDOR = FOLDER / "vendor"
@@ -49,6 +49,15 @@ def test_templates_have_nothing_inline(template: Path) -> None:
     assert not re.search(r"<style|\sstyle=", text), "styles belong into static/css"
     assert not re.search(r"<script(?![^>]*\ssrc=)", text), "scripts belong into static/js"
     assert "| safe" not in re.sub(r"'[^']*' \| safe", "", text), "only constants of the template itself may go unescaped"
+
+
+def test_the_sheets_of_all_pages_are_one(site: Site) -> None:
+    """A sheet of every room but runs, which its own pages ask for beside it."""
+    assert {*SHEETS, "runs"} == {path.stem for path in (FOLDER / "css").iterdir()}
+    sheets = [site.get(Assets().url(f"css/{name}.css")).text for name in SHEETS]
+    assert site.get(Assets().url(SHEET)).text == "".join(sheets)
+    for page in ("/", "/deployments", "/sign-in"):
+        assert re.findall(r'<link rel="stylesheet" href="([^"]+)">', site.get(page).text) == [Assets().url(SHEET)]
 
 
 def test_five_type_sizes() -> None:

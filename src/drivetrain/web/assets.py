@@ -16,11 +16,14 @@ _TYPES = {
     ".woff2": "font/woff2",
     ".json": "application/json",
 }
+SHEET = "css/all.css"
+SHEETS = ("tokens", "base", "pages", "serving", "rollout", "monitoring")
+"""What `SHEET` is made of, in this order: one request for what every page asks for. Runs have a sheet of their own beside it."""
 _FOREVER = "public, max-age=31536000, immutable"
 
 
 class Assets:
-    """The files of `static/`. `url(name)` is where a page finds one."""
+    """The files of `static/`, and the sheets of styles in one. `url(name)` is where a page finds one."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._files = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.suffix in _TYPES}
@@ -35,15 +38,21 @@ class Assets:
         return f"/static/{self.build}/{name}"
 
     def get(self, name: str, *, packed: bool) -> Response:
-        path = self._files.get(name)
-        if path is None:
+        parts = [f"css/{part}.css" for part in SHEETS] if name == SHEET else [name]
+        paths = [self._files[part] for part in parts if part in self._files]
+        if not paths:
             return Response(status_code=404)
+        kind = paths[0].suffix
         headers = {"cache-control": _FOREVER, "vary": "accept-encoding"}
-        if packed and path.suffix != ".woff2":
+        if packed and kind != ".woff2":
             if name not in self._packed:
-                self._packed[name] = gzip.compress(path.read_bytes(), 6, mtime=0)
-            return Response(self._packed[name], headers=headers | {"content-encoding": "gzip"}, media_type=_TYPES[path.suffix])
-        return Response(path.read_bytes(), headers=headers, media_type=_TYPES[path.suffix])
+                self._packed[name] = gzip.compress(_joined(paths), 6, mtime=0)
+            return Response(self._packed[name], headers=headers | {"content-encoding": "gzip"}, media_type=_TYPES[kind])
+        return Response(_joined(paths), headers=headers, media_type=_TYPES[kind])
+
+
+def _joined(paths: list[Path]) -> bytes:
+    return b"".join(path.read_bytes() for path in paths)
 
 
 def routes(assets: Assets) -> APIRouter:
