@@ -108,11 +108,12 @@ class Connection:
         """As `json`, but the answer itself. `again`: it does no harm to send it twice (default: by the method)."""
         again = method in _IDEMPOTENT if again is None else again
         query = {key: value for key, value in (params or {}).items() if value is not None}
+        sent = msgspec.to_builtins(body)  # it may hold nouns that an answer gave
         end = time.monotonic() + (self._patience if content is None else 0.0)
         while True:
             try:
                 answer = self._http.request(
-                    method, path, params=query or None, json=body, content=content, headers=dict(headers) if headers else None
+                    method, path, params=query or None, json=sent, content=content, headers=dict(headers) if headers else None
                 )
             except httpx.TransportError as error:
                 # What never reached the server can be sent again in any case.

@@ -23,7 +23,7 @@ SETTLED = ENDED | {State.promoted, State.paused}
 class Rollouts(Resource):
     """`target` is a rollout's id, or a deployment's name: its open rollout, else its last one."""
 
-    def start(self, deployment: str, source: str, *, plan: str | Json = "safe", **options: Any) -> LiveRollout:
+    def start(self, deployment: str, source: str, *, plan: str | Json | Plan = "safe", **options: Any) -> LiveRollout:
         """Begin a rollout. `options`: guardrails, engine, options, min_replicas, max_replicas, prices, key, why, origin."""
         return self._send(LiveRollout, "POST", f"/deployments/{segment(deployment)}/rollouts", {"source": source, "plan": plan, **options})
 
@@ -98,7 +98,7 @@ class Rollouts(Resource):
         """The presets."""
         return self._get(answers.PlanList, "/rollout-plans").plans
 
-    def forecast(self, deployment: str | None = None, *, plan: str | Json = "safe", **options: Any) -> Forecast:
+    def forecast(self, deployment: str | None = None, *, plan: str | Json | Plan = "safe", **options: Any) -> Forecast:
         """What to expect of a plan. `options`: guardrails, units_per_second, base_rate, ratio; by default the deployment's own figures."""
         return self._send(Forecast, "POST", "/rollouts/plan", {"deployment": deployment, "plan": plan, **options})
 
