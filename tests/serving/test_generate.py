@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 from drivetrain.errors import UpstreamFailed
 from drivetrain.serving.gateway.generate import MOST_FRAME, Reader
-from drivetrain.serving.gateway.upstream import Answer
 
 DONE = "data: [DONE]\n\n"
 ENDS = ("\n", "\r\n", "\r")
@@ -64,7 +62,11 @@ def cut(draw: st.DrawFn, data: bytes) -> list[bytes]:
 def fed(pieces: Sequence[bytes]) -> tuple[Reader, list[dict[str, Any]]]:
     """What each frame says by its own bytes, which are what a client of the same protocol is sent."""
     reader = Reader()
-    frames = [frame for piece in pieces for frame in reader.feed(piece)]
+    frames = []
+    for piece in pieces:
+        frames += reader.feed(piece)
+        if reader.over():
+            break
     for frame in frames:
         assert b"\r" not in frame.raw and b"\n\n" not in frame.raw
     sent = ["".join(line.removeprefix("data: ") for line in frame.raw.decode().split("\n")) for frame in frames]
@@ -118,20 +120,24 @@ def test_what_came_before_a_failure_is_kept_and_nothing_after_it(
 @settings(max_examples=50, deadline=None)
 @given(st.data(), events())
 def test_a_stream_that_is_cut_off_says_what_it_had_and_fails(data: st.DataObject, made: tuple[list[dict[str, Any]], str]) -> None:
-    _, text = made
+    chunks, text = made
     raw = (text + DONE).encode()
     short = raw[: data.draw(st.integers(0, len(raw) - 1))]
-    said: list[int] = []
+    reader, said = fed(data.draw(cut(short)))
+    assert said == chunks[: len(said)]
+    assert said == fed([short])[1]
     with pytest.raises(UpstreamFailed, match="ended before it was complete"):
-        asyncio.run(_read(data.draw(cut(short)), said))
-    assert sum(said) == len(fed([short])[1])
+        reader.close()
+    for byte in raw[len(short) :]:
+        reader.feed(bytes([byte]))
+    reader.close()
 
 
-def test_the_last_frames_come_before_the_error() -> None:
-    said: list[int] = []
+def test_the_last_frames_come_with_the_failure() -> None:
+    reader, said = fed([b'data: {"choices": []}\n\ndata: {"error": "gone"}\n\n'])
+    assert said == [{"choices": []}]
     with pytest.raises(UpstreamFailed, match="broke its answer off: gone"):
-        asyncio.run(_read([b'data: {"choices": []}\n\ndata: {"error": "gone"}\n\n'], said))
-    assert said == [1]
+        reader.close()
 
 
 @pytest.mark.parametrize("pieces", [1, 3])
@@ -142,18 +148,3 @@ def test_a_frame_without_an_end_is_refused(pieces: int) -> None:
         assert reader.feed(data[at : at + len(data) // pieces + 1]) == []
     assert "no end" in reader.failed
     assert "no end" in fed([data + b'"}]}\n\n'])[0].failed
-
-
-class _Answer:
-    def __init__(self, pieces: Sequence[bytes]) -> None:
-        self._pieces = pieces
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        for piece in self._pieces:
-            yield piece
-
-
-async def _read(pieces: Sequence[bytes], said: list[int]) -> None:
-    reader = Reader()
-    async for frames in reader.read(cast("Answer", _Answer(pieces))):
-        said.append(len(frames))  # noqa: PERF401 - kept also when the reader fails

@@ -26,7 +26,6 @@ class Invocations:
 
     name = "invocations"
     prefixes: tuple[str, ...] = ("/invoke",)
-    hot = True
 
     def __init__(self, gateway: Gateway, *, server_version: str, max_body: int) -> None:
         self._gateway = gateway

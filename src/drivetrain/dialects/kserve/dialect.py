@@ -26,7 +26,6 @@ class KServe:
 
     name = "kserve"
     prefixes: tuple[str, ...] = ("/kserve", "/v2")
-    hot = True
 
     def __init__(self, gateway: Gateway, *, server_version: str, max_body: int) -> None:
         self._gateway = gateway

@@ -72,7 +72,6 @@ class MLflow:
 
     name = "mlflow"
     prefixes: tuple[str, ...] = ("/mlflow",)
-    hot = False
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform

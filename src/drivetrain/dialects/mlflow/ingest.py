@@ -22,7 +22,6 @@ class Otlp:
 
     name = "otlp"
     prefixes: tuple[str, ...] = (PATH,)
-    hot = False
 
     def __init__(self, tracking: Tracking, *, max_body: int) -> None:
         self._tracking = tracking

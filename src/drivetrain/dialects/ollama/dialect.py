@@ -38,7 +38,6 @@ class Ollama:
 
     name = "ollama"
     prefixes: tuple[str, ...] = ("/ollama",)
-    hot = True
 
     def __init__(self, gateway: Gateway, catalog: Catalog, *, max_body: int) -> None:
         self._gateway = gateway

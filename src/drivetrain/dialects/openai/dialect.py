@@ -35,7 +35,6 @@ class OpenAI:
 
     name = "openai"
     prefixes: tuple[str, ...] = ("/v1", "/openai/v1")
-    hot = True
 
     def __init__(self, gateway: Gateway, catalog: Catalog, *, max_body: int) -> None:
         self._gateway = gateway

@@ -55,7 +55,6 @@ class Wandb:
 
     name = "wandb"
     prefixes: tuple[str, ...] = ("/wandb",)
-    hot = False
 
     def __init__(self, platform: Platform, enter: Callable[[str, str | None, str], Awaitable[Context]]) -> None:
         self._platform = platform
@@ -188,7 +187,6 @@ class Telemetry:
 
     name = "wandb"
     prefixes: tuple[str, ...] = ("/wandb/sdk",)
-    hot = False
 
     def token(self, request: Request) -> str | None:
         return None

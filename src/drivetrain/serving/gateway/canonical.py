@@ -5,6 +5,7 @@ Decoders name only the fields that somebody reads; everything else passes throug
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -160,7 +161,13 @@ def renamed(data: bytes, old: str, new: str, field: str = "model") -> bytes:
     """`data` with the value of the top-level field `model` replaced. JSON strings cannot hold the pattern unescaped."""
     if old == new:
         return data
-    pattern = b'"%b":%b' % (field.encode(), msgspec.json.encode(old))
+    pattern = _spelt(field, old)
     if pattern in data:
-        return data.replace(pattern, b'"%b":%b' % (field.encode(), msgspec.json.encode(new)), 1)
+        return data.replace(pattern, _spelt(field, new), 1)
     return with_fields(data, {field: new})
+
+
+@lru_cache(maxsize=256)
+def _spelt(field: str, value: str) -> bytes:
+    """The same for each frame of a stream."""
+    return b'"%b":%b' % (field.encode(), msgspec.json.encode(value))

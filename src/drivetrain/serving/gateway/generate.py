@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from typing import NamedTuple
+from collections.abc import Iterable
 
 import msgspec
 
 from drivetrain.errors import UpstreamFailed
 from drivetrain.serving.gateway.canonical import Chunk, Failure, Timings, Usage, chunk
-from drivetrain.serving.gateway.upstream import Answer
 
 MOST_FRAME = 4 << 20
 _DATA, _DONE = b"data: {", b"[DONE]"
 _MOST_WORDS = 500
-_SILENT = "it does not say why"
+_SILENT, _ENDLESS = "it does not say why", "a frame has no end"
 
 
-class Frame(NamedTuple):
+class Frame(msgspec.Struct):
     """One event: its bytes, without the blank line that ends it, and what they say."""
 
     raw: bytes
@@ -79,10 +77,10 @@ class Transcript:
 class Reader:
     """Reads one stream. However its bytes are cut into pieces, the frames are the same.
 
-    `done` is set by the stream's own end ([DONE]), `failed` by what breaks it, in words; after either nothing more is read.
+    `done` is set by the stream's own end ([DONE]), `failed` by what breaks it, in words; after either the reader is over.
     """
 
-    __slots__ = ("_after_cr", "_rest", "done", "failed", "received", "transcript")
+    __slots__ = ("_after_cr", "_rest", "done", "failed", "transcript")
 
     def __init__(self) -> None:
         self._rest = b""
@@ -90,26 +88,9 @@ class Reader:
         self.transcript = Transcript()
         self.done = False
         self.failed = ""
-        self.received = 0
-
-    async def read(self, answer: Answer) -> AsyncIterator[list[Frame]]:
-        """The frames as they arrive, all of a piece at once; the last ones when `done` is set. Raises `UpstreamFailed` after the frames
-        that came before a failure, also when the stream ends without its end."""
-        async for piece in answer.chunks():
-            frames = self.feed(piece)
-            if frames or self.done:
-                yield frames
-            if self.failed:
-                raise UpstreamFailed(f"The replica broke its answer off: {self.failed}")
-            if self.done:
-                return
-        raise UpstreamFailed("The replica's answer ended before it was complete. Ask again.")
 
     def feed(self, piece: bytes) -> list[Frame]:
-        """The frames that are complete with this piece."""
-        if self._over():
-            return []
-        self.received += len(piece)
+        """The frames that are complete with this piece. Call it until the reader is `over`."""
         if self._after_cr or b"\r" in piece:
             piece = self._with_line_feeds(piece)
         if self._rest:
@@ -118,46 +99,52 @@ class Reader:
         self._rest = events.pop()
         frames: list[Frame] = []
         for raw in events:
-            if (frame := self._frame(raw)) is not None:
-                frames.append(frame)
-            elif self._over():
+            if raw.startswith(_DATA) and b"\n" not in raw:  # as nearly all are
+                data = raw[6:]
+            else:
+                data = self._data(raw)
+                if self.over():
+                    return frames
+                if not data.startswith(b"{"):
+                    continue  # a comment, or to keep the connection alive
+                raw = b"data: " + data.replace(b"\n", b"\ndata: ")
+            if len(data) > MOST_FRAME:
+                self.failed = _ENDLESS
                 return frames
-        if len(self._rest) > MOST_FRAME + 1:  # the first byte of what ends it may be there already
-            self.failed = "a frame has no end"
+            try:
+                said = chunk(data)
+            except UpstreamFailed as error:
+                self.failed = error.message
+                return frames
+            if said.error is not None:
+                self.failed = _reason(said.error)
+                return frames
+            self.transcript.add(said)
+            frames.append(Frame(raw, said))
+        if len(self._rest) > MOST_FRAME + len(_DATA):  # with what stands around the data
+            self.failed = _ENDLESS
         return frames
 
-    def _over(self) -> bool:
+    def over(self) -> bool:
+        """Whether nothing more is read."""
         return self.done or bool(self.failed)
 
-    def _frame(self, raw: bytes) -> Frame | None:
-        """None for what says nothing: comments, keep-alives, the end, a failure."""
-        if raw.startswith(_DATA) and b"\n" not in raw:
-            data = raw[6:]
-        else:
-            kind, lines = _fields(raw)
-            data = b"\n".join(lines)
-            if data.startswith(_DONE):
-                self.done = True
-                return None
-            if kind == b"error":
-                self.failed = _words(data)
-                return None
-            if not data.startswith(b"{"):
-                return None
-            raw = b"\n".join([b"data: " + line for line in lines])
-        if len(raw) > MOST_FRAME:
-            self.failed = "a frame has no end"
-            return None
-        try:
-            read = chunk(data)
-        except UpstreamFailed as error:
-            self.failed = error.message
-            return None
-        if read.error is not None:
-            self.failed = _reason(read.error)
-            return None
-        self.transcript.add(read)
-        return Frame(raw, read)
+    def close(self) -> None:
+        """There is nothing more to read. Raises `UpstreamFailed` unless the stream came to its own end."""
+        if self.failed:
+            raise UpstreamFailed(f"The replica broke its answer off: {self.failed}")
+        if not self.done:
+            raise UpstreamFailed("The replica's answer ended before it was complete. Ask again.")
+
+    def _data(self, raw: bytes) -> bytes:
+        """What an event of any form holds; its lines are joined. Ends the reading where it is the end, or tells of an error."""
+        kind, lines = _fields(raw)
+        data = b"\n".join(lines)
+        if data.startswith(_DONE):
+            self.done = True
+        elif kind == b"error":
+            self.failed = _words(data)
+        return data
 
     def _with_line_feeds(self, piece: bytes) -> bytes:
         """Lines may end with CR LF or CR alone, and a piece between the two."""

@@ -33,12 +33,12 @@ _HEADERS = (("cache-control", "no-cache"), ("x-accel-buffering", "no"))
 async def relay(request: Request, call: Exchange, target: str, body: bytes, form: Form) -> None:
     """Send the canonical request, and pass its stream on to its end, in the dialect's form."""
     answer = await call.open(target, body)
-    reader, event = Reader(), call.event
+    reader, event, part = Reader(), call.event, form.part
     transcript = reader.transcript
     async with request.streaming(form.content_type, _HEADERS) as write:
         try:
-            async for frames in reader.read(answer):
-                parts = [form.part(frame) for frame in frames]
+            async for piece in answer.chunks():
+                parts = [part(frame) for frame in reader.feed(piece)]
                 if reader.done:
                     parts.append(form.end(transcript, event))
                 out = b"".join(parts)
@@ -47,6 +47,9 @@ async def relay(request: Request, call: Exchange, target: str, body: bytes, form
                     call.finish(output=transcript.text, tokens=transcript.tokens)
                 if out:
                     await write(out)
+                if reader.over():
+                    break
+            reader.close()
         except DrivetrainError as error:
             call.broke(error, output=transcript.text)
             await write(form.error(error))

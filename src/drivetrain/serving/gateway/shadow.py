@@ -126,11 +126,12 @@ async def _read(answer: Answer, event: Event, began: float) -> str | bytes | Non
         event.ttft_ms = (time.perf_counter() - began) * 1000
         reader = Reader()
         transcript = reader.transcript
-        try:
-            async for _ in reader.read(answer):
-                pass
-        finally:
-            event.bytes_out = reader.received
+        async for piece in answer.chunks():
+            event.bytes_out += len(piece)
+            reader.feed(piece)
+            if reader.over():
+                break
+        reader.close()
     else:
         event.bytes_out = len(answer.body)
         if event.task == "infer":
