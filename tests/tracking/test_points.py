@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from drivetrain.identity.model import Context
+from drivetrain.store.sql import tuples
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.finders import packed, tuples
+from drivetrain.tracking.finders import packed
 from drivetrain.tracking.metrics import points
 from drivetrain.tracking.metrics import summaries as pages
 from drivetrain.tracking.metrics.summaries import Packed

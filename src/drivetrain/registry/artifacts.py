@@ -17,11 +17,10 @@ from drivetrain.registry import tables as t
 from drivetrain.registry.collections import SOURCE, Collections, set_bare_tags
 from drivetrain.registry.members import LATEST, Member
 from drivetrain.registry.model import Draft, Repo, Version
-from drivetrain.registry.reading import chunked
 from drivetrain.registry.service import Registry
 from drivetrain.registry.uploads import drop_drafts
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import upsert
+from drivetrain.store.sql import chunked, upsert
 
 _r, _v, _l, _d = t.repos.c, t.versions.c, t.aliases.c, t.drafts.c
 
@@ -154,7 +153,7 @@ class Artifacts:
             _version(c, ctx, artifact_id)
             c.execute(t.versions.update().where(_v.id == artifact_id).values(**values))
             if tags is not None:
-                set_bare_tags(c, t.version_tags, "version_id", artifact_id, tags)
+                set_bare_tags(c, t.version_tags, artifact_id, tags)
             return _version(c, ctx, artifact_id)
 
     def delete(self, ctx: Context, artifact_id: str, *, aliases: bool) -> None:

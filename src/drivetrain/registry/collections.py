@@ -15,8 +15,8 @@ from drivetrain.registry.committing import check_tags
 from drivetrain.registry.model import Repo
 from drivetrain.registry.names import slug_of
 from drivetrain.registry.service import Registry
+from drivetrain.store import maps
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import upsert
 
 SOURCE = "artifact:"
 """With the id of the version that was logged or linked: where a version came from."""
@@ -80,7 +80,7 @@ class Collections:
             values = {key: value for key, value in given.items() if value is not None}
             c.execute(t.repos.update().where(_r.id == repo_id).values(**values, updated_ms=now_ms()))
             if tags is not None:
-                set_bare_tags(c, t.repo_tags, "repo_id", repo_id, tags)
+                set_bare_tags(c, t.repo_tags, repo_id, tags)
             return reading.repos(c, [_get(c, ctx, repo_id)])[0]
 
     def delete(self, ctx: Context, repo_id: str) -> Repo:
@@ -144,12 +144,12 @@ def bare_tags(tags: Mapping[str, str]) -> list[str]:
     return sorted(key for key, value in tags.items() if not value)
 
 
-def set_bare_tags(c: sa.Connection, table: sa.Table, owner: str, owner_id: str, tags: Sequence[str]) -> None:
+def set_bare_tags(c: sa.Connection, table: sa.Table, owner: str, tags: Sequence[str]) -> None:
     """Let these be its tags without a value. Those with one stay."""
     check_tags(dict.fromkeys(tags, ""))
-    mine = table.c[owner] == owner_id
-    c.execute(table.delete().where(mine, table.c.value == "", table.c.key.not_in(list(tags))))
-    upsert(c, table, [{owner: owner_id, "key": one, "value": ""} for one in dict.fromkeys(tags)], key=[owner, "key"])
+    there = maps.read(c, table, [owner]).get(owner, {})
+    maps.drop(c, table, owner, *(key for key in bare_tags(there) if key not in tags))
+    maps.put(c, table, owner, dict.fromkeys(tags, ""), keep=True)
 
 
 def _check_name(name: str) -> None:

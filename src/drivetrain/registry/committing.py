@@ -17,6 +17,7 @@ from drivetrain.registry import finders, names
 from drivetrain.registry import tables as t
 from drivetrain.registry.finders import MAIN
 from drivetrain.registry.model import KINDS, Commit, FileEntry
+from drivetrain.store import maps
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import upsert
@@ -83,8 +84,7 @@ def add_repo(c: sa.Connection, ctx: Context, name: str, kind: str, description: 
         c.execute(t.repos.insert().values(**values))
     except sa.exc.IntegrityError:  # somebody made it at this very moment (PostgreSQL)
         raise Conflict(f"There is a {kind} named {name!r} already.", param="name") from None
-    for key, value in tags.items():
-        c.execute(t.repo_tags.insert().values(repo_id=values["id"], key=key, value=value))
+    maps.put(c, t.repo_tags, values["id"], tags)
     return c.execute(sa.select(t.repos).where(t.repos.c.id == values["id"])).one()
 
 
@@ -160,8 +160,7 @@ def add_version(
         "updated_ms": now,
     } | values
     c.execute(t.versions.insert().values(**row))
-    for key, value in (tags or {}).items():
-        c.execute(t.version_tags.insert().values(version_id=row["id"], key=key, value=value))
+    maps.put(c, t.version_tags, row["id"], tags or {})
     made = Thing("version", row["id"])
     if row.get("run_id"):
         lineage.link(c, ctx, Thing("run", row["run_id"]), "made", made)

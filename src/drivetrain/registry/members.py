@@ -11,7 +11,7 @@ from drivetrain.identity.model import Context
 from drivetrain.registry import reading
 from drivetrain.registry import tables as t
 from drivetrain.registry.model import Repo, Version
-from drivetrain.registry.reading import chunked
+from drivetrain.store.sql import chunked
 
 LATEST = "latest"
 _r, _v, _l = t.repos.c, t.versions.c, t.aliases.c

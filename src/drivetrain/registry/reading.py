@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,24 +11,16 @@ import sqlalchemy as sa
 from drivetrain.registry import tables as t
 from drivetrain.registry.model import Commit, Draft, Repo, Version
 from drivetrain.registry.names import is_alias
-
-CHUNK = 500  # SQLite takes a limited number of parameters in one statement
-
-
-def chunked(values: Iterable[str]) -> Iterable[list[str]]:
-    items = list(values)
-    for start in range(0, len(items), CHUNK):
-        yield items[start : start + CHUNK]
+from drivetrain.store import maps
+from drivetrain.store.sql import chunked
 
 
 def repos(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Repo]:
     """`rows` are whole rows of the table `repos`."""
-    tags: dict[str, dict[str, str]] = defaultdict(dict)
+    tags = maps.read(connection, t.repo_tags, (row.id for row in rows))
     aliases: dict[str, dict[str, int]] = defaultdict(dict)
     latest: dict[str, int] = {}
     for ids in chunked(row.id for row in rows):
-        for tag in connection.execute(sa.select(t.repo_tags).where(t.repo_tags.c.repo_id.in_(ids))):
-            tags[tag.repo_id][tag.key] = tag.value
         for alias in connection.execute(sa.select(t.aliases).where(t.aliases.c.repo_id.in_(ids)).order_by(t.aliases.c.alias)):
             if is_alias(alias.alias):
                 aliases[alias.repo_id][alias.alias] = alias.number
@@ -66,11 +58,9 @@ def select_versions() -> sa.Select[Any]:
 
 def versions(connection: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Version]:
     """`rows` come from `select_versions()`."""
-    tags: dict[str, dict[str, str]] = defaultdict(dict)
+    tags = maps.read(connection, t.version_tags, (row.id for row in rows))
     aliases: dict[str, list[str]] = defaultdict(list)
     for ids in chunked(row.id for row in rows):
-        for tag in connection.execute(sa.select(t.version_tags).where(t.version_tags.c.version_id.in_(ids))):
-            tags[tag.version_id][tag.key] = tag.value
         for alias in connection.execute(sa.select(t.aliases).where(t.aliases.c.version_id.in_(ids)).order_by(t.aliases.c.alias)):
             if is_alias(alias.alias):
                 aliases[alias.version_id].append(alias.alias)

@@ -16,6 +16,7 @@ from drivetrain.registry.finders import MAIN
 from drivetrain.registry.model import Commit, FileEntry, Ref, Repo
 from drivetrain.registry.uploads import Uploads
 from drivetrain.search.conditions import Condition
+from drivetrain.store import maps
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.ids import now_ms
 from drivetrain.store.sql import Database, upsert
@@ -123,7 +124,7 @@ class Repos:
         check_tags({key: value})
         with self.db.write() as c:
             row = finders.repo_row(c, ctx, name, kind)
-            upsert(c, t.repo_tags, [{"repo_id": row.id, "key": key, "value": value}], key=["repo_id", "key"], update=["value"])
+            maps.put(c, t.repo_tags, row.id, {key: value})
             committing.touch(c, row.id)
 
     def delete_repo_tag(self, ctx: Context, name: str, key: str, *, kind: str = "model") -> None:
@@ -131,7 +132,7 @@ class Repos:
         ctx.require(Scope.write)
         with self.db.write() as c:
             row = finders.repo_row(c, ctx, name, kind)
-            c.execute(t.repo_tags.delete().where(t.repo_tags.c.repo_id == row.id, t.repo_tags.c.key == key))
+            maps.drop(c, t.repo_tags, row.id, key)
             committing.touch(c, row.id)
 
     # --- commits and refs

@@ -14,8 +14,9 @@ from drivetrain.registry.committing import check_tags
 from drivetrain.registry.model import Resolved, Version
 from drivetrain.registry.repos import Repos
 from drivetrain.search.conditions import Condition
+from drivetrain.store import maps
 from drivetrain.store.ids import now_ms
-from drivetrain.store.sql import upsert
+from drivetrain.store.sql import chunked, upsert
 
 
 class Registry(Repos):
@@ -88,7 +89,7 @@ class Registry(Repos):
         found: dict[str, Version] = {}
         v = t.versions.c
         with self.db.read() as c:
-            for some in reading.chunked(ids):
+            for some in chunked(ids):
                 query = reading.select_versions().where(v.workspace_id == ctx.workspace_id, v.id.in_(some))
                 found.update((one.id, one) for one in reading.versions(c, c.execute(query).all()))
         return [found[one] for one in ids if one in found]
@@ -151,8 +152,7 @@ class Registry(Repos):
         check_tags({key: value})
         with self.db.write() as c:
             version = finders.version(c, finders.repo_row(c, ctx, slug, "model"), number)
-            tag = {"version_id": version.id, "key": key, "value": value}
-            upsert(c, t.version_tags, [tag], key=["version_id", "key"], update=["value"])
+            maps.put(c, t.version_tags, version.id, {key: value})
             c.execute(t.versions.update().where(t.versions.c.id == version.id).values(updated_ms=now_ms()))
 
     def delete_version_tag(self, ctx: Context, slug: str, number: int, key: str) -> None:
@@ -160,7 +160,7 @@ class Registry(Repos):
         ctx.require(Scope.write)
         with self.db.write() as c:
             version = finders.version(c, finders.repo_row(c, ctx, slug, "model"), number)
-            c.execute(t.version_tags.delete().where(t.version_tags.c.version_id == version.id, t.version_tags.c.key == key))
+            maps.drop(c, t.version_tags, version.id, key)
 
     # --- aliases
 

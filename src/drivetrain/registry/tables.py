@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from drivetrain.store.maps import key_values
 from drivetrain.store.sql import metadata
 
 repos = sa.Table(
@@ -28,13 +29,7 @@ repos = sa.Table(
     sa.UniqueConstraint("workspace_id", "project_id", "collection"),
 )
 
-repo_tags = sa.Table(
-    "repo_tags",
-    metadata,
-    sa.Column("repo_id", sa.ForeignKey("repos.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("key", sa.String(250), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
+repo_tags = key_values("repo_tags", metadata, "repo_id", "repos.id")
 
 commits = sa.Table(
     "commits",
@@ -100,13 +95,7 @@ versions = sa.Table(
     sa.Index(None, "workspace_id", "updated_ms"),
 )
 
-version_tags = sa.Table(
-    "version_tags",
-    metadata,
-    sa.Column("version_id", sa.ForeignKey("versions.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("key", sa.String(250), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
+version_tags = key_values("version_tags", metadata, "version_id", "versions.id")
 
 aliases = sa.Table(
     "aliases",

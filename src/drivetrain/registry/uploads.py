@@ -15,10 +15,9 @@ from drivetrain.identity.model import Context, Scope
 from drivetrain.lineage import service as lineage
 from drivetrain.registry import finders
 from drivetrain.registry import tables as t
-from drivetrain.registry.reading import chunked
 from drivetrain.store.blobs import Blob, Blobs, blobs_table
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import Database, upsert
+from drivetrain.store.sql import Database, chunked, upsert
 
 MAX_PARTS = 10_000
 DRAFT_MS = 7 * 24 * 3600 * 1000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,13 @@ from drivetrain.search.grammar import parse_filter, parse_order
 from drivetrain.search.languages import EXPERIMENTS
 from drivetrain.search.paging import Term, page
 from drivetrain.search.sql import Column, Entries, Fields, text, where
+from drivetrain.store import maps
 from drivetrain.store.ids import now_ms
-from drivetrain.store.sql import Database, upsert
+from drivetrain.store.sql import Database
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.deletion.tables import numbers
-from drivetrain.tracking.finders import chunked, ensure_default, experiment_row, location
+from drivetrain.tracking.finders import ensure_default, experiment_row, location
 from drivetrain.tracking.model import PURGING, Experiment, Page, View
 from drivetrain.tracking.runs.loading import lived
 
@@ -80,8 +80,7 @@ class Experiments:
                 "updated_ms": now,
             }
             uid = c.execute(t.experiments.insert().values(**values).returning(e.uid)).scalar_one()
-            if tags:
-                c.execute(t.experiment_tags.insert(), [{"experiment_uid": uid, "key": k, "value": v} for k, v in tags.items()])
+            maps.put(c, t.experiment_tags, uid, tags)
             return _experiments(c, [c.execute(sa.select(t.experiments).where(e.uid == uid)).one()])[0]
 
     def get(self, ctx: Context, experiment_id: str) -> Experiment:
@@ -185,16 +184,14 @@ class Experiments:
         ensure_default(self.db, ctx, experiment_id)
         with self.db.write() as c:
             row = experiment_row(c, ctx, experiment_id, writable=True)
-            tag = {"experiment_uid": row.uid, "key": key, "value": value}
-            upsert(c, t.experiment_tags, [tag], key=["experiment_uid", "key"], update=["value"])
+            maps.put(c, t.experiment_tags, row.uid, {key: value})
             c.execute(t.experiments.update().where(t.experiments.c.uid == row.uid).values(updated_ms=now_ms()))
 
     def delete_tag(self, ctx: Context, experiment_id: str, key: str) -> None:
         ctx.require(Scope.write)
-        g = t.experiment_tags.c
         with self.db.write() as c:
             row = experiment_row(c, ctx, experiment_id, writable=True)
-            if c.execute(t.experiment_tags.delete().where(g.experiment_uid == row.uid, g.key == key)).rowcount == 0:
+            if not maps.drop(c, t.experiment_tags, row.uid, key):
                 raise NotFound(f"The experiment {experiment_id} has no tag {checks.shown(key)}.", param="key")
 
 
@@ -215,11 +212,7 @@ def _check_location(text: str) -> None:
 
 
 def _experiments(c: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Experiment]:
-    tags: dict[int, dict[str, str]] = defaultdict(dict)
-    for some in chunked(row.uid for row in rows):
-        g = t.experiment_tags.c
-        for uid, key, value in c.execute(sa.select(g.experiment_uid, g.key, g.value).where(g.experiment_uid.in_(some))):
-            tags[uid][key] = value
+    tags = maps.read(c, t.experiment_tags, (row.uid for row in rows))
     return [
         Experiment(
             id=str(row.number),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -11,12 +11,11 @@ import sqlalchemy as sa
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context
 from drivetrain.store.ids import now_ms
-from drivetrain.store.sql import Database, upsert
+from drivetrain.store.sql import Database, chunked, upsert
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.checks import shown
 
 T = TypeVar("T")
-CHUNK = 500  # SQLite takes a limited number of parameters in one statement
 DEFAULT = "Default"
 _RUN = sa.select(t.runs).where(t.runs.c.id == sa.bindparam("run"), t.runs.c.workspace_id == sa.bindparam("workspace"))
 
@@ -97,21 +96,6 @@ def unpacked(nan: int, value: float) -> float:
 def location(row: Any, number: int) -> str:
     """Where an experiment's artifacts are, in the client's terms. `row` has an `artifact_location`."""
     return row.artifact_location or f"mlflow-artifacts:/{number}"
-
-
-def tuples(c: sa.Connection, query: sa.Select[Any]) -> list[tuple[Any, ...]]:
-    """All rows as the driver gives them: for long results of numbers and texts, several times faster than rows with names."""
-    result = c.execute(query)
-    try:
-        return list(result.cursor.fetchall())
-    finally:
-        result.close()
-
-
-def chunked(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
-    items = list(values)
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def experiment_uids(c: sa.Connection, ctx: Context, experiment_ids: Iterable[str], *, active: bool = False) -> list[int]:

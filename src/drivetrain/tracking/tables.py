@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from drivetrain.store.maps import key_values
 from drivetrain.store.sql import Serial, metadata
 
 experiments = sa.Table(
@@ -25,14 +26,7 @@ experiments = sa.Table(
     sa.UniqueConstraint("workspace_id", "name"),
 )
 
-experiment_tags = sa.Table(
-    "experiment_tags",
-    metadata,
-    sa.Column("experiment_uid", sa.ForeignKey("experiments.uid", ondelete="CASCADE"), primary_key=True),
-    sa.Column("key", sa.String(250), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-    sqlite_with_rowid=False,
-)
+experiment_tags = key_values("experiment_tags", metadata, "experiment_uid", "experiments.uid")
 
 runs = sa.Table(
     "runs",
@@ -52,23 +46,9 @@ runs = sa.Table(
     sa.Index(None, "workspace_id", "start_ms"),
 )
 
-params = sa.Table(
-    "params",
-    metadata,
-    sa.Column("run_id", sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("key", sa.String(250), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-    sqlite_with_rowid=False,
-)
+params = key_values("params", metadata, "run_id", "runs.id")
 
-run_tags = sa.Table(
-    "run_tags",
-    metadata,
-    sa.Column("run_id", sa.ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("key", sa.String(250), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-    sqlite_with_rowid=False,
-)
+run_tags = key_values("run_tags", metadata, "run_id", "runs.id")
 
 latest_metrics = sa.Table(
     "latest_metrics",
@@ -151,21 +131,9 @@ logged_models = sa.Table(
     sa.Index(None, "experiment_uid", "lifecycle", "created_ms"),
 )
 
-logged_model_params = sa.Table(
-    "logged_model_params",
-    metadata,
-    sa.Column("model_id", sa.ForeignKey("logged_models.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("key", sa.String(250), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
+logged_model_params = key_values("logged_model_params", metadata, "model_id", "logged_models.id")
 
-logged_model_tags = sa.Table(
-    "logged_model_tags",
-    metadata,
-    sa.Column("model_id", sa.ForeignKey("logged_models.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("key", sa.String(250), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
+logged_model_tags = key_values("logged_model_tags", metadata, "model_id", "logged_models.id")
 
 logged_model_metrics = sa.Table(
     "logged_model_metrics",

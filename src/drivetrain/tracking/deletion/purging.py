@@ -19,11 +19,10 @@ from drivetrain.errors import NotFound
 from drivetrain.lineage import service as lineage
 from drivetrain.store.blobs import Blobs
 from drivetrain.store.ids import now_ms
-from drivetrain.store.sql import Database, upsert
+from drivetrain.store.sql import Database, chunked, upsert
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.deletion import tables as g
 from drivetrain.tracking.deletion.dependants import Kind, delete_some, dependants
-from drivetrain.tracking.finders import chunked
 from drivetrain.tracking.model import PURGING
 
 T = TypeVar("T")

@@ -16,12 +16,11 @@ from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.audit import Audit
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import Database, upsert
+from drivetrain.store.sql import Database, chunked, upsert
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.deletion import tables as g
 from drivetrain.tracking.deletion.model import DAY_MS, Collected, Deleted, Preview, Retention
 from drivetrain.tracking.deletion.purging import mark
-from drivetrain.tracking.finders import chunked
 from drivetrain.tracking.model import PURGING
 
 SHOWN = 20

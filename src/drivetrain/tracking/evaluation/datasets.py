@@ -18,8 +18,9 @@ from drivetrain.search.grammar import parse_filter, parse_order
 from drivetrain.search.languages import EVALUATION_DATASETS
 from drivetrain.search.paging import Term, page
 from drivetrain.search.sql import Column, Entries, Fields, text, where
+from drivetrain.store import maps
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import Database, upsert
+from drivetrain.store.sql import Database, chunked, upsert
 from drivetrain.tags import USER
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
@@ -27,7 +28,7 @@ from drivetrain.tracking.evaluation import tables as v
 from drivetrain.tracking.evaluation.cases import Case, checked, merged, schema_of
 from drivetrain.tracking.evaluation.scorers import numbers
 from drivetrain.tracking.experiments import check_limit
-from drivetrain.tracking.finders import chunked, ensure_default, experiment_row
+from drivetrain.tracking.finders import ensure_default, experiment_row
 from drivetrain.tracking.model import Page
 
 MAX_NAME = 255
@@ -263,8 +264,7 @@ def _tags(given: Mapping[str, object]) -> dict[str, str]:
 
 
 def _set_tags(c: sa.Connection, dataset_id: str, tags: Mapping[str, str]) -> None:
-    rows = [{"dataset_id": dataset_id, "key": key, "value": value} for key, value in sorted(tags.items())]
-    upsert(c, v.dataset_tags, rows, key=["dataset_id", "key"], update=["value"])
+    maps.put(c, v.dataset_tags, dataset_id, tags)
 
 
 def _join(c: sa.Connection, dataset_id: str, uids: Iterable[int]) -> None:
@@ -273,12 +273,9 @@ def _join(c: sa.Connection, dataset_id: str, uids: Iterable[int]) -> None:
 
 
 def _datasets(c: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[EvaluationDataset]:
-    tags: dict[str, dict[str, str]] = {row.id: {} for row in rows}
-    for some in chunked(tags):
-        for dataset_id, key, value in c.execute(sa.select(_g.dataset_id, _g.key, _g.value).where(_g.dataset_id.in_(some))):
-            tags[dataset_id][key] = value
+    tags = maps.read(c, v.dataset_tags, (row.id for row in rows))
     names = [name for name in EvaluationDataset.__struct_fields__ if name != "tags"]
-    return [EvaluationDataset(**{name: getattr(row, name) for name in names}, tags=tags[row.id]) for row in rows]
+    return [EvaluationDataset(**{name: getattr(row, name) for name in names}, tags=tags.get(row.id, {})) for row in rows]
 
 
 def _digest(name: str, updated_ms: int) -> str:

@@ -13,11 +13,11 @@ from msgspec import Struct
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import Database, upsert
+from drivetrain.store.sql import Database, chunked, upsert
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.evaluation import tables as v
-from drivetrain.tracking.finders import chunked, ensure_default, experiment_row
+from drivetrain.tracking.finders import ensure_default, experiment_row
 
 MAX_NAME = 256
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from drivetrain.store.maps import key_values
 from drivetrain.store.sql import metadata
 
 datasets = sa.Table(
@@ -25,14 +26,7 @@ datasets = sa.Table(
     sa.Index(None, "workspace_id", "name"),
 )
 
-dataset_tags = sa.Table(
-    "evaluation_dataset_tags",
-    metadata,
-    sa.Column("dataset_id", sa.ForeignKey("evaluation_datasets.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("key", sa.String(250), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-    sqlite_with_rowid=False,
-)
+dataset_tags = key_values("evaluation_dataset_tags", metadata, "dataset_id", "evaluation_datasets.id")
 
 dataset_experiments = sa.Table(
     "evaluation_dataset_experiments",

@@ -9,10 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from drivetrain.store.ids import now_ms
-from drivetrain.store.sql import INT64, upsert
+from drivetrain.store.sql import INT64, chunked, tuples, upsert
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.finders import chunked, tuples, unpacked
+from drivetrain.tracking.finders import unpacked
 from drivetrain.tracking.history import steps
 from drivetrain.tracking.history import tables as d
 from drivetrain.tracking.metrics import points

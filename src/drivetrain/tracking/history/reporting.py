@@ -7,11 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from drivetrain.store import maps
 from drivetrain.store.ids import now_ms
-from drivetrain.store.sql import upsert
+from drivetrain.store.sql import chunked, tuples, upsert
 from drivetrain.tags import LABEL
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.finders import chunked, tuples
 from drivetrain.tracking.history import entries
 from drivetrain.tracking.history import tables as d
 from drivetrain.tracking.metrics import points
@@ -62,7 +62,7 @@ def set_config(c: sa.Connection, run_id: str, config: Mapping[str, Any], private
     p = t.params.c
     for some in chunked(sorted(params(loaded(before)).keys() - now.keys())):
         c.execute(t.params.delete().where(p.run_id == run_id, p.key.in_(some)))
-    upsert(c, t.params, [{"run_id": run_id, "key": k, "value": v} for k, v in sorted(now.items())], key=["run_id", "key"], update=["value"])
+    maps.put(c, t.params, run_id, now)
     values = {"config": stored(config)}
     if private is not None:
         values["private"] = stored(private)

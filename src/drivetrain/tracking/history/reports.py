@@ -13,12 +13,13 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
+from drivetrain.store import maps
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import Database, upsert
+from drivetrain.store.sql import Database, chunked, tuples
 from drivetrain.tags import LABEL, RUN_NAME
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.finders import chunked, ensure_default, experiment_row, run_row, tuples
+from drivetrain.tracking.finders import ensure_default, experiment_row, run_row
 from drivetrain.tracking.history import entries
 from drivetrain.tracking.history import tables as d
 from drivetrain.tracking.history.reporting import (
@@ -103,7 +104,7 @@ class Reports:
                 "created_ms": now,
             }
             c.execute(t.runs.insert().values(**row_values))
-            c.execute(t.run_tags.insert(), [{"run_id": run_id, "key": RUN_NAME, "value": shown}])
+            maps.put(c, t.run_tags, run_id, {RUN_NAME: shown})
             c.execute(d.run_details.insert().values(**new_report(run_id, experiment.uid, client_id, state, sweep)))
             if config:
                 set_config(c, run_id, config, None)
@@ -170,9 +171,8 @@ class Reports:
             if labels is not None:
                 c.execute(t.run_tags.delete().where(g.run_id == run_id, g.key.startswith(LABEL, autoescape=True)))
             if gone := [key for key, value in tags.items() if value is None]:
-                c.execute(t.run_tags.delete().where(g.run_id == run_id, g.key.in_(gone)))
-            rows = [{"run_id": run_id, "key": key, "value": value} for key, value in sorted(kept.items())]
-            upsert(c, t.run_tags, rows, key=["run_id", "key"], update=["value"])
+                maps.drop(c, t.run_tags, run_id, *gone)
+            maps.put(c, t.run_tags, run_id, kept)
             if parsed is not None:
                 set_config(c, run_id, *parsed)
             if summed is not None:

@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from drivetrain.identity.model import Context, Scope
-from drivetrain.store.sql import Database
-from drivetrain.tracking.finders import run_row, tuples
+from drivetrain.store.sql import Database, tuples
+from drivetrain.tracking.finders import run_row
 from drivetrain.tracking.history import entries, steps
 from drivetrain.tracking.history import tables as d
 from drivetrain.tracking.model import Line

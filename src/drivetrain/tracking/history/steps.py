@@ -7,9 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from drivetrain.store.sql import INT64
+from drivetrain.store.sql import INT64, chunked, tuples
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.finders import chunked, tuples
 from drivetrain.tracking.history import tables as d
 
 _m, _b = t.metrics.c, d.run_rows.c

@@ -13,9 +13,9 @@ import sqlalchemy as sa
 
 from drivetrain.errors import StorageFull, Unavailable
 from drivetrain.search.paging import Term, after
-from drivetrain.store.sql import Database, upsert
+from drivetrain.store.sql import Database, chunked, tuples, upsert
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.finders import chunked, packed, tuples, unpacked
+from drivetrain.tracking.finders import packed, unpacked
 from drivetrain.tracking.metrics import summaries as pages
 from drivetrain.tracking.metrics.summaries import Packed
 from drivetrain.tracking.model import Metric, Point

@@ -17,12 +17,13 @@ import sqlalchemy as sa
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.search.tokens import from_token, to_token
-from drivetrain.store.sql import INT64, Database, upsert
+from drivetrain.store import maps
+from drivetrain.store.sql import INT64, Database, chunked, tuples
 from drivetrain.tags import RUN_NAME
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.experiments import check_limit
-from drivetrain.tracking.finders import chunked, deleted_run, experiment_row, no_run, run_row, tuples
+from drivetrain.tracking.finders import deleted_run, experiment_row, no_run, run_row
 from drivetrain.tracking.metrics import points
 from drivetrain.tracking.metrics.summaries import Window
 from drivetrain.tracking.model import Metric, Page, Point
@@ -85,8 +86,7 @@ class Metrics:
             if params and (wrong := _log_params(c, run_id, params)):
                 return wrong
             if tags:
-                rows = [{"run_id": run_id, "key": key, "value": value} for key, value in sorted(tags.items())]
-                upsert(c, t.run_tags, rows, key=["run_id", "key"], update=["value"])
+                maps.put(c, t.run_tags, run_id, tags)
                 if name := tags.get(RUN_NAME):
                     c.execute(t.runs.update().where(t.runs.c.id == run_id).values(name=name[:250]))
             if series:
@@ -173,14 +173,14 @@ def _log_params(c: sa.Connection, run_id: str, params: Mapping[str, str]) -> Inv
     for key, value in old.items():
         if value != params[key]:
             return _changed(run_id, key, value, params[key])
-    new = [{"run_id": run_id, "key": key, "value": params[key]} for key in sorted(params) if key not in old]
-    upsert(c, t.params, new, key=["run_id", "key"])
+    new = {key: params[key] for key in sorted(params) if key not in old}
+    maps.put(c, t.params, run_id, new, keep=True)
     if new and c.dialect.name != "sqlite":
         # Another server may have logged one of them between the look and the write: then nothing of this batch stays.
-        for row in new:
-            now = c.scalar(sa.select(p.value).where(p.run_id == run_id, p.key == row["key"]))
-            if now != row["value"]:
-                raise _changed(run_id, row["key"], str(now), row["value"])
+        for key, value in new.items():
+            now = c.scalar(sa.select(p.value).where(p.run_id == run_id, p.key == key))
+            if now != value:
+                raise _changed(run_id, key, str(now), value)
     return None
 
 

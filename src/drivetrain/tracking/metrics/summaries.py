@@ -17,9 +17,8 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from drivetrain.store.sql import INT64, Database
+from drivetrain.store.sql import INT64, Database, chunked, tuples
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.finders import chunked, tuples
 from drivetrain.tracking.metrics.tables import metric_pages
 
 Packed = tuple[int, int, int, float]

@@ -18,12 +18,13 @@ from drivetrain.search.grammar import parse_filter, parse_order
 from drivetrain.search.languages import LOGGED_MODELS
 from drivetrain.search.paging import Term, page
 from drivetrain.search.sql import Column, Entries, Fields, Numbers, rows, text, where
+from drivetrain.store import maps
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import Database, upsert
+from drivetrain.store.sql import Database, chunked
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.experiments import check_limit
-from drivetrain.tracking.finders import chunked, ensure_default, experiment_row, location, model_row, run_row, unpacked
+from drivetrain.tracking.finders import ensure_default, experiment_row, location, model_row, run_row, unpacked
 from drivetrain.tracking.model import MODEL_STATUSES, LoggedModel, Metric, Page
 from drivetrain.tracking.runs.names import random_name
 
@@ -91,8 +92,7 @@ class LoggedModels:
             if source_run_id:
                 lineage.link(c, ctx, Thing("run", source_run_id), "made", Thing("model", model_id))
             for table, entries in ((t.logged_model_params, params), (t.logged_model_tags, tags)):
-                if entries:
-                    c.execute(table.insert(), [{"model_id": model_id, "key": k, "value": v} for k, v in entries.items()])
+                maps.put(c, table, model_id, entries or {})
             return _models(c, [model_row(c, ctx, model_id)])[0]
 
     def get(self, ctx: Context, model_id: str, *, deleted: bool = False) -> LoggedModel:
@@ -124,31 +124,27 @@ class LoggedModels:
         checks.tags(tags)
         with self.db.write() as c:
             model_row(c, ctx, model_id)
-            rows = [{"model_id": model_id, "key": key, "value": value} for key, value in tags.items()]
-            upsert(c, t.logged_model_tags, rows, key=["model_id", "key"], update=["value"])
+            maps.put(c, t.logged_model_tags, model_id, tags)
             return _models(c, [model_row(c, ctx, model_id)])[0]
 
     def delete_tag(self, ctx: Context, model_id: str, key: str) -> None:
         ctx.require(Scope.write)
-        g = t.logged_model_tags.c
         with self.db.write() as c:
             model_row(c, ctx, model_id)
-            if c.execute(t.logged_model_tags.delete().where(g.model_id == model_id, g.key == key)).rowcount == 0:
+            if not maps.drop(c, t.logged_model_tags, model_id, key):
                 raise NotFound(f"The logged model {model_id} has no tag {checks.shown(key)}.", param="key")
 
     def log_params(self, ctx: Context, model_id: str, params: Mapping[str, str]) -> None:
         """Params of a model are written once, as those of a run."""
         ctx.require(Scope.write)
         checks.params(params)
-        p = t.logged_model_params.c
         with self.db.write() as c:
             model_row(c, ctx, model_id)
-            old = {row.key: row.value for row in c.execute(sa.select(p.key, p.value).where(p.model_id == model_id))}
+            old = maps.read(c, t.logged_model_params, [model_id]).get(model_id, {})
             for key, value in params.items():
                 if old.get(key, value) != value:
                     raise Invalid(f"Changing param values is not allowed: {key!r} is {checks.shown(old[key])} already.", param=key)
-            rows = [{"model_id": model_id, "key": key, "value": value} for key, value in params.items()]
-            upsert(c, t.logged_model_params, rows, key=["model_id", "key"])
+            maps.put(c, t.logged_model_params, model_id, params, keep=True)
 
     def of_run(self, ctx: Context, run_id: str) -> list[LoggedModel]:
         """The models that the run made, the oldest first."""
@@ -240,17 +236,13 @@ def _terms(entity: str, key: str, ascending: bool, sqlite: bool) -> list[Term]:
 
 
 def _models(c: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[LoggedModel]:
-    params: dict[str, dict[str, str]] = defaultdict(dict)
-    tags: dict[str, dict[str, str]] = defaultdict(dict)
+    params, tags = (maps.read(c, table, (row.id for row in rows)) for table in (t.logged_model_params, t.logged_model_tags))
     metrics: dict[str, list[Metric]] = defaultdict(list)
     k, e = t.logged_model_metrics.c, t.experiments.c
     where: dict[int, sa.Row[Any]] = {}
     for some in {row.experiment_uid for row in rows}:
         where[some] = c.execute(sa.select(t.experiments).where(e.uid == some)).one()
     for ids in chunked(row.id for row in rows):
-        for table, into in ((t.logged_model_params, params), (t.logged_model_tags, tags)):
-            for model_id, key, value in c.execute(sa.select(table.c.model_id, table.c.key, table.c.value).where(table.c.model_id.in_(ids))):
-                into[model_id][key] = value
         for row in c.execute(sa.select(t.logged_model_metrics).where(k.model_id.in_(ids)).order_by(k.model_id, k.key, k.run_id)):
             about = (row.dataset_name, row.dataset_digest) if row.dataset_name else None
             value = unpacked(row.nan, row.value)

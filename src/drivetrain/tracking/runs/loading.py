@@ -8,26 +8,23 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from drivetrain.store import maps
+from drivetrain.store.sql import chunked, tuples
 from drivetrain.tracking import tables as t
-from drivetrain.tracking.finders import chunked, location, tuples, unpacked
+from drivetrain.tracking.finders import location, unpacked
 from drivetrain.tracking.model import PURGING, Dataset, Input, Metric, ModelLink, Run
 
 
 def runs(c: sa.Connection, rows: Sequence[sa.Row[Any]]) -> list[Run]:
     """`rows` are whole rows of the table `runs`; the order stays."""
     where = _experiments(c, {row.experiment_uid for row in rows})
-    params: dict[str, dict[str, str]] = defaultdict(dict)
-    tags: dict[str, dict[str, str]] = defaultdict(dict)
+    params, tags = (maps.read(c, table, (row.id for row in rows)) for table in (t.params, t.run_tags))
     metrics: dict[str, dict[str, Metric]] = defaultdict(dict)
     inputs: dict[str, list[Input]] = defaultdict(list)
     models: dict[str, list[ModelLink]] = defaultdict(list)
-    p, g, m, l = t.params.c, t.run_tags.c, t.latest_metrics.c, t.run_models.c  # noqa: E741
+    m, l = t.latest_metrics.c, t.run_models.c  # noqa: E741
     i, d = t.run_inputs.c, t.datasets.c
     for ids in chunked(row.id for row in rows):
-        for run_id, key, value in tuples(c, sa.select(p.run_id, p.key, p.value).where(p.run_id.in_(ids))):
-            params[run_id][key] = value
-        for run_id, key, value in tuples(c, sa.select(g.run_id, g.key, g.value).where(g.run_id.in_(ids))):
-            tags[run_id][key] = value
         latest = sa.select(m.run_id, m.key, m.nan, m.value, m.timestamp_ms, m.step).where(m.run_id.in_(ids))
         for run_id, key, nan, value, timestamp_ms, step in tuples(c, latest):
             metrics[run_id][key] = Metric(key, unpacked(nan, value), timestamp_ms, step)

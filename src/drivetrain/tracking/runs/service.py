@@ -13,8 +13,9 @@ from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.search.conditions import Node
 from drivetrain.search.tokens import to_token
+from drivetrain.store import maps
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import Database, upsert
+from drivetrain.store.sql import Database
 from drivetrain.tags import RUN_NAME, USER
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
@@ -71,7 +72,7 @@ class Runs:
                 return loading.runs(c, [run_row(c, ctx, run_id)])[0]
             experiment = experiment_row(c, ctx, experiment_id, writable=True)
             c.execute(t.runs.insert().values(**row, experiment_uid=experiment.uid))
-            c.execute(t.run_tags.insert(), [{"run_id": run_id, "key": k, "value": v} for k, v in tags.items()])
+            maps.put(c, t.run_tags, run_id, tags)
             return loading.runs(c, [run_row(c, ctx, run_id)])[0]
 
     def get(self, ctx: Context, run_id: str) -> Run:
@@ -110,7 +111,7 @@ class Runs:
             if values:
                 c.execute(t.runs.update().where(t.runs.c.id == run_id).values(**values))
             if name:
-                upsert(c, t.run_tags, [{"run_id": run_id, "key": RUN_NAME, "value": name}], key=["run_id", "key"], update=["value"])
+                maps.put(c, t.run_tags, run_id, {RUN_NAME: name})
             row = run_row(c, ctx, run_id)
             return loading.run_info(c, row)
 
@@ -140,10 +141,9 @@ class Runs:
 
     def delete_tag(self, ctx: Context, run_id: str, key: str) -> None:
         ctx.require(Scope.write)
-        g = t.run_tags.c
         with self.db.write() as c:
             run_row(c, ctx, run_id, writable=True)
-            if c.execute(t.run_tags.delete().where(g.run_id == run_id, g.key == key)).rowcount == 0:
+            if not maps.drop(c, t.run_tags, run_id, key):
                 raise NotFound(f"The run {run_id} has no tag {checks.shown(key)}.", param="key")
 
     def search(

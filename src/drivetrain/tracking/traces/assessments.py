@@ -15,9 +15,8 @@ from msgspec import Struct
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.store.ids import now_ms, uuid7
-from drivetrain.store.sql import Database, upsert
+from drivetrain.store.sql import Database, chunked, upsert
 from drivetrain.tracking.checks import shown
-from drivetrain.tracking.finders import chunked
 from drivetrain.tracking.traces import tables as x
 from drivetrain.tracking.traces.finders import trace_row
 

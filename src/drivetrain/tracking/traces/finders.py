@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
+from drivetrain.store.sql import chunked
 from drivetrain.tracking.checks import shown
-from drivetrain.tracking.finders import chunked
 from drivetrain.tracking.traces import tables as x
 
 

@@ -12,12 +12,13 @@ from msgspec import Struct
 from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.search.tokens import to_token
-from drivetrain.store.sql import INT64, Database
+from drivetrain.store import maps
+from drivetrain.store.sql import INT64, Database, chunked
 from drivetrain.tags import TRACE_LOCATION, TRACE_NAME, TRACE_SESSION, TRACE_SIZES, TRACE_SPANS, TRACE_USAGE
 from drivetrain.tracking import checks
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.experiments import check_limit
-from drivetrain.tracking.finders import chunked, experiment_row, experiment_uids, run_row
+from drivetrain.tracking.finders import experiment_row, experiment_uids, run_row
 from drivetrain.tracking.model import Page
 from drivetrain.tracking.traces import assessments as a
 from drivetrain.tracking.traces import spans as s
@@ -149,10 +150,9 @@ class Traces:
     def delete_tag(self, ctx: Context, trace_id: str, key: str) -> None:
         """Raises `NotFound` for a tag that is not there."""
         ctx.require(Scope.write)
-        g = x.trace_tags.c
         with self.db.write() as c:
             uid = trace_row(c, ctx, trace_id).uid
-            if not c.execute(x.trace_tags.delete().where(g.trace_uid == uid, g.key == key)).rowcount:
+            if not maps.drop(c, x.trace_tags, uid, key):
                 raise NotFound(f"The trace {trace_id} has no tag {checks.shown(key)}.", param="key")
 
     def link(self, ctx: Context, trace_ids: Sequence[str], run_id: str) -> None:
@@ -258,7 +258,7 @@ class Traces:
 
 def _infos(c: sa.Connection, rows: Sequence[Any]) -> list[TraceInfo]:
     ids = {row.uid: row.trace_id for row in rows}
-    tags, metadata, assessed = _entries(c, x.trace_tags, ids), _entries(c, x.trace_metadata, ids), a.read(c, ids)
+    tags, metadata, assessed = maps.read(c, x.trace_tags, ids), maps.read(c, x.trace_metadata, ids), a.read(c, ids)
     e = t.experiments.c
     numbers = {row.uid: row.number for row in c.execute(sa.select(e.uid, e.number).where(e.uid.in_({row.experiment_uid for row in rows})))}
     found: list[TraceInfo] = []
@@ -299,12 +299,4 @@ def _traces(c: sa.Connection, rows: Sequence[Any]) -> list[Trace]:
         spans = by_trace[row.uid]
         wanted = s.numbers(s.decoded(info.metadata.get(TRACE_SIZES))).get("num_spans", 0)
         found.append(Trace(info, spans, bool(spans) and len(spans) >= wanted))
-    return found
-
-
-def _entries(c: sa.Connection, table: sa.Table, ids: Mapping[int, str]) -> dict[int, dict[str, str]]:
-    found: dict[int, dict[str, str]] = {}
-    for some in chunked(ids):
-        for row in c.execute(sa.select(table).where(table.c.trace_uid.in_(some))):
-            found.setdefault(row.trace_uid, {})[row.key] = row.value
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from drivetrain.store.maps import key_values
 from drivetrain.store.sql import Serial, metadata
 
 traces = sa.Table(
@@ -35,20 +36,8 @@ traces = sa.Table(
     sa.Index(None, "experiment_uid", sa.text("start_ms DESC"), sa.text("trace_id DESC")),
 )
 
-
-def _entries(name: str) -> sa.Table:
-    return sa.Table(
-        name,
-        metadata,
-        sa.Column("trace_uid", Serial, sa.ForeignKey("traces.uid", ondelete="CASCADE"), primary_key=True, autoincrement=False),
-        sa.Column("key", sa.String(250), primary_key=True),
-        sa.Column("value", sa.Text, nullable=False),
-        sqlite_with_rowid=False,
-    )
-
-
-trace_tags = _entries("trace_tags")
-trace_metadata = _entries("trace_metadata")
+trace_tags = key_values("trace_tags", metadata, "trace_uid", "traces.uid")
+trace_metadata = key_values("trace_metadata", metadata, "trace_uid", "traces.uid")
 
 trace_spans = sa.Table(
     "trace_spans",

@@ -9,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from drivetrain.identity.model import Context
-from drivetrain.store.sql import upsert
+from drivetrain.store import maps
+from drivetrain.store.sql import chunked, upsert
 from drivetrain.tags import (
     SPAN_INPUTS,
     SPAN_OUTPUTS,
@@ -27,7 +28,6 @@ from drivetrain.tags import (
 )
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.checks import MAX_KEY, MAX_TAG
-from drivetrain.tracking.finders import chunked
 from drivetrain.tracking.traces import spans as s
 from drivetrain.tracking.traces import tables as x
 from drivetrain.tracking.traces.spans import Span, clean
@@ -42,11 +42,6 @@ _x = x.traces.c
 def entries(given: Mapping[str, Any]) -> dict[str, str]:
     """Tags or metadata as they are kept: what is too long is cut, as MLflow's server does it."""
     return {clean(key): clean(s.text(value))[:MAX_TAG] for key, value in given.items() if 0 < len(key) <= MAX_KEY and key not in KEPT}
-
-
-def set_entries(c: sa.Connection, table: sa.Table, uid: int, given: Mapping[str, str], *, keep: bool = False) -> None:
-    rows = [{"trace_uid": uid, "key": key, "value": value} for key, value in sorted(given.items())]
-    upsert(c, table, rows, key=["trace_uid", "key"], update=[] if keep else ["value"])
 
 
 def link_runs(c: sa.Connection, ctx: Context, uids: Iterable[int], run_id: str) -> bool:
@@ -65,14 +60,14 @@ def link_prompts(c: sa.Connection, uid: int, prompts: Iterable[tuple[str, str]])
 
 def note_tags(c: sa.Connection, uid: int, tags: Mapping[str, str]) -> None:
     """Keep tags, and what some of them say."""
-    set_entries(c, x.trace_tags, uid, tags)
+    maps.put(c, x.trace_tags, uid, tags)
     if linked := s.decoded(tags.get(TRACE_PROMPTS)):
         found = [one for one in linked if isinstance(one, dict) and "name" in one and "version" in one] if isinstance(linked, list) else []
         link_prompts(c, uid, [(str(one["name"]), str(one["version"])) for one in found])
 
 
 def note_metadata(c: sa.Connection, ctx: Context, uid: int, given: Mapping[str, str], *, keep: bool = False) -> None:
-    set_entries(c, x.trace_metadata, uid, given, keep=keep)
+    maps.put(c, x.trace_metadata, uid, given, keep=keep)
     if run_id := given.get(TRACE_RUN):
         link_runs(c, ctx, [uid], run_id)
 
@@ -192,5 +187,5 @@ def _count(c: sa.Connection, row: sa.Row[Any]) -> dict[str, Any]:
     cost = s.summed_cost((one.span_id, one.parent_id, json.loads(one.cost or "{}")) for one in all_spans)
     if cost is not None and TRACE_COST not in told:
         found[TRACE_COST] = json.dumps(cost)
-    set_entries(c, x.trace_metadata, row.uid, found)
+    maps.put(c, x.trace_metadata, row.uid, found)
     return values

@@ -15,6 +15,7 @@ from drivetrain.errors import DrivetrainError, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.lineage import service as lineage
 from drivetrain.lineage.model import Thing
+from drivetrain.store import maps
 from drivetrain.store.ids import now_ms, uuid7
 from drivetrain.store.sql import Database, upsert
 from drivetrain.tags import DATA_CONTEXT, PARENT, RUN_NAME
@@ -74,8 +75,8 @@ class Imports:
                 "created_ms": now_ms(),
             }
             upsert(c, t.runs, [row], key=["id"], update=["name", "user_name", "status", "lifecycle", "start_ms", "end_ms"])
-            _put_map(c, t.run_tags, "run_id", target, tags)
-            _put_map(c, t.params, "run_id", target, record.params)
+            maps.put(c, t.run_tags, target, tags)
+            maps.put(c, t.params, target, record.params)
             for position, one in enumerate(record.inputs):
                 dataset = Dataset(one.name, one.digest, one.source_type, one.source, one.schema, one.profile)
                 dataset_id = ensure_dataset(c, ctx, row["experiment_uid"], dataset)
@@ -201,8 +202,8 @@ class Imports:
             if row["source_run_id"]:
                 lineage.link(c, ctx, Thing("run", row["source_run_id"]), "made", Thing("model", target))
             tags = record.tags if target == record.id else {**record.tags, WAS_MODEL: record.id}
-            _put_map(c, t.logged_model_tags, "model_id", target, tags)
-            _put_map(c, t.logged_model_params, "model_id", target, record.params)
+            maps.put(c, t.logged_model_tags, target, tags)
+            maps.put(c, t.logged_model_params, target, record.params)
             if target != record.id:
                 links = t.run_models.update().where(t.run_models.c.model_id == record.id)
                 own = sa.select(t.runs.c.id).where(t.runs.c.workspace_id == ctx.workspace_id)
@@ -259,11 +260,6 @@ def _target(c: sa.Connection, ctx: Context, source: str, digest: str, table: sa.
 def _mapped(c: sa.Connection, ctx: Context, source: str) -> str | None:
     found: str | None = c.scalar(sa.select(_i.target).where(_i.workspace_id == ctx.workspace_id, _i.source == source))
     return found
-
-
-def _put_map(c: sa.Connection, table: sa.Table, owner: str, target: str, values: Mapping[str, str]) -> None:
-    rows = [{owner: target, "key": key, "value": value} for key, value in sorted(values.items())]
-    upsert(c, table, rows, key=[owner, "key"], update=["value"])
 
 
 def _put_client(c: sa.Connection, record: RunRecord, target: str, experiment_uid: int) -> None:

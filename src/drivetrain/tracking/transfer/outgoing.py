@@ -10,12 +10,12 @@ import sqlalchemy as sa
 
 from drivetrain.identity.model import Context, Scope
 from drivetrain.search.tokens import from_token, to_token
-from drivetrain.store.sql import Database
+from drivetrain.store.sql import Database, chunked, tuples
 from drivetrain.tags import GIT_BRANCH, GIT_REPO
 from drivetrain.tracking import tables as t
 from drivetrain.tracking.artifacts import Artifacts
 from drivetrain.tracking.experiments import Experiments, check_limit
-from drivetrain.tracking.finders import chunked, run_row, tuples, unpacked
+from drivetrain.tracking.finders import run_row, unpacked
 from drivetrain.tracking.history import tables as d
 from drivetrain.tracking.history.entries import SYSTEM
 from drivetrain.tracking.history.reports import Reports

@@ -298,6 +298,7 @@ def _registry() -> None:
         sa.Column("value", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["repo_id"], ["repos.id"], name=op.f("fk_repo_tags_repo_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("repo_id", "key", name=op.f("pk_repo_tags")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "commit_files",
@@ -417,6 +418,7 @@ def _registry() -> None:
         sa.Column("value", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["version_id"], ["versions.id"], name=op.f("fk_version_tags_version_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("version_id", "key", name=op.f("pk_version_tags")),
+        sqlite_with_rowid=False,
     )
 
 
@@ -728,6 +730,7 @@ def _tracking() -> None:
         sa.Column("value", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["model_id"], ["logged_models.id"], name=op.f("fk_logged_model_params_model_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("model_id", "key", name=op.f("pk_logged_model_params")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "logged_model_tags",
@@ -736,6 +739,7 @@ def _tracking() -> None:
         sa.Column("value", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["model_id"], ["logged_models.id"], name=op.f("fk_logged_model_tags_model_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("model_id", "key", name=op.f("pk_logged_model_tags")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "params",
