@@ -75,8 +75,9 @@ class Wandb:
         yield Endpoint("GET", "/storage/run/{run}/{name}", self._run_file)
         yield Endpoint("PUT", "/storage/artifact/{key}/{what}/{name}", self._put_artifact)
         yield Endpoint("GET", "/storage/artifact/{key}/{what}/{name}", self._artifact)
-        for place in ("{collection}", "{collection}/{id}"):
-            yield Endpoint("GET", f"/artifactsV2/{{region}}/{{entity}}/{{project}}/{place}/{{birth}}/{{md5}}/{{name}}", self._one_file)
+        # The manifest of an offline run names no artifact that its files were born in: that segment is empty then.
+        for place in ("{collection}/{birth}", "{collection}/{id}/{birth}", "{collection}/", "{collection}/{id}/"):
+            yield Endpoint("GET", f"/artifactsV2/{{region}}/{{entity}}/{{project}}/{place}/{{md5}}/{{name}}", self._one_file)
         yield Endpoint("GET", "/", self._all_runs)
         yield Endpoint("GET", "/{entity}", self._all_runs)
         yield Endpoint("GET", "/{entity}/{project}", self._project)
