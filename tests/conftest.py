@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, TypeVar
 import psutil
 import pytest
 import sqlalchemy as sa
+from hypothesis import settings
 
 from drivetrain.config import Settings
 from drivetrain.store.home import Home
@@ -32,6 +33,10 @@ from drivetrain.store.sql import Database
 
 if TYPE_CHECKING:
     from drivetrain.platform import Platform
+
+# How long an example takes says something of the machine, and nothing of the law.
+settings.register_profile("laws", deadline=None)
+settings.load_profile("laws")
 
 T = TypeVar("T")
 
