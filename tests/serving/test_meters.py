@@ -163,10 +163,12 @@ def scraped(server: Server, folder: Path) -> None:
 
         def ask(query: str) -> list[dict[str, Any]]:
             try:
-                answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": query}, timeout=5).json()
+                answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": query}, timeout=5)
             except httpx.TransportError:
                 return []
-            found: list[dict[str, Any]] = answer.get("data", {}).get("result", [])
+            if answer.status_code == 503:  # it reads its files yet, and says so in plain text
+                return []
+            found: list[dict[str, Any]] = answer.json().get("data", {}).get("result", [])
             return found
 
         def answered(query: str) -> float | None:
