@@ -13,9 +13,8 @@ from drivetrain.identity.model import Context, Scope
 from drivetrain.lineage.model import Edge, Kind, Role, Thing
 from drivetrain.lineage.tables import edges
 from drivetrain.store.ids import now_ms
-from drivetrain.store.sql import Database, upsert
+from drivetrain.store.sql import Database, chunked, upsert
 
-CHUNK = 500  # SQLite takes a limited number of parameters in one statement
 MAKING: tuple[Role, ...] = ("made", "began", "brought")
 _e = edges.c
 _KEY = ("subject_kind", "subject_id", "role", "object_kind", "object_id")
@@ -42,8 +41,7 @@ def link(c: sa.Connection, ctx: Context, subject: Thing, role: Role, *objects: T
 
 def forget(c: sa.Connection, kind: Kind, ids: Sequence[str]) -> None:
     """These things are deleted: so is what happened to them and what they used. What they made says still that it was they."""
-    for start in range(0, len(ids), CHUNK):
-        some = ids[start : start + CHUNK]
+    for some in chunked(ids):
         c.execute(edges.delete().where(_e.object_kind == kind, _e.object_id.in_(some)))
         c.execute(edges.delete().where(_e.subject_kind == kind, _e.subject_id.in_(some), _e.role.not_in(MAKING)))
 
@@ -109,8 +107,8 @@ class Lineage:
         found: dict[str, str] = {}
         mine = (_e.workspace_id == ctx.workspace_id, _e.object_kind == "version", _e.subject_kind == "run", _e.role == "made")
         with self.db.read() as c:
-            for start in range(0, len(version_ids), CHUNK):
-                query = sa.select(_e.object_id, _e.subject_id).where(*mine, _e.object_id.in_(version_ids[start : start + CHUNK]))
+            for some in chunked(version_ids):
+                query = sa.select(_e.object_id, _e.subject_id).where(*mine, _e.object_id.in_(some))
                 for version, run in c.execute(query.order_by(_e.created_ms, _e.subject_id)):
                     found.setdefault(version, run)
         return found

@@ -12,7 +12,7 @@ from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
 from drivetrain.lineage import service as lineage
 from drivetrain.lineage.model import Role, Thing
-from drivetrain.registry import committing, finders, forgetting, members, reading
+from drivetrain.registry import committing, finders, forgetting, loading, members
 from drivetrain.registry import tables as t
 from drivetrain.registry.collections import SOURCE, Collections, set_bare_tags
 from drivetrain.registry.members import LATEST, Member
@@ -91,7 +91,7 @@ class Artifacts:
             row = c.execute(query.with_for_update()).one_or_none()
             if row is None:
                 return _version(c, ctx, draft_id)
-            draft = reading.draft(row)
+            draft = loading.draft(row)
             repo = c.execute(sa.select(t.repos).where(_r.id == draft.repo_id).with_for_update()).one()
             made = committing.add_commit(c, ctx, repo, stored, message=f"{repo.collection}: {draft.digest}")
             number = committing.add_version(
@@ -127,9 +127,9 @@ class Artifacts:
     def by_client(self, ctx: Context, client_id: str) -> Draft | Version | None:
         ctx.require(Scope.read)
         with self.db.read() as c:
-            query = reading.select_versions().where(_v.workspace_id == ctx.workspace_id, _v.client_id == client_id).limit(1)
+            query = loading.select_versions().where(_v.workspace_id == ctx.workspace_id, _v.client_id == client_id).limit(1)
             if rows := c.execute(query).all():
-                return reading.versions(c, rows)[0]
+                return loading.versions(c, rows)[0]
             return _draft(c, ctx, _d.client_id == client_id)
 
     def update(
@@ -292,28 +292,28 @@ def _place(c: sa.Connection, ctx: Context, artifact_id: str, collection: Repo) -
 
 
 def _version(c: sa.Connection, ctx: Context, artifact_id: str) -> Version:
-    query = reading.select_versions().where(_v.id == artifact_id, _v.workspace_id == ctx.workspace_id, _v.manifest.is_not(None))
+    query = loading.select_versions().where(_v.id == artifact_id, _v.workspace_id == ctx.workspace_id, _v.manifest.is_not(None))
     rows = c.execute(query).all()
     if not rows:
         raise NotFound(f"There is no artifact {artifact_id[:64]!r}: it was deleted.")
-    return reading.versions(c, rows)[0]
+    return loading.versions(c, rows)[0]
 
 
 def _draft(c: sa.Connection, ctx: Context, where: sa.ColumnElement[bool]) -> Draft | None:
     row = c.execute(sa.select(t.drafts).where(where, _d.workspace_id == ctx.workspace_id).limit(1)).first()
-    return None if row is None else reading.draft(row)
+    return None if row is None else loading.draft(row)
 
 
 def _same(c: sa.Connection, ctx: Context, held: Repo, digest: str | None, client_id: str | None) -> Draft | Version | None:
     """What the client has begun already, else the newest version with the digest."""
-    mine = reading.select_versions().where(_v.repo_id == held.id, _v.manifest.is_not(None)).order_by(_v.number.desc()).limit(1)
+    mine = loading.select_versions().where(_v.repo_id == held.id, _v.manifest.is_not(None)).order_by(_v.number.desc()).limit(1)
     if client_id:
         if rows := c.execute(mine.where(_v.client_id == client_id)).all():
-            return reading.versions(c, rows)[0]
+            return loading.versions(c, rows)[0]
         if (begun := _draft(c, ctx, sa.and_(_d.repo_id == held.id, _d.client_id == client_id))) is not None:
             return begun
     rows = c.execute(mine.where(_v.digest == digest)).all() if digest is not None else []
-    return reading.versions(c, rows)[0] if rows else None
+    return loading.versions(c, rows)[0] if rows else None
 
 
 def _add_draft(c: sa.Connection, ctx: Context, draft: Draft, client_id: str | None) -> None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
-from drivetrain.registry import committing, finders, reading
+from drivetrain.registry import committing, finders, loading
 from drivetrain.registry import tables as t
 from drivetrain.registry.committing import check_tags
 from drivetrain.registry.model import Repo
@@ -43,7 +43,7 @@ class Collections:
         if type is not None:
             query = query.where(_r.type == type)
         with self.db.read() as c:
-            return reading.repos(c, c.execute(query.order_by(_r.created_ms, _r.id)).all())
+            return loading.repos(c, c.execute(query.order_by(_r.created_ms, _r.id)).all())
 
     def find(self, ctx: Context, project_id: str, name: str) -> Repo:
         ctx.require(Scope.read)
@@ -51,12 +51,12 @@ class Collections:
             row = _find(c, ctx, project_id, name)
             if row is None:
                 raise _absent(name)
-            return reading.repos(c, [row])[0]
+            return loading.repos(c, [row])[0]
 
     def get(self, ctx: Context, repo_id: str) -> Repo:
         ctx.require(Scope.read)
         with self.db.read() as c:
-            return reading.repos(c, [_get(c, ctx, repo_id)])[0]
+            return loading.repos(c, [_get(c, ctx, repo_id)])[0]
 
     def update(
         self,
@@ -81,7 +81,7 @@ class Collections:
             c.execute(t.repos.update().where(_r.id == repo_id).values(**values, updated_ms=now_ms()))
             if tags is not None:
                 set_bare_tags(c, t.repo_tags, repo_id, tags)
-            return reading.repos(c, [_get(c, ctx, repo_id)])[0]
+            return loading.repos(c, [_get(c, ctx, repo_id)])[0]
 
     def delete(self, ctx: Context, repo_id: str) -> Repo:
         """Delete it with its versions. Of a registered model, what was linked goes, and versions that came another way stay. Raises
@@ -126,14 +126,14 @@ class Collections:
             try:
                 with self.db.write() as c:
                     if (there := _find(c, ctx, project_id, name)) is not None:
-                        return reading.repos(c, [there])[0]
+                        return loading.repos(c, [there])[0]
                     row = finders.find_repo(c, ctx, candidate, kind, lock=True) if candidate == own else None
                     if row is None:
                         row = committing.add_repo(c, ctx, candidate, kind, "", {})
                     elif row.project_id is not None:
                         continue
                     c.execute(t.repos.update().where(_r.id == row.id).values(**place))
-                    return reading.repos(c, [_get(c, ctx, row.id)])[0]
+                    return loading.repos(c, [_get(c, ctx, row.id)])[0]
             except (Conflict, sa.exc.IntegrityError):  # taken, or somebody made it at this very moment
                 continue
         return self.find(ctx, project_id, name)

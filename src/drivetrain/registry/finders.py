@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context
-from drivetrain.registry import names, reading
+from drivetrain.registry import loading, names
 from drivetrain.registry import tables as t
 from drivetrain.registry.model import Commit, Draft, FileEntry, Version
 
@@ -44,7 +44,7 @@ def commit(c: sa.Connection, repo_id: str, commit_id: str) -> Commit:
     row = c.execute(sa.select(t.commits).where(_k.id == commit_id, has_commit(repo_id))).one_or_none()
     if row is None:
         raise NotFound(f"This model has no commit {commit_id[:12]!r}.", param="commit")
-    return reading.commit(row)
+    return loading.commit(row)
 
 
 def files(c: sa.Connection, commit_id: str) -> dict[str, FileEntry]:
@@ -54,12 +54,12 @@ def files(c: sa.Connection, commit_id: str) -> dict[str, FileEntry]:
 
 
 def version(c: sa.Connection, repo: sa.Row[Any], number: int) -> Version:
-    rows = c.execute(reading.select_versions().where(_v.repo_id == repo.id, _v.number == number)).all()
+    rows = c.execute(loading.select_versions().where(_v.repo_id == repo.id, _v.number == number)).all()
     if not rows:
         latest = c.scalar(sa.select(sa.func.max(_v.number)).where(_v.repo_id == repo.id))
         advice = f"Its latest is {latest}." if latest else "It has none yet."
         raise NotFound(f"{repo.slug} has no version {number}. {advice}", param="version")
-    return reading.versions(c, rows)[0]
+    return loading.versions(c, rows)[0]
 
 
 def alias(c: sa.Connection, repo_id: str, name: str) -> int | None:
@@ -115,4 +115,4 @@ def draft(c: sa.Connection, ctx: Context, draft_id: str) -> Draft:
     row = c.execute(query).one_or_none()
     if row is None:
         raise NotFound(f"There is no version {draft_id[:64]!r} on its way in: it was committed or deleted.")
-    return reading.draft(row)
+    return loading.draft(row)

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from drivetrain.identity.model import Context
-from drivetrain.registry import reading
+from drivetrain.registry import loading
 from drivetrain.registry import tables as t
 from drivetrain.registry.model import Repo, Version
 from drivetrain.store.sql import chunked
@@ -56,10 +56,10 @@ def read(c: sa.Connection, query: sa.Select[Any]) -> list[Member]:
     versions: dict[str, Version] = {}
     aliases: dict[str, list[str]] = {}
     for some in chunked({row.repo_id for row in rows}):
-        found = reading.repos(c, c.execute(sa.select(t.repos).where(_r.id.in_(some))).all())
+        found = loading.repos(c, c.execute(sa.select(t.repos).where(_r.id.in_(some))).all())
         repos.update((one.id, one) for one in found)
     for some in chunked({row.artifact_id for row in rows}):
-        whole = reading.versions(c, c.execute(reading.select_versions().where(_v.id.in_(some))).all())
+        whole = loading.versions(c, c.execute(loading.select_versions().where(_v.id.in_(some))).all())
         versions.update((one.id, one) for one in whole)
     for repo_id in repos:
         if (newest := latest(c, repo_id)) is not None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from drivetrain.errors import Conflict, Invalid, NotFound
 from drivetrain.identity.model import Context, Scope
-from drivetrain.registry import committing, finders, forgetting, names, reading, search
+from drivetrain.registry import committing, finders, forgetting, loading, names, search
 from drivetrain.registry import tables as t
 from drivetrain.registry.committing import check_tags
 from drivetrain.registry.finders import MAIN
@@ -48,7 +48,7 @@ class Repos:
         ctx.require(Scope.write)
         with self.db.write() as c:
             row = finders.find_repo(c, ctx, name, kind) or committing.add_repo(c, ctx, name, kind, "", {})
-            return reading.repos(c, [row])[0]
+            return loading.repos(c, [row])[0]
 
     def get_repo(self, ctx: Context, name: str, *, kind: str = "model") -> Repo:
         """Find a repo by slug, display name or id."""
@@ -82,7 +82,7 @@ class Repos:
         ctx.require(Scope.read)
         query = search.repos(ctx.workspace_id, conditions, order_by, sqlite=self.db.kind == "sqlite").limit(limit).offset(offset)
         with self.db.read() as c:
-            return reading.repos(c, c.execute(query).all())
+            return loading.repos(c, c.execute(query).all())
 
     def update_repo(
         self, ctx: Context, name: str, *, kind: str = "model", new_name: str | None = None, description: str | None = None
@@ -223,4 +223,4 @@ class Repos:
     # --- within a transaction
 
     def _repo(self, c: sa.Connection, ctx: Context, name: str, kind: str) -> Repo:
-        return reading.repos(c, [finders.repo_row(c, ctx, name, kind)])[0]
+        return loading.repos(c, [finders.repo_row(c, ctx, name, kind)])[0]

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from drivetrain.errors import Invalid
-from drivetrain.registry import reading
+from drivetrain.registry import loading
 from drivetrain.registry import tables as t
 from drivetrain.search.conditions import And, Condition
 from drivetrain.search.sql import Column, Entries, Fields, text, where
@@ -36,7 +36,7 @@ def repos(workspace_id: str, conditions: Sequence[Condition], order_by: Sequence
 
 
 def versions(workspace_id: str, conditions: Sequence[Condition], order_by: Sequence[tuple[str, bool]], *, sqlite: bool) -> sa.Select[Any]:
-    query = reading.select_versions().where(_v.workspace_id == workspace_id, where(And(conditions), _OF_VERSIONS, sqlite=sqlite))
+    query = loading.select_versions().where(_v.workspace_id == workspace_id, where(And(conditions), _OF_VERSIONS, sqlite=sqlite))
     order = _order(order_by, _VERSION, sqlite) or [_v.updated_ms.desc()]
     return query.order_by(*order, text(_r.name, sqlite=sqlite), _v.number.desc())
 

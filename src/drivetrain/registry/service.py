@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from drivetrain.errors import NotFound
 from drivetrain.identity.model import Context, Scope
-from drivetrain.registry import committing, finders, forgetting, names, reading, search
+from drivetrain.registry import committing, finders, forgetting, loading, names, search
 from drivetrain.registry import tables as t
 from drivetrain.registry.committing import check_tags
 from drivetrain.registry.model import Resolved, Version
@@ -66,8 +66,8 @@ class Registry(Repos):
         with self.db.read() as c:
             row = finders.repo_row(c, ctx, slug, kind)
             v = t.versions.c
-            query = reading.select_versions().where(v.repo_id == row.id).order_by(v.number.desc()).limit(limit)
-            return reading.versions(c, c.execute(query).all())
+            query = loading.select_versions().where(v.repo_id == row.id).order_by(v.number.desc()).limit(limit)
+            return loading.versions(c, c.execute(query).all())
 
     def get_version(self, ctx: Context, slug: str, number: int, *, kind: str = "model") -> Version:
         ctx.require(Scope.read)
@@ -77,11 +77,11 @@ class Registry(Repos):
     def version_by_id(self, ctx: Context, version_id: str) -> Version:
         ctx.require(Scope.read)
         with self.db.read() as c:
-            query = reading.select_versions().where(t.versions.c.id == version_id, t.versions.c.workspace_id == ctx.workspace_id)
+            query = loading.select_versions().where(t.versions.c.id == version_id, t.versions.c.workspace_id == ctx.workspace_id)
             rows = c.execute(query).all()
             if not rows:
                 raise NotFound("There is no such version: it was deleted.")
-            return reading.versions(c, rows)[0]
+            return loading.versions(c, rows)[0]
 
     def get_versions(self, ctx: Context, ids: Sequence[str]) -> list[Version]:
         """Those of these ids that are there, in this order."""
@@ -90,8 +90,8 @@ class Registry(Repos):
         v = t.versions.c
         with self.db.read() as c:
             for some in chunked(ids):
-                query = reading.select_versions().where(v.workspace_id == ctx.workspace_id, v.id.in_(some))
-                found.update((one.id, one) for one in reading.versions(c, c.execute(query).all()))
+                query = loading.select_versions().where(v.workspace_id == ctx.workspace_id, v.id.in_(some))
+                found.update((one.id, one) for one in loading.versions(c, c.execute(query).all()))
         return [found[one] for one in ids if one in found]
 
     def version_id(self, c: sa.Connection, ctx: Context, slug: str, number: int) -> str | None:
@@ -114,7 +114,7 @@ class Registry(Repos):
         ctx.require(Scope.read)
         query = search.versions(ctx.workspace_id, conditions, order_by, sqlite=self.db.kind == "sqlite").limit(limit).offset(offset)
         with self.db.read() as c:
-            return reading.versions(c, c.execute(query).all())
+            return loading.versions(c, c.execute(query).all())
 
     def update_version(
         self,
@@ -216,7 +216,7 @@ class Registry(Repos):
             else:
                 commit_id, number = finders.resolve(c, row, parsed.ref or "latest")
             version = finders.version(c, row, number) if number is not None else None
-            repo = reading.repos(c, [row])[0]
+            repo = loading.repos(c, [row])[0]
             return Resolved(repo, version, version.commit_id if version else commit_id, parsed.ref or "latest")
 
     # --- blobs
